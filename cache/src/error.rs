@@ -1,0 +1,65 @@
+//! What can go wrong with a store.
+
+use std::io;
+use std::path::PathBuf;
+
+use solver::BlobDigest;
+use thiserror::Error;
+
+/// A failure of the store.
+#[derive(Debug, Error)]
+pub enum CacheError {
+    /// Written by a newer sealer.
+    #[error("the store `{}` has format {found}, this sealer knows formats up to {known}; use a newer sealer or another `--root`", path.display())]
+    NewerStore {
+        /// Root of the store.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The newest format known here.
+        known: u64,
+    },
+    /// The version file is not a number.
+    #[error("`{}` does not hold a store version", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A blob is not what its name says.
+    #[error("blob `{expected}` has the digest `{found}`")]
+    Digest {
+        /// What it should be.
+        expected: BlobDigest,
+        /// What it is.
+        found: BlobDigest,
+    },
+    /// A blob has another length than stated.
+    #[error("blob `{digest}` has {found} bytes instead of {expected}")]
+    Size {
+        /// Which.
+        digest: BlobDigest,
+        /// Stated length.
+        expected: u64,
+        /// Real length.
+        found: u64,
+    },
+    /// A blob that should be small is not.
+    #[error("blob `{digest}` is larger than {limit} bytes")]
+    TooLarge {
+        /// Which.
+        digest: BlobDigest,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The record store failed.
+    #[error("records in `{}`: {message}", path.display())]
+    Records {
+        /// The database.
+        path: PathBuf,
+        /// What RocksDB said.
+        message: String,
+    },
+    /// The file system failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

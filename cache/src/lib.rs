@@ -1,0 +1,31 @@
+//! What the store keeps between builds: records, blobs, and the rules under which many builds share them.
+//!
+//! ```text
+//! $SEALER_ROOT
+//! ├── oci-layout, index.json, blobs/sha256/   a valid OCI image layout (index.json is written by the engine)
+//! ├── version                                 the store's format
+//! ├── db/                                     RocksDB: everything in it is derived
+//! ├── used/                                   empty files whose mtime is the last use of a root
+//! ├── tmp/PID-N/                              what a running process is writing; swept when nobody is at work
+//! └── lock, index.lock
+//! ```
+//!
+//! Every process holds `lock` shared while it works. Blobs and records become visible only at [`Store::commit`]: one
+//! `syncfs`, renames, the caller's index, then records. The crate knows neither OCI image building nor Kubefiles.
+
+mod blobs;
+mod codec;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+mod error;
+mod lock;
+mod once;
+mod records;
+mod store;
+
+pub use blobs::{BlobStore, BlobWriter};
+pub use error::CacheError;
+pub use lock::IndexLock;
+pub use once::OnceMap;
+pub use records::{Batch, MemoryRecords, Records, RocksRecords, Table};
+pub use store::Store;

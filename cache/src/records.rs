@@ -1,0 +1,69 @@
+//! Small values by key. Two implementations, one conformance suite.
+
+mod memory;
+mod rocks;
+
+use std::fmt::Debug;
+
+pub use memory::MemoryRecords;
+pub use rocks::RocksRecords;
+
+use crate::CacheError;
+
+/// What kind of value a key leads to; the first byte of every key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Table {
+    /// Definition or content key → `solver::Record`.
+    Steps = 1,
+    /// Tree digest → encoded directory.
+    Trees = 2,
+    /// Layer key → `solver::Layer`.
+    Layers = 3,
+    /// URL → validator, digests, file name.
+    Http = 4,
+    /// Layer blob digest → tree digest of what it holds.
+    LayerIndex = 5,
+    /// Tree digest of a delta → the newest `solver::Layer` made of it.
+    DeltaBlobs = 6,
+    /// Tree digest of a delta → container images named in it.
+    Scans = 7,
+    /// Target and output settings → the image they gave.
+    Results = 8,
+}
+
+impl Table {
+    /// The full key of a value.
+    pub(crate) fn key(self, key: &[u8]) -> Vec<u8> {
+        let mut full = Vec::with_capacity(key.len() + 1);
+        full.push(self as u8);
+        full.extend_from_slice(key);
+        full
+    }
+}
+
+/// Full keys with their values.
+pub type Batch = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A durable map from keys to values. Keys carry their [`Table`] in the first byte.
+pub trait Records: Send + Sync + Debug {
+    /// The values of many keys at once, `None` where there is none.
+    ///
+    /// # Errors
+    /// When the store fails; callers count that as a miss.
+    fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, CacheError>;
+
+    /// Writes all values, durably, before it returns.
+    ///
+    /// # Errors
+    /// When the store fails; nothing, or all, is written.
+    fn commit(&self, batch: Batch) -> Result<(), CacheError>;
+
+    /// Work that may wait until the user has the result.
+    fn maintain(&self) {}
+
+    /// What the user should know about how well this works.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,290 @@
+//! The run loop: the one place that starts work.
+//!
+//! It owns the scheduler; workers get a vertex, do it, and send one message back. The first failure stops new starts;
+//! what was finished is recorded all the same.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use cache::Table;
+use crossbeam_channel::{RecvTimeoutError, Sender};
+use rayon::prelude::*;
+use solver::{
+    AppFacts, CacheKey, Event, Facts, Layer, Limits, Op, Outcome, Plan, Record, Scheduler, Step, StepOutcome,
+    TreeDigest, VertexDigest, VertexIndex, content_key,
+};
+
+use crate::error::{BuildError, OpError};
+use crate::group::{LAYER_LIMIT, groups, merged};
+use crate::ops::{Input, app, file};
+use crate::session::{Pins, Session, state_of};
+use crate::state::State;
+
+/// How often a waiting loop looks whether the build was cancelled.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What a build made.
+#[derive(Debug)]
+pub struct Built {
+    /// Layers above the base, oldest first.
+    pub layers: Vec<Layer>,
+    /// For each step of the final image: whether it is the first of its layer.
+    pub own_layer: Vec<bool>,
+    /// Facts of the applications.
+    pub facts: HashMap<VertexDigest, AppFacts>,
+    /// The whole state, the base included.
+    pub state: State,
+    /// Steps shown to people.
+    pub vertices: usize,
+    /// Steps taken from the cache.
+    pub cached: usize,
+    /// Steps that ran.
+    pub executed: usize,
+    /// Layers made in this build.
+    pub layers_made: usize,
+}
+
+type Results = Vec<OnceLock<Record>>;
+
+impl Session<'_> {
+    /// Runs what the plan says and makes the layers.
+    ///
+    /// # Errors
+    /// The steps that failed.
+    pub fn run(&self, pins: &Pins, keys: &[CacheKey], plan: &Plan<Record>) -> Result<Built, BuildError> {
+        let results: Results = self.graph.indices().map(|_| OnceLock::new()).collect();
+        for index in self.graph.indices() {
+            if let Step::Hit(record) = plan.step(index) {
+                results[index.position()].get_or_init(|| record.clone());
+                self.finished(index, StepOutcome::Cached);
+            }
+        }
+        let base = self.chain.base.and_then(|base| Self::input_of(pins, base));
+        let base = if let Some(Input::State(state)) = base { state } else { State::default() };
+        let budget = LAYER_LIMIT
+            .checked_sub(base.deltas.len())
+            .filter(|budget| *budget > 0 || self.chain.steps.is_empty())
+            .ok_or(BuildError::TooManyLayers { count: base.deltas.len() })?;
+        let work = Work {
+            session: self,
+            pins,
+            keys,
+            results: &results,
+            states: Mutex::default(),
+            single: self.layers_are_single(base.deltas.len()),
+            cached_by_content: 0.into(),
+        };
+        work.run_all(plan)?;
+        self.layers_of(&work, base, budget, plan)
+    }
+
+    fn layers_of(
+        &self,
+        work: &Work<'_, '_>,
+        base: State,
+        budget: usize,
+        plan: &Plan<Record>,
+    ) -> Result<Built, BuildError> {
+        let members: Vec<_> =
+            self.chain.steps.iter().map(|&step| self.member(step, work.delta(step))).collect();
+        let groups = groups(&self.trees, &members, budget)?;
+        let make = |group: &Vec<usize>| -> Result<Layer, BuildError> {
+            let delta = merged(&self.trees, &members, group)?;
+            let layer = self.layer(delta, &|_| {});
+            layer.map_err(|error| {
+                self.failure(vec![self.step_error(self.chain.steps[group[0]], error.into())])
+            })
+        };
+        let layers = self.pool.install(|| groups.par_iter().map(make).collect::<Result<Vec<_>, _>>())?;
+        let mut own_layer = vec![false; members.len()];
+        groups.iter().for_each(|group| own_layer[group[0]] = true);
+        let mut state = base;
+        state.deltas.extend(members.iter().map(|member| member.delta));
+        let facts =
+            self.chain.steps.iter().filter_map(|&step| match &work.results[step.position()].get()?.facts {
+                Facts::App(facts) => Some((self.graph.digest(step), facts.clone())),
+                Facts::None => None,
+            });
+        let (hits, misses) = plan.counts();
+        let by_content = work.cached_by_content.load(std::sync::atomic::Ordering::Relaxed);
+        Ok(Built {
+            layers,
+            own_layer,
+            facts: facts.collect(),
+            state,
+            vertices: hits + misses,
+            cached: hits + by_content,
+            executed: misses - by_content,
+            layers_made: self.layers_made.load(std::sync::atomic::Ordering::Relaxed),
+        })
+    }
+
+    fn finished(&self, index: VertexIndex, outcome: StepOutcome) {
+        let metadata = self.graph.metadata(index);
+        if !metadata.hidden {
+            let (vertex, name) = (self.graph.digest(index), metadata.name.clone());
+            self.events.event(Event::Finished { vertex, name, outcome });
+        }
+    }
+}
+
+struct Work<'s, 'a> {
+    session: &'s Session<'a>,
+    pins: &'s Pins,
+    keys: &'s [CacheKey],
+    results: &'s Results,
+    states: Mutex<HashMap<VertexIndex, State>>,
+    single: bool,
+    cached_by_content: std::sync::atomic::AtomicUsize,
+}
+
+type Message = (VertexIndex, Result<StepOutcome, OpError>);
+
+impl Work<'_, '_> {
+    fn run_all(&self, plan: &Plan<Record>) -> Result<(), BuildError> {
+        let session = self.session;
+        let jobs = session.options.jobs.max(1);
+        let mut scheduler = Scheduler::new(&session.graph, plan, Limits { cpu: jobs, net: jobs });
+        let (tx, rx) = crossbeam_channel::unbounded::<Message>();
+        let mut failed = Vec::new();
+        session.pool.in_place_scope(|scope| {
+            loop {
+                while let Some(index) = scheduler.next_start() {
+                    self.started(index);
+                    let tx = tx.clone();
+                    scope.spawn(move |_| self.work(index, &tx));
+                }
+                if scheduler.is_finished() {
+                    break;
+                }
+                match rx.recv_timeout(CANCEL_INTERVAL) {
+                    Ok((index, Ok(outcome))) => {
+                        scheduler.finish(index, Outcome::Done);
+                        session.finished(index, outcome);
+                    }
+                    Ok((index, Err(error))) => {
+                        scheduler.finish(index, Outcome::Failed);
+                        session.finished(index, StepOutcome::Failed);
+                        failed.push(session.step_error(index, error));
+                    }
+                    Err(RecvTimeoutError::Timeout) if session.options.cancel.is_cancelled() => {
+                        scheduler.stop()
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => unreachable!("the loop itself holds a sender"),
+                }
+            }
+        });
+        if !failed.is_empty() {
+            return Err(session.failure(failed));
+        }
+        if session.options.cancel.is_cancelled() { Err(BuildError::Cancelled) } else { Ok(()) }
+    }
+
+    fn started(&self, index: VertexIndex) {
+        let metadata = self.session.graph.metadata(index);
+        // A download was shown while it was pinned.
+        if !metadata.hidden && !matches!(self.session.graph.vertex(index).op, Op::Http(_)) {
+            let (vertex, name) = (self.session.graph.digest(index), metadata.name.clone());
+            self.session.events.event(Event::Started { vertex, name });
+        }
+    }
+
+    fn work(&self, index: VertexIndex, tx: &Sender<Message>) {
+        let result = catch_unwind(AssertUnwindSafe(|| self.step(index))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(OpError::Panic(text.unwrap_or_default()))
+        });
+        // The loop outlives the scope's workers, so somebody listens.
+        let _ = tx.send((index, result));
+    }
+
+    fn step(&self, index: VertexIndex) -> Result<StepOutcome, OpError> {
+        let vertex = self.session.graph.vertex(index);
+        let (trees, contents) = (&self.session.trees, &self.session.contents);
+        match &vertex.op {
+            // Pinned already: their files are known.
+            Op::Local(_) | Op::Http(_) | Op::Image(_) | Op::State => Ok(StepOutcome::Done),
+            Op::File(op) => {
+                let prepared = file::Prepared::new(op, &self.inputs(index), trees, contents)?;
+                let key = content_key(&vertex.op, &prepared.reads());
+                if let Some(record) = self.by_content(&key) {
+                    return self.keep(index, None, record);
+                }
+                let delta = prepared.run(trees, contents)?;
+                self.keep(index, Some(key), Record { delta, facts: Facts::None })
+            }
+            Op::App(op) => {
+                let prepared = app::Prepared::new(op, &self.inputs(index), trees)?;
+                let key = content_key(&vertex.op, &prepared.reads());
+                if let Some(record) = self.by_content(&key) {
+                    return self.keep(index, None, record);
+                }
+                let collected = prepared.run(trees, contents)?;
+                for path in collected.replaced {
+                    let text =
+                        format!("`{path}` replaces a file of an earlier source of application `{}`", op.name);
+                    self.session.warn(index, text);
+                }
+                let record = Record { delta: collected.delta, facts: Facts::App(collected.facts) };
+                self.keep(index, Some(key), record)
+            }
+        }
+    }
+
+    fn by_content(&self, key: &CacheKey) -> Option<Record> {
+        if self.session.options.no_cache {
+            return None;
+        }
+        let record: Record = self.session.store.get(Table::Steps, key.as_bytes())?;
+        // Without its layer the step has to run: only then are the bytes of an archive at hand.
+        self.session.known_layer(&record.delta).is_some().then_some(record)
+    }
+
+    /// Records a step's result under its keys and, where it is a layer of the image by itself, makes the layer.
+    fn keep(
+        &self,
+        index: VertexIndex,
+        by_content: Option<CacheKey>,
+        record: Record,
+    ) -> Result<StepOutcome, OpError> {
+        let session = self.session;
+        session.trees.persist(&record.delta)?;
+        let outcome = if by_content.is_some() { StepOutcome::Done } else { StepOutcome::Cached };
+        if self.single && session.chain.steps.contains(&index) {
+            let vertex = session.graph.digest(index);
+            let done = std::sync::atomic::AtomicU64::new(0);
+            session.layer(record.delta, &|bytes| {
+                let done_bytes = done.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed) + bytes;
+                session.events.event(Event::Progress { vertex, done_bytes, total_bytes: None });
+            })?;
+        }
+        session.store.put(Table::Steps, self.keys[index.position()].as_bytes(), &record);
+        match by_content {
+            Some(key) => session.store.put(Table::Steps, key.as_bytes(), &record),
+            None => _ = self.cached_by_content.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+        }
+        self.results[index.position()].get_or_init(|| record);
+        Ok(outcome)
+    }
+
+    fn inputs(&self, index: VertexIndex) -> Vec<Input> {
+        self.session.graph.inputs(index).iter().map(|&input| self.input(input)).collect()
+    }
+
+    fn input(&self, index: VertexIndex) -> Input {
+        if let Some(input) = Session::input_of(self.pins, index) {
+            return input;
+        }
+        let mut memo = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let delta = |step| self.delta(step);
+        Input::State(state_of(&self.session.graph, self.pins, &delta, &mut memo, index))
+    }
+
+    fn delta(&self, index: VertexIndex) -> TreeDigest {
+        self.results[index.position()].get().expect("a state's steps are done before it is used").delta
+    }
+}

@@ -1,0 +1,305 @@
+//! Where the bytes of a file can be read, for the length of one build.
+//!
+//! Trees name files by digest; this is the other half. Sources register what they saw, layers of images are asked
+//! last: their files are brought out of the blob in one pass over it, into the store's temporary directory.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cache::{CacheError, Store, Table};
+use fs_err::os::unix::fs::OpenOptionsExt;
+use solver::{BlobDigest, ContentDigest, Layer, TreeDigest};
+use thiserror::Error;
+
+use crate::layer;
+use crate::tree::{Node, TreeError, Trees};
+
+/// Content that cannot be read.
+#[derive(Debug, Error)]
+pub enum ContentError {
+    /// Nothing this build knows has these bytes.
+    #[error("the bytes of `{path}` ({digest}) are in no source of this build and in no layer of the store")]
+    Unknown {
+        /// Path in the image.
+        path: String,
+        /// Content.
+        digest: ContentDigest,
+    },
+    /// A source file is not what it was when it was identified.
+    #[error("`{path}` changed while the build was reading it; build again")]
+    Changed {
+        /// Host path.
+        path: PathBuf,
+    },
+    /// Reading failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A directory is missing.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The store failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A layer blob is not what it should be.
+    #[error(transparent)]
+    Layer(#[from] layer::LayerError),
+}
+
+/// A place with the bytes of one file.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// A file of the host: `name` in a directory, so that thousands of files share their directory's path.
+    Host {
+        /// The directory.
+        dir: Arc<Path>,
+        /// Name in it.
+        name: std::ffi::OsString,
+    },
+    /// The whole of a blob.
+    Blob(BlobDigest),
+    /// Bytes given in the text.
+    Inline(Arc<[u8]>),
+}
+
+/// The registry of locations.
+#[derive(Debug)]
+pub struct Contents<'store> {
+    store: &'store Store,
+    locations: Mutex<HashMap<ContentDigest, Location>>,
+    image_layers: Mutex<Vec<(TreeDigest, Layer)>>,
+    spooling: Mutex<()>,
+    keep_mtime: bool,
+}
+
+impl<'store> Contents<'store> {
+    /// An empty registry.
+    pub fn new(store: &'store Store, keep_mtime: bool) -> Self {
+        Self {
+            store,
+            keep_mtime,
+            locations: Mutex::default(),
+            image_layers: Mutex::default(),
+            spooling: Mutex::default(),
+        }
+    }
+
+    /// Registers many files at once.
+    pub fn add_all(&self, locations: impl IntoIterator<Item = (ContentDigest, Location)>) {
+        self.lock().extend(locations);
+    }
+
+    /// Registers one file.
+    pub fn add(&self, digest: ContentDigest, location: Location) {
+        self.lock().insert(digest, location);
+    }
+
+    /// Registers a layer of an image: its files can be brought out when somebody copies them.
+    pub fn add_image_layer(&self, delta: TreeDigest, layer: Layer) {
+        self.image_layers.lock().unwrap_or_else(PoisonError::into_inner).push((delta, layer));
+    }
+
+    /// Where contents of archives and layers are put for the length of the build.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn spool_dir(&self) -> Result<PathBuf, CacheError> {
+        self.store.tmp_dir()
+    }
+
+    /// Whether modification times of sources count.
+    pub fn keep_mtime(&self) -> bool {
+        self.keep_mtime
+    }
+
+    /// Makes sure that every file of a delta can be opened, bringing files out of layers where needed.
+    ///
+    /// # Errors
+    /// [`ContentError::Unknown`] with the first path whose bytes are nowhere.
+    pub fn provide(&self, trees: &Trees<'_>, delta: &TreeDigest) -> Result<(), ContentError> {
+        let mut missing = self.missing(trees, delta)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let _one_at_a_time = self.spooling.lock().unwrap_or_else(PoisonError::into_inner);
+        let layers = self.image_layers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let own = self.store.get::<Layer>(Table::DeltaBlobs, delta.as_bytes()).map(|layer| (*delta, layer));
+        for (tree, layer) in own.iter().chain(&layers) {
+            let wanted = self.wanted_of(trees, tree, &missing)?;
+            if !wanted.is_empty() && self.store.blobs().contains(&layer.blob) {
+                self.bring_out(trees, tree, layer, &wanted)?;
+                missing.retain(|digest, _| !wanted.contains(digest));
+            }
+        }
+        match missing.into_iter().next() {
+            None => Ok(()),
+            Some((digest, path)) => Err(ContentError::Unknown { path, digest }),
+        }
+    }
+
+    /// Opens a file for reading. Host files are opened without following a link in their last component.
+    ///
+    /// # Errors
+    /// [`ContentError::Unknown`], or that of the file system.
+    pub fn open(&self, digest: &ContentDigest) -> Result<Opened, ContentError> {
+        let location = self.lock().get(digest).cloned();
+        match location {
+            Some(Location::Host { dir, name }) => {
+                let path = dir.join(name);
+                let file = fs_err::OpenOptions::new()
+                    .read(true)
+                    .custom_flags(
+                        (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed(),
+                    )
+                    .open(path)?;
+                Ok(Opened::File(file))
+            }
+            Some(Location::Blob(blob)) => Ok(Opened::File(self.store.blobs().open(&blob)?)),
+            Some(Location::Inline(bytes)) => Ok(Opened::Bytes(io::Cursor::new(bytes))),
+            None => Err(ContentError::Unknown { path: String::new(), digest: *digest }),
+        }
+    }
+
+    fn missing(
+        &self,
+        trees: &Trees<'_>,
+        delta: &TreeDigest,
+    ) -> Result<HashMap<ContentDigest, String>, TreeError> {
+        let mut files = Vec::new();
+        trees.walk::<TreeError>(delta, &mut |path, entry| {
+            if let Node::File { content, size: 1.. } = entry.node {
+                files.push((content, path.to_vec()));
+            }
+            Ok(())
+        })?;
+        let locations = self.lock();
+        Ok(files
+            .into_iter()
+            .filter(|(content, _)| !locations.contains_key(content))
+            .map(|(content, path)| (content, String::from_utf8_lossy(&path).into_owned()))
+            .collect())
+    }
+
+    fn wanted_of(
+        &self,
+        trees: &Trees<'_>,
+        tree: &TreeDigest,
+        missing: &HashMap<ContentDigest, String>,
+    ) -> Result<HashSet<ContentDigest>, TreeError> {
+        let mut wanted = HashSet::new();
+        trees.walk::<TreeError>(tree, &mut |_, entry| {
+            if let Node::File { content, .. } = entry.node
+                && missing.contains_key(&content)
+            {
+                wanted.insert(content);
+            }
+            Ok(())
+        })?;
+        Ok(wanted)
+    }
+
+    /// One pass over a layer's tar: files whose path stands in its tree with a wanted digest are written out and
+    /// checked against it.
+    fn bring_out(
+        &self,
+        trees: &Trees<'_>,
+        tree: &TreeDigest,
+        layer: &Layer,
+        wanted: &HashSet<ContentDigest>,
+    ) -> Result<(), ContentError> {
+        let dir: Arc<Path> = self.store.tmp_dir()?.into();
+        let mut by_path = HashMap::new();
+        trees.walk::<TreeError>(tree, &mut |path, entry| {
+            if let Node::File { content, .. } = entry.node
+                && wanted.contains(&content)
+            {
+                by_path.insert(path.to_vec(), content);
+            }
+            Ok(())
+        })?;
+        let blob = self.store.blobs().open(&layer.blob.digest)?;
+        layer::for_each_file(blob, layer.media_type, &mut |path, reader| {
+            let Some(content) = by_path.get(path) else { return Ok(()) };
+            let name = content.hex();
+            let mut out = fs_err::File::create(dir.join(&name))?;
+            let found = copy_hashed(reader, &mut out)?;
+            if found == *content {
+                self.add(found, Location::Host { dir: Arc::clone(&dir), name: name.into() });
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ContentDigest, Location>> {
+        // A panic while holding the lock leaves only whole insertions behind.
+        self.locations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open file, wherever its bytes are.
+#[derive(Debug)]
+pub enum Opened {
+    /// A file of the host or the store.
+    File(fs_err::File),
+    /// Bytes in memory.
+    Bytes(io::Cursor<Arc<[u8]>>),
+}
+
+impl Read for Opened {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read(buffer),
+            Self::Bytes(bytes) => bytes.read(buffer),
+        }
+    }
+}
+
+impl Opened {
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// That of the file system.
+    pub fn size(&self) -> io::Result<u64> {
+        match self {
+            Self::File(file) => Ok(file.metadata()?.len()),
+            Self::Bytes(bytes) => Ok(bytes.get_ref().len() as u64),
+        }
+    }
+
+    /// Moves to a byte offset from the start.
+    ///
+    /// # Errors
+    /// That of the file system.
+    pub fn seek_to(&mut self, offset: u64) -> io::Result<()> {
+        use io::Seek;
+        match self {
+            Self::File(file) => file.seek(io::SeekFrom::Start(offset)).map(drop),
+            Self::Bytes(bytes) => bytes.seek(io::SeekFrom::Start(offset)).map(drop),
+        }
+    }
+}
+
+/// Copies a stream and identifies it on the way.
+///
+/// # Errors
+/// Those of reading and writing.
+pub fn copy_hashed(reader: &mut dyn Read, writer: &mut dyn io::Write) -> io::Result<ContentDigest> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(ContentDigest::from_bytes(*hasher.finalize().as_bytes())),
+            read => {
+                hasher.update(&buffer[..read]);
+                writer.write_all(&buffer[..read])?;
+            }
+        }
+    }
+}
+
+/// Identity of bytes in memory.
+pub fn content_digest(bytes: &[u8]) -> ContentDigest {
+    ContentDigest::from_bytes(*blake3::hash(bytes).as_bytes())
+}

@@ -1,0 +1,114 @@
+//! Builds a delta: a tree put together path by path, reusing whole subtrees where nothing in them changes.
+
+use std::collections::BTreeMap;
+
+use solver::TreeDigest;
+
+use crate::tree::{Directory, Entry, Meta, Name, Node, TreeError, Trees};
+
+#[derive(Debug)]
+enum Item {
+    Closed(Entry),
+    Open(OpenDir),
+}
+
+/// A directory that is still growing.
+#[derive(Debug, Default)]
+pub struct OpenDir {
+    meta: Meta,
+    children: BTreeMap<Name, Item>,
+    opaque: bool,
+}
+
+impl OpenDir {
+    /// The root of a delta.
+    pub fn root() -> Self {
+        Self { meta: Meta::with_mode(0o755), ..Self::default() }
+    }
+
+    /// The directory `name`, opened, or made with `meta` where it is missing or is something else.
+    ///
+    /// # Errors
+    /// If the subtree that stands there is unknown.
+    pub fn dir(&mut self, trees: &Trees<'_>, name: &[u8], meta: &Meta) -> Result<&mut Self, TreeError> {
+        let item = match self.children.remove(name) {
+            Some(Item::Open(open)) => open,
+            Some(Item::Closed(Entry { meta, node: Node::Dir(tree) })) => Self::open(trees, meta, &tree)?,
+            Some(Item::Closed(_)) | None => Self { meta: meta.clone(), ..Self::default() },
+        };
+        match self.children.entry(name.to_vec()).or_insert(Item::Open(item)) {
+            Item::Open(open) => Ok(open),
+            Item::Closed(_) => unreachable!("the entry was removed above and is inserted open"),
+        }
+    }
+
+    /// Sets the header.
+    pub fn set_meta(&mut self, meta: Meta) {
+        self.meta = meta;
+    }
+
+    /// Marks the directory opaque: nothing older shows through.
+    pub fn set_opaque(&mut self) {
+        self.opaque = true;
+    }
+
+    /// The entry at a path that is not a directory, if one was put there.
+    pub fn find(&self, mut path: impl Iterator<Item = impl AsRef<[u8]>>) -> Option<&Entry> {
+        match (self.children.get(path.next()?.as_ref())?, path) {
+            (Item::Open(open), rest) => open.find(rest),
+            (Item::Closed(entry), mut rest) => rest.next().is_none().then_some(entry),
+        }
+    }
+
+    /// Puts an entry under a name. A directory over a directory adds its content and takes over its header; anything
+    /// else replaces what is there. Returns whether something that is not a directory was replaced.
+    ///
+    /// # Errors
+    /// If a subtree is unknown.
+    pub fn put(&mut self, trees: &Trees<'_>, name: &[u8], entry: Entry) -> Result<bool, TreeError> {
+        let Node::Dir(tree) = &entry.node else {
+            return Ok(self.children.insert(name.to_vec(), Item::Closed(entry)).is_some());
+        };
+        match self.children.get(name) {
+            Some(Item::Open(_) | Item::Closed(Entry { node: Node::Dir(_), .. })) => {
+                let open = self.dir(trees, name, &entry.meta)?;
+                open.meta = entry.meta;
+                open.add_all(trees, tree)
+            }
+            Some(Item::Closed(_)) | None => {
+                Ok(self.children.insert(name.to_vec(), Item::Closed(entry)).is_some())
+            }
+        }
+    }
+
+    /// Adds everything a directory holds. Returns whether a file was replaced.
+    ///
+    /// # Errors
+    /// If a subtree is unknown.
+    pub fn add_all(&mut self, trees: &Trees<'_>, tree: &TreeDigest) -> Result<bool, TreeError> {
+        let mut replaced = false;
+        for (name, entry) in &trees.load(tree)?.entries {
+            replaced |= self.put(trees, name, entry.clone())?;
+        }
+        Ok(replaced)
+    }
+
+    /// Names the finished tree.
+    pub fn finish(self, trees: &Trees<'_>) -> TreeDigest {
+        let close = |item| match item {
+            Item::Closed(entry) => entry,
+            Item::Open(open) => {
+                let meta = open.meta.clone();
+                Entry { meta, node: Node::Dir(open.finish(trees)) }
+            }
+        };
+        let entries = self.children.into_iter().map(|(name, item)| (name, close(item))).collect();
+        trees.add(Directory { entries, opaque: self.opaque })
+    }
+
+    fn open(trees: &Trees<'_>, meta: Meta, tree: &TreeDigest) -> Result<Self, TreeError> {
+        let directory = trees.load(tree)?;
+        let closed = |(name, entry): (&Name, &Entry)| (name.clone(), Item::Closed(entry.clone()));
+        Ok(Self { meta, children: directory.entries.iter().map(closed).collect(), opaque: directory.opaque })
+    }
+}

@@ -1,0 +1,133 @@
+//! What can stop a build, with the step it happened in.
+
+use cache::CacheError;
+use solver::{GraphError, Span};
+use thiserror::Error;
+
+use crate::contents::ContentError;
+use crate::frames::FrameError;
+use crate::images::ImagesError;
+use crate::ops::app::AppError;
+use crate::ops::file::FileError;
+use crate::source::http::HttpError;
+use crate::source::image::ImageError;
+use crate::source::local::LocalError;
+use crate::tree::TreeError;
+
+/// Why one step failed.
+#[derive(Debug, Error)]
+pub enum OpError {
+    /// A source of the context.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// A download.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// A base image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The name of a base image.
+    #[error(transparent)]
+    Images(#[from] ImagesError),
+    /// COPY or ADD.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// APP.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// Writing a layer.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// Reading a file of the image.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// A directory object.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A bug in the step; the build goes on to its end.
+    #[error("the step panicked: {0}; this is a bug of sealer")]
+    Panic(String),
+}
+
+/// A step that failed.
+#[derive(Debug, Error)]
+#[error("{name}: {source}")]
+pub struct StepError {
+    /// The step as written.
+    pub name: String,
+    /// Where it stands in the text.
+    pub spans: Vec<Span>,
+    /// Why.
+    pub source: OpError,
+}
+
+/// A container image named in a file of the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundImage {
+    /// The file, as a path in the image.
+    pub path: String,
+    /// Line in it, from 1.
+    pub line: usize,
+    /// The reference as written.
+    pub reference: String,
+}
+
+/// Why a build gave no image.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// Steps failed; those that failed together are told together.
+    #[error("{} of the build failed", if .0.len() == 1 { "a step" } else { "steps" })]
+    Steps(Vec<StepError>),
+    /// An application whose content says nothing about how it is launched (spec §1.5).
+    #[error("app {name} need to specify APPCMDS if no app type detected")]
+    UntypedApp {
+        /// Application.
+        name: String,
+        /// Its declaration.
+        span: Span,
+        /// Whether one of several sources is a packaged chart.
+        several_sources: bool,
+    },
+    /// Container images were found, and carrying them is not possible yet.
+    #[error("container images are not supported yet, and the image's files name some")]
+    ContainerImages(Vec<FoundImage>),
+    /// The base already has as many layers as an image may have.
+    #[error("the base image has {count} layers; an image may have 120")]
+    TooManyLayers {
+        /// Layers of the base.
+        count: usize,
+    },
+    /// Ctrl-C.
+    #[error("the build was cancelled")]
+    Cancelled,
+    /// The graph is not one.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A directory object.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// Reading a file of the image.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// Writing a layer.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The index of images.
+    #[error(transparent)]
+    Images(#[from] ImagesError),
+    /// The store.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+impl OpError {
+    /// Whether this only says that the build was stopped.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(
+            self,
+            Self::Local(LocalError::Cancelled)
+                | Self::Http(HttpError::Fetch(crate::net::FetchError::Cancelled { .. }))
+                | Self::Frame(FrameError::Cancelled)
+        )
+    }
+}

@@ -1,0 +1,183 @@
+//! Config and manifest of an image, as a pure function of its layers and what its text says (spec §2, §9).
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, SystemTime};
+
+use oci_spec::image::{ImageManifestBuilder, MediaType as OciMediaType};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use solver::{AppFacts, AppSpec, Application, BlobDigest, Descriptor, ImageSpec, Layer, VertexDigest};
+
+use crate::error::BuildError;
+use crate::extension::{BuildClient, Extension, SCHEMA_VERSION, go_json};
+use crate::images::StoredImage;
+use crate::oci::{self, BASE_DIGEST, BASE_NAME, EXTENSION};
+
+/// Version of every application entry (spec §2.2).
+const APP_VERSION: &str = "v1";
+
+/// What the image is made of.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// What the text says.
+    pub spec: &'a ImageSpec,
+    /// The base; `None` for scratch.
+    pub base: Option<&'a StoredImage>,
+    /// Layers this build adds, oldest first.
+    pub layers: &'a [Layer],
+    /// For each step of the history that makes a layer, in order: whether the layer is its own, or one it shares with
+    /// an earlier step.
+    pub own_layer: &'a [bool],
+    /// Facts of the applications by vertex.
+    pub facts: &'a HashMap<VertexDigest, AppFacts>,
+    /// `kube-installer` or `app-installer`.
+    pub image_type: &'a str,
+    /// `--annotation`.
+    pub annotations: &'a BTreeMap<String, String>,
+    /// `created`, in seconds since 1970.
+    pub created: i64,
+    /// This program's version.
+    pub sealer_version: &'a str,
+}
+
+/// An image as bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assembled {
+    /// The config's bytes.
+    pub config: Vec<u8>,
+    /// The manifest's bytes.
+    pub manifest: Vec<u8>,
+}
+
+/// Puts config and manifest together.
+///
+/// # Errors
+/// [`BuildError::UntypedApp`] for an application nobody knows how to launch.
+pub fn assemble(parts: &Parts<'_>) -> Result<Assembled, BuildError> {
+    let config = oci::canonical(&config(parts));
+    let blob = Descriptor {
+        digest: BlobDigest::from_bytes(Sha256::digest(&config).into()),
+        size: config.len() as u64,
+    };
+    let base_layers = parts.base.map(|base| base.layers.as_slice()).unwrap_or_default();
+    let layers = base_layers.iter().chain(parts.layers);
+    let layers: Vec<_> =
+        layers.map(|layer| oci::descriptor(oci::layer_media_type(layer.media_type), &layer.blob)).collect();
+    let manifest = ImageManifestBuilder::default()
+        .schema_version(2_u32)
+        .media_type(OciMediaType::ImageManifest)
+        .config(oci::descriptor(OciMediaType::ImageConfig, &blob))
+        .layers(layers)
+        .annotations(annotations(parts)?)
+        .build()
+        .expect("all required fields are set");
+    Ok(Assembled { config, manifest: oci::canonical(&manifest) })
+}
+
+fn config(parts: &Parts<'_>) -> Value {
+    let spec = parts.spec;
+    let created = rfc3339(parts.created);
+    let mut config = parts.base.map_or_else(|| json!({}), |base| base.config.clone());
+    config["created"] = json!(created);
+    config["architecture"] = json!(spec.platform.architecture);
+    config["os"] = json!(spec.platform.os);
+    if let Some(variant) = &spec.platform.variant {
+        config["variant"] = json!(variant);
+    }
+    if let Some(author) = &spec.author {
+        config["author"] = json!(author);
+    }
+    if !config["config"].is_object() {
+        config["config"] = json!({});
+    }
+    config["config"]["Env"] = spec.env.iter().map(|(key, value)| json!(format!("{key}={value}"))).collect();
+    if !spec.labels.is_empty() {
+        config["config"]["Labels"] = json!(spec.labels);
+    }
+    let base_layers = parts.base.map(|base| base.layers.as_slice()).unwrap_or_default();
+    let diff_ids: Vec<String> =
+        base_layers.iter().chain(parts.layers).map(|layer| layer.diff_id.to_string()).collect();
+    config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
+    let mut history = config["history"].as_array().cloned().unwrap_or_default();
+    let mut own_layer = parts.own_layer.iter();
+    history.extend(spec.history.iter().map(|step| {
+        let mut entry = json!({ "created": created, "created_by": step.text, "comment": "sealer" });
+        let makes_layer = step.vertex.is_some() && own_layer.next().copied().unwrap_or(false);
+        if !makes_layer {
+            entry["empty_layer"] = json!(true);
+        }
+        entry
+    }));
+    config["history"] = Value::Array(history);
+    config
+}
+
+fn annotations(parts: &Parts<'_>) -> Result<HashMap<String, String>, BuildError> {
+    let mut annotations = HashMap::new();
+    if let Some(base) = parts.base {
+        annotations.extend(base.manifest.annotations().clone().unwrap_or_default());
+        annotations.insert(BASE_NAME.to_owned(), parts.spec.base.reference.clone());
+        annotations.insert(BASE_DIGEST.to_owned(), base.digest.to_string());
+    }
+    annotations.extend(parts.annotations.clone());
+    annotations.insert(EXTENSION.to_owned(), go_json(&extension(parts)?));
+    Ok(annotations)
+}
+
+fn extension(parts: &Parts<'_>) -> Result<Extension, BuildError> {
+    let applications = parts.spec.apps.iter().map(|app| application(app, parts.facts));
+    let applications: Vec<Application> = applications.collect::<Result<_, _>>()?;
+    Ok(Extension {
+        build_client: BuildClient {
+            sealer_version: parts.sealer_version.to_owned(),
+            buildah_version: String::new(),
+        },
+        schema_version: SCHEMA_VERSION.to_owned(),
+        image_type: parts.image_type.to_owned(),
+        applications: applications.iter().map(Into::into).collect(),
+        labels: BTreeMap::new(),
+        env: parts.spec.extension_env.clone(),
+        launch: (&parts.spec.launch).into(),
+    })
+}
+
+/// An application as it is stored. One without type needs commands, its own or those of a packaged chart.
+fn application(app: &AppSpec, facts: &HashMap<VertexDigest, AppFacts>) -> Result<Application, BuildError> {
+    let (name, vertex, env, cmds, single_source, span) = match app {
+        AppSpec::Inherited(application) => return Ok(application.clone()),
+        AppSpec::Declared { name, vertex, env, cmds, single_source, span } => {
+            (name, vertex, env, cmds, *single_source, *span)
+        }
+    };
+    let facts = vertex.and_then(|vertex| facts.get(&vertex).cloned()).unwrap_or_default();
+    let mut application = Application {
+        name: name.clone(),
+        kind: facts.kind.map(|kind| kind.as_str().to_owned()),
+        files: facts.files,
+        version: APP_VERSION.to_owned(),
+        env: env.clone(),
+        cmds: cmds.clone().unwrap_or_default(),
+    };
+    if application.kind.is_none() && cmds.is_none() {
+        match facts.packaged_chart.filter(|_| single_source) {
+            Some(file) => {
+                application.kind = Some(solver::AppKind::Helm.as_str().to_owned());
+                application.cmds = vec![format!("helm install {name} {file}")];
+            }
+            None => {
+                return Err(BuildError::UntypedApp {
+                    name: name.clone(),
+                    span,
+                    several_sources: !single_source,
+                });
+            }
+        }
+    }
+    Ok(application)
+}
+
+/// Seconds since 1970 as RFC 3339; times before 1970 are 1970.
+pub fn rfc3339(seconds: i64) -> String {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.try_into().unwrap_or(0));
+    humantime::format_rfc3339_seconds(time).to_string()
+}

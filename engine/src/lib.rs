@@ -1,0 +1,50 @@
+//! Sources, trees, layers and images: all the I/O and all the concurrency of a build.
+//!
+//! The solver says what is to be done, this crate does it. It knows no Kubefile word and prints nothing: progress
+//! leaves as events, failures as values.
+
+pub mod build;
+pub mod cancel;
+pub mod contents;
+pub mod decompress;
+pub mod delta;
+pub mod discover;
+pub mod error;
+pub mod export;
+pub mod extension;
+pub mod frames;
+pub mod group;
+pub mod ignore;
+pub mod image;
+pub mod images;
+pub mod inspect;
+pub mod layer;
+pub mod net;
+pub mod oci;
+pub mod ops;
+pub mod pattern;
+pub mod session;
+pub mod source;
+pub mod state;
+pub mod tree;
+pub mod untar;
+
+pub use build::Built;
+pub use cancel::Cancel;
+pub use contents::ContentError;
+pub use discover::{Discovered, discover};
+pub use error::{BuildError, FoundImage, OpError, StepError};
+pub use export::{Export, Exported, export, keep_finished};
+pub use extension::Extension;
+pub use frames::LayerCompression;
+pub use image::rfc3339;
+pub use images::{Images, ImagesError, StoredImage, Tagged, full_name};
+pub use inspect::{Inspection, inspect};
+pub use layer::TimePolicy;
+pub use net::{
+    FetchError, FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher, RedirectError, Validator,
+    file_name_of, redacted,
+};
+pub use session::{BuildOptions, Chain, Pins, Session};
+pub use source::local::LocalError;
+pub use state::State;

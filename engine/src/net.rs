@@ -1,0 +1,162 @@
+//! The network: one tokio runtime and one HTTP client for the whole process, used from plain threads by blocking calls.
+//!
+//! Nothing outside this room is `async`. The runtime, the client and the certificate roots cost tens of milliseconds and
+//! two threads, so they come into being with the first request: a build that is all cache hits never pays for them.
+
+mod error;
+mod fetch;
+mod headers;
+mod url_name;
+
+use std::future::Future;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use reqwest::redirect::{Action, Attempt, Policy};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+use crate::cancel::Cancel;
+
+pub use self::error::{FetchError, RedirectError};
+pub use self::fetch::{FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher};
+pub use self::headers::Validator;
+pub use self::url_name::{file_name_of, redacted};
+
+/// Enough for hyper's connection tasks: the bytes themselves are handled by the calling threads.
+const RUNTIME_THREADS: usize = 2;
+
+/// How long a cancelled request may go on; a tenth of what a person notices.
+const CANCEL_POLL: Duration = Duration::from_millis(20);
+
+/// As many as browsers and curl follow by habit; a longer chain is a loop.
+const MAX_REDIRECTS: usize = 10;
+
+/// The runtime and the client, started by whoever needs them first.
+#[derive(Debug)]
+struct Network {
+    settings: FetchSettings,
+    /// Held while starting, so that sixteen first requests do not load the certificate roots sixteen times.
+    starting: Mutex<()>,
+    live: OnceLock<Live>,
+}
+
+#[derive(Debug)]
+struct Live {
+    runtime: Runtime,
+    client: reqwest::Client,
+    permits: Semaphore,
+    /// Whether the system has no certificate authority, so that no `https` server can be trusted.
+    rootless: bool,
+}
+
+impl Network {
+    fn new(settings: FetchSettings) -> Network {
+        Network { settings, starting: Mutex::new(()), live: OnceLock::new() }
+    }
+
+    fn live(&self) -> Result<&Live, FetchError> {
+        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.live.get() {
+            Some(live) => Ok(live),
+            None => {
+                let live = Live::start(&self.settings)?;
+                Ok(self.live.get_or_init(|| live))
+            }
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // A plain drop waits for name look-ups under way, which a cancelled build must not.
+        if let Some(live) = self.live.take() {
+            live.runtime.shutdown_background();
+        }
+    }
+}
+
+impl Live {
+    fn start(settings: &FetchSettings) -> Result<Live, FetchError> {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(RUNTIME_THREADS).thread_name("net").enable_all().build();
+        let runtime = runtime.map_err(|source| FetchError::Runtime { source })?;
+        // An error means that the process has a provider already, which serves as well.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let (client, rootless) = match client(settings).build() {
+            Ok(client) => (client, false),
+            // Without any root the platform's verifier does not start, and plain `http` needs none.
+            Err(_) => {
+                let client = client(settings).tls_certs_only([]).build();
+                (client.map_err(|source| FetchError::Client { source })?, true)
+            }
+        };
+        Ok(Live { runtime, client, permits: Semaphore::new(settings.concurrency), rootless })
+    }
+
+    /// Waits for the work, or gives it up soon after the flag is set: `None`.
+    fn block_on<T>(&self, cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
+        let cancelled = async {
+            while !cancel.is_cancelled() {
+                tokio::time::sleep(CANCEL_POLL).await;
+            }
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = cancelled => None,
+                result = work => Some(result),
+            }
+        })
+    }
+}
+
+fn client(settings: &FetchSettings) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("sealer/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(settings.connect_timeout)
+        .read_timeout(settings.idle_timeout)
+        .redirect(Policy::custom(redirect))
+        // A query may hold a signature; the next host has no business with it.
+        .referer(false)
+}
+
+fn redirect(attempt: Attempt<'_>) -> Action {
+    let from = attempt.previous().last().map_or("", |url| url.scheme());
+    // The first of `previous` is the request itself.
+    match check_redirect(attempt.previous().len(), from, attempt.url()) {
+        Ok(()) => attempt.follow(),
+        Err(error) => attempt.error(error),
+    }
+}
+
+fn check_redirect(redirects: usize, from: &str, to: &url::Url) -> Result<(), RedirectError> {
+    match (from, to.scheme()) {
+        _ if redirects > MAX_REDIRECTS => Err(RedirectError::TooMany { limit: MAX_REDIRECTS }),
+        (_, "https") | ("http", "http") => Ok(()),
+        _ => Err(RedirectError::Scheme { to: redacted(to.as_str()) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_starts_before_the_first_request() {
+        let network = Network::new(FetchSettings::default());
+        assert!(network.live.get().is_none());
+    }
+
+    #[test]
+    fn redirects_never_leave_https() {
+        let check =
+            |redirects, from, to: &str| check_redirect(redirects, from, &url::Url::parse(to).unwrap());
+        assert!(check(1, "http", "http://h").is_ok() && check(1, "http", "https://h").is_ok());
+        assert!(check(10, "https", "https://h").is_ok());
+        assert!(matches!(check(11, "https", "https://h"), Err(RedirectError::TooMany { limit: 10 })));
+        let error = check(1, "https", "http://user:pass@h/x?y").unwrap_err();
+        assert_eq!(error.to_string(), "redirect to `http://h/x?…` leaves `https` or is no web address");
+        assert!(check(1, "http", "file:///etc/passwd").is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! The work of each op: pure functions from trees to a delta.
+
+pub mod app;
+pub mod archive;
+pub mod file;
+
+use solver::TreeDigest;
+
+use crate::state::State;
+
+/// What a vertex gives to those that use it.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Files of a source; no whiteouts.
+    Tree(TreeDigest),
+    /// A stage or an image.
+    State(State),
+}

@@ -1,0 +1,390 @@
+//! COPY and ADD: Docker's copy semantics as a function from trees to a delta.
+//!
+//! A directory copies its content, a file goes below a destination that is a directory, links of the destination are
+//! resolved inside the tree it lands on, links inside a copied directory stay links. Directories above the
+//! destination that exist keep their headers; missing ones become 0755.
+
+use solver::{ContentRead, CopySource, FileOp, Owner, TreeDigest};
+use thiserror::Error;
+
+use crate::contents::{Contents, Location, content_digest};
+use crate::delta::OpenDir;
+use crate::ops::{Input, archive};
+use crate::pattern::{Pattern, PatternError};
+use crate::state::{Found, Resolved, State};
+use crate::tree::{Directory, Entry, Meta, Name, Node, TreeError, Trees, components, push_name};
+
+/// A copy that cannot be done.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// A source selects nothing.
+    #[error("`{pattern}` is not in the stage it is copied from")]
+    NotFound {
+        /// As written.
+        pattern: String,
+    },
+    /// Several files, one name.
+    #[error("`{pattern}` selects {count} files, so the destination `{destination}` must end with `/`")]
+    NeedsDirectory {
+        /// As written.
+        pattern: String,
+        /// How many.
+        count: usize,
+        /// As written.
+        destination: String,
+    },
+    /// A file where a directory should be.
+    #[error("the destination `{destination}` needs `/{path}` to be a directory, but it is a file")]
+    ParentIsFile {
+        /// As written.
+        destination: String,
+        /// The file.
+        path: String,
+    },
+    /// A directory copied onto a file.
+    #[error("a directory cannot be copied onto the file `/{path}`")]
+    OntoFile {
+        /// The file.
+        path: String,
+    },
+    /// The pattern is not one.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// An archive to extract.
+    #[error(transparent)]
+    Archive(#[from] archive::ArchiveError),
+    /// A directory is missing.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// One thing to copy: what it is called and what it is.
+#[derive(Debug)]
+struct Match {
+    source: usize,
+    path: Vec<u8>,
+    entry: Entry,
+    unpack: bool,
+}
+
+/// A copy that has read its inputs and written nothing.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    op: &'a FileOp,
+    matches: Vec<Match>,
+    destination: Resolved,
+}
+
+impl<'a> Prepared<'a> {
+    /// Finds what is copied and where to. `inputs[i]` is input `i` of the vertex.
+    ///
+    /// # Errors
+    /// When a source selects nothing or a pattern is wrong.
+    pub fn new(
+        op: &'a FileOp,
+        inputs: &[Input],
+        trees: &Trees<'_>,
+        contents: &Contents<'_>,
+    ) -> Result<Self, FileError> {
+        let below = match inputs.first() {
+            Some(Input::State(state)) if op.below => state.clone(),
+            _ => State::default(),
+        };
+        let destination = below.resolve(trees, op.destination.as_bytes())?;
+        let mut matches = Vec::new();
+        for (source, from) in op.sources.iter().enumerate() {
+            match from {
+                CopySource::Inline(inline) => {
+                    let content = content_digest(&inline.content);
+                    contents.add(content, Location::Inline(inline.content.clone().into()));
+                    let node = Node::File { content, size: inline.content.len() as u64 };
+                    let entry = Entry { meta: Meta::with_mode(0o644), node };
+                    matches.push(Match { source, path: inline.name.clone().into(), entry, unpack: false });
+                }
+                CopySource::Input { input, pattern } => {
+                    let found = select(trees, &inputs[*input], pattern)?;
+                    let unpack = op.unpack && matches!(inputs[*input], Input::Tree(_));
+                    matches.extend(found.into_iter().map(|(path, entry)| Match {
+                        source,
+                        path,
+                        entry,
+                        unpack,
+                    }));
+                }
+            }
+        }
+        Ok(Self { op, matches, destination })
+    }
+
+    /// What the copy has read: its content key is made of this.
+    pub fn reads(&self) -> Vec<ContentRead> {
+        let subtrees = self.matches.iter().map(|found| ContentRead::Subtree {
+            source: found.source,
+            path: found.path.clone(),
+            digest: found.entry.digest(),
+        });
+        let facts = self.destination.facts.iter().cloned().map(ContentRead::Destination);
+        subtrees.chain(facts.filter(|_| self.op.below)).collect()
+    }
+
+    /// Makes the delta.
+    ///
+    /// # Errors
+    /// When the destination does not fit, or an archive cannot be extracted.
+    pub fn run(self, trees: &Trees<'_>, contents: &Contents<'_>) -> Result<TreeDigest, FileError> {
+        let lands_below = self.lands_below()?;
+        let mut root = OpenDir::root();
+        for found in &self.matches {
+            let entry = self.dressed(trees, found.entry.clone(), found.path.as_slice())?;
+            let Some(entry) = entry else { continue };
+            let archive = match &entry.node {
+                Node::File { content, .. } if found.unpack => {
+                    archive::extract(trees, contents, content, &found.path)?
+                }
+                _ => None,
+            };
+            match (archive, &entry.node) {
+                (Some(tree), _) => {
+                    let tree = restyle(trees, &tree, self.op.chown, None)?;
+                    self.directory(&mut root, trees, &[], true)?.add_all(trees, &tree)?;
+                }
+                (None, _) if self.op.parents => self.with_parents(&mut root, trees, found, entry)?,
+                (None, Node::Dir(tree)) => {
+                    if let Found::Other(_) = self.destination.found {
+                        return Err(FileError::OntoFile { path: lossy(&self.destination.path) });
+                    }
+                    self.directory(&mut root, trees, &[], true)?.add_all(trees, tree)?;
+                }
+                (None, _) if lands_below => {
+                    let name = base_name(&found.path).to_vec();
+                    self.directory(&mut root, trees, &[], true)?.put(trees, &name, entry)?;
+                }
+                (None, _) => {
+                    let mut path: Vec<Name> =
+                        components(&self.destination.path).map(<[u8]>::to_vec).collect();
+                    let name = path.pop().unwrap_or_else(|| base_name(&found.path).to_vec());
+                    self.directory(&mut root, trees, &[], false)?.put(trees, &name, entry)?;
+                }
+            }
+        }
+        Ok(root.finish(trees))
+    }
+
+    /// Whether files go below the destination rather than become it.
+    fn lands_below(&self) -> Result<bool, FileError> {
+        let written = &self.op.destination;
+        let last = written.rsplit('/').next().unwrap_or_default();
+        let is_dir = matches!(last, "" | "." | "..") || matches!(self.destination.found, Found::Dir { .. });
+        let files = self.matches.iter().filter(|found| !matches!(found.entry.node, Node::Dir(_))).count();
+        if !is_dir && files > 1 && !self.op.parents {
+            let pattern = match self.op.sources.first() {
+                Some(CopySource::Input { pattern, .. }) => pattern.clone(),
+                _ => String::new(),
+            };
+            return Err(FileError::NeedsDirectory { pattern, count: files, destination: written.clone() });
+        }
+        Ok(is_dir)
+    }
+
+    /// The open directory at the destination (or above it, for a file), with more components below.
+    fn directory<'r>(
+        &self,
+        root: &'r mut OpenDir,
+        trees: &Trees<'_>,
+        below: &[(Name, Meta)],
+        whole: bool,
+    ) -> Result<&'r mut OpenDir, FileError> {
+        let names: Vec<&[u8]> = components(&self.destination.path).collect();
+        let depth = if whole { names.len() } else { names.len().saturating_sub(1) };
+        let mut dir = root;
+        let mut created = Meta::with_mode(0o755);
+        if let Some(Owner { uid, gid }) = self.op.chown {
+            created = Meta { uid, gid, ..created };
+        }
+        for (name, existing) in names.iter().zip(&self.destination.parents).take(depth) {
+            dir = dir.dir(trees, name, existing.as_ref().unwrap_or(&created))?;
+        }
+        if let Some(file) = self.file_in_the_way(depth) {
+            return Err(FileError::ParentIsFile { destination: self.op.destination.clone(), path: file });
+        }
+        for (name, meta) in below {
+            dir = dir.dir(trees, name, meta)?;
+        }
+        Ok(dir)
+    }
+
+    fn file_in_the_way(&self, depth: usize) -> Option<String> {
+        let names: Vec<&[u8]> = components(&self.destination.path).take(depth).collect();
+        self.destination.facts.iter().find_map(|fact| {
+            let blocks = fact.header.as_ref().is_some_and(|header| !matches!(header.kind, 'd' | 'l'));
+            let on_the_way = components(&fact.path).zip(&names).all(|(a, b)| a == *b)
+                && components(&fact.path).count() <= names.len();
+            (blocks && on_the_way).then(|| lossy(&fact.path))
+        })
+    }
+
+    /// `--parents`: the match keeps its path; a `./` in the pattern says from where.
+    fn with_parents(
+        &self,
+        root: &mut OpenDir,
+        trees: &Trees<'_>,
+        found: &Match,
+        entry: Entry,
+    ) -> Result<(), FileError> {
+        let mut path: Vec<(Name, Meta)> =
+            components(&found.path).map(|name| (name.to_vec(), Meta::with_mode(0o755))).collect();
+        let Some((name, _)) = path.pop() else {
+            if let Node::Dir(tree) = &entry.node {
+                self.directory(root, trees, &[], true)?.add_all(trees, tree)?;
+            }
+            return Ok(());
+        };
+        self.directory(root, trees, &path, true)?.put(trees, &name, entry)?;
+        Ok(())
+    }
+
+    /// The entry as it will stand in the image: excluded parts gone, owner and mode set.
+    fn dressed(&self, trees: &Trees<'_>, entry: Entry, path: &[u8]) -> Result<Option<Entry>, FileError> {
+        let patterns: Vec<Pattern> =
+            self.op.exclude.iter().map(|text| Pattern::new(text)).collect::<Result<_, _>>()?;
+        let entry = if patterns.is_empty() {
+            entry
+        } else if let Node::Dir(tree) = &entry.node {
+            Entry { node: Node::Dir(without(trees, tree, &patterns, &mut Vec::new())?), ..entry }
+        } else if patterns.iter().any(|pattern| pattern.matches_or_parent(base_name(path))) {
+            return Ok(None);
+        } else {
+            entry
+        };
+        Ok(Some(restyle_entry(trees, &entry, self.op.chown, self.op.chmod)?))
+    }
+}
+
+/// Matches of a pattern in an input, by path.
+fn select(trees: &Trees<'_>, input: &Input, text: &str) -> Result<Vec<(Vec<u8>, Entry)>, FileError> {
+    let (state, clean) = match input {
+        Input::Tree(tree) => (State { deltas: vec![*tree] }, true),
+        Input::State(state) => (state.clone(), false),
+    };
+    let pattern = Pattern::new(text)?;
+    let not_found = || FileError::NotFound { pattern: text.to_owned() };
+    let whole = |found| -> Result<Option<Entry>, FileError> {
+        Ok(match found {
+            Found::Absent => None,
+            Found::Other(entry) => Some(entry),
+            Found::Dir { meta, parts } if clean => Some(Entry { meta, node: Node::Dir(parts[0]) }),
+            Found::Dir { meta, parts } => {
+                Some(Entry { meta, node: Node::Dir(State::merged(trees, &parts)?) })
+            }
+        })
+    };
+    if pattern.is_literal() {
+        let resolved = state.resolve(trees, text.as_bytes())?;
+        let entry = whole(resolved.found)?.ok_or_else(not_found)?;
+        let path = components(text.as_bytes()).collect::<Vec<_>>().join(&b'/');
+        return Ok(vec![(path, entry)]);
+    }
+    let mut matches = Vec::new();
+    collect(trees, &state, &pattern, &mut Vec::new(), &mut matches)?;
+    let entries = matches.into_iter().filter_map(|(path, found)| {
+        let found = match found {
+            Found::Other(Entry { node: Node::Symlink(_), .. }) => match state.resolve(trees, &path) {
+                Ok(resolved) => resolved.found,
+                Err(error) => return Some(Err(error.into())),
+            },
+            found => found,
+        };
+        whole(found).transpose().map(|entry| entry.map(|entry| (path, entry)))
+    });
+    let entries: Vec<_> = entries.collect::<Result<_, FileError>>()?;
+    if entries.is_empty() { Err(not_found()) } else { Ok(entries) }
+}
+
+fn collect(
+    trees: &Trees<'_>,
+    state: &State,
+    pattern: &Pattern,
+    path: &mut Vec<u8>,
+    matches: &mut Vec<(Vec<u8>, Found)>,
+) -> Result<(), FileError> {
+    let Found::Dir { parts, .. } = state.look_up(trees, path)? else { return Ok(()) };
+    for (name, found) in State::list(trees, &parts)? {
+        let length = path.len();
+        push_name(path, &name);
+        if pattern.matches(path) {
+            matches.push((path.clone(), found));
+        } else if matches!(found, Found::Dir { .. }) && pattern.could_match_below(path) {
+            collect(trees, state, pattern, path, matches)?;
+        }
+        path.truncate(length);
+    }
+    Ok(())
+}
+
+/// A tree without what the patterns name, relative to its root.
+fn without(
+    trees: &Trees<'_>,
+    tree: &TreeDigest,
+    patterns: &[Pattern],
+    path: &mut Vec<u8>,
+) -> Result<TreeDigest, TreeError> {
+    let mut kept = Directory::default();
+    for (name, entry) in &trees.load(tree)?.entries {
+        let length = path.len();
+        push_name(path, name);
+        if !patterns.iter().any(|pattern| pattern.matches_or_parent(path)) {
+            let mut entry = entry.clone();
+            if let Node::Dir(child) = &entry.node {
+                entry.node = Node::Dir(without(trees, child, patterns, path)?);
+            }
+            kept.entries.insert(name.clone(), entry);
+        }
+        path.truncate(length);
+    }
+    Ok(trees.add(kept))
+}
+
+fn restyle_entry(
+    trees: &Trees<'_>,
+    entry: &Entry,
+    chown: Option<Owner>,
+    chmod: Option<u32>,
+) -> Result<Entry, TreeError> {
+    let mut entry = entry.clone();
+    if let Some(Owner { uid, gid }) = chown {
+        entry.meta.uid = uid;
+        entry.meta.gid = gid;
+    }
+    if let Some(mode) = chmod.filter(|_| !matches!(entry.node, Node::Symlink(_))) {
+        entry.meta.mode = mode;
+    }
+    if let Node::Dir(child) = &entry.node {
+        entry.node = Node::Dir(restyle(trees, child, chown, chmod)?);
+    }
+    Ok(entry)
+}
+
+/// A tree with another owner or mode everywhere; itself where neither is asked for.
+fn restyle(
+    trees: &Trees<'_>,
+    tree: &TreeDigest,
+    chown: Option<Owner>,
+    chmod: Option<u32>,
+) -> Result<TreeDigest, TreeError> {
+    if chown.is_none() && chmod.is_none() {
+        return Ok(*tree);
+    }
+    let mut styled = Directory::default();
+    for (name, entry) in &trees.load(tree)?.entries {
+        styled.entries.insert(name.clone(), restyle_entry(trees, entry, chown, chmod)?);
+    }
+    Ok(trees.add(styled))
+}
+
+fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
+}
+
+fn lossy(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}

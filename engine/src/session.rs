@@ -1,0 +1,422 @@
+//! One build between its definition and its layers: pin, plan, and what both need.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use cache::{OnceMap, Store, Table};
+use rayon::prelude::*;
+use solver::{
+    CacheKey, CopySource, Definition, Event, EventSink, Graph, Layer, MissReason, Op, Pin, Plan, Record,
+    StepOutcome, TreeDigest, VertexIndex,
+};
+
+use crate::cancel::Cancel;
+use crate::contents::{Contents, Location, content_digest};
+use crate::error::{BuildError, OpError, StepError};
+use crate::frames::{FrameError, LayerCompression, LayerWriter, layer_key};
+use crate::group::{LAYER_LIMIT, Member};
+use crate::ignore::{IgnoreRules, ignore_file_names};
+use crate::images::Images;
+use crate::layer::TimePolicy;
+use crate::net::Fetcher;
+use crate::ops::Input;
+use crate::source::local::{Context, LocalError, Scan};
+use crate::source::{http, image};
+use crate::state::State;
+use crate::tree::Trees;
+
+/// Most downloads at once.
+const DOWNLOADS: usize = 16;
+
+/// How a build is done; none of it changes what the image holds, but for the times and the compression.
+#[derive(Debug, Clone)]
+pub struct BuildOptions {
+    /// Directory of the context.
+    pub context: PathBuf,
+    /// Steps and frames worked on at once.
+    pub jobs: usize,
+    /// Look nothing up in the cache.
+    pub no_cache: bool,
+    /// Modification times of layers.
+    pub times: TimePolicy,
+    /// Compression of layers.
+    pub compression: LayerCompression,
+    /// Largest download, in bytes.
+    pub download_limit_bytes: u64,
+    /// Stops the build.
+    pub cancel: Cancel,
+}
+
+/// A pinned source: its identity, and its files.
+#[derive(Debug, Clone)]
+struct Pinned {
+    pin: Pin,
+    input: Input,
+}
+
+/// All pins of a build.
+#[derive(Debug)]
+pub struct Pins(Vec<Option<Pinned>>);
+
+/// The steps of the final image, oldest first, above its base.
+#[derive(Debug)]
+pub struct Chain {
+    /// The base image's vertex, if any.
+    pub base: Option<VertexIndex>,
+    /// The steps.
+    pub steps: Vec<VertexIndex>,
+}
+
+/// A build being made.
+pub struct Session<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) graph: Graph,
+    pub(crate) trees: Trees<'a>,
+    pub(crate) contents: Contents<'a>,
+    pub(crate) options: &'a BuildOptions,
+    pub(crate) events: &'a dyn EventSink,
+    pub(crate) pool: rayon::ThreadPool,
+    pub(crate) chain: Chain,
+    pub(crate) layers: OnceMap<TreeDigest, Layer>,
+    pub(crate) layers_made: std::sync::atomic::AtomicUsize,
+    pub(crate) fetcher: Fetcher,
+    context: OnceLock<Context>,
+}
+
+impl std::fmt::Debug for Session<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("graph", &self.graph).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Session<'a> {
+    /// Prepares a build. Nothing is read or fetched yet.
+    ///
+    /// # Errors
+    /// When the definition is not a graph.
+    pub fn new(
+        store: &'a Store,
+        definition: &Definition,
+        options: &'a BuildOptions,
+        events: &'a dyn EventSink,
+    ) -> Result<Self, BuildError> {
+        let graph = Graph::new(definition)?;
+        let chain = chain(&graph);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.jobs.max(1))
+            .build()
+            .map_err(|error| cache::CacheError::Io(std::io::Error::other(error)))?;
+        Ok(Self {
+            store,
+            graph,
+            trees: Trees::new(store),
+            contents: Contents::new(store, options.times == TimePolicy::Keep),
+            options,
+            events,
+            pool,
+            chain,
+            layers: OnceMap::default(),
+            layers_made: 0.into(),
+            fetcher: Fetcher::new(options.cancel.clone()),
+            context: OnceLock::new(),
+        })
+    }
+
+    /// Requests sent and bytes received so far.
+    pub fn network(&self) -> (u64, u64) {
+        (self.fetcher.requests(), self.fetcher.bytes())
+    }
+
+    /// Gives every source its immutable identity, all at once: downloads beside the walk of the context.
+    ///
+    /// # Errors
+    /// Every source that has none, together.
+    pub fn pin(&self) -> Result<Pins, BuildError> {
+        let sources = |wanted: fn(&Op) -> bool| -> Vec<VertexIndex> {
+            self.graph.indices().filter(|index| wanted(&self.graph.vertex(*index).op)).collect()
+        };
+        let downloads = sources(|op| matches!(op, Op::Http(_)));
+        let others = sources(|op| matches!(op, Op::Local(_) | Op::Image(_)));
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let fetch = || {
+            let mut pinned = Vec::new();
+            while let Some(&index) = downloads.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                pinned.push((index, self.pin_one(index)));
+            }
+            pinned
+        };
+        let mut results: Vec<(VertexIndex, Result<Pinned, OpError>)> = std::thread::scope(|scope| {
+            let fetchers: Vec<_> = (0..downloads.len().min(DOWNLOADS)).map(|_| scope.spawn(fetch)).collect();
+            let mut results: Vec<_> =
+                self.pool.install(|| others.par_iter().map(|&index| (index, self.pin_one(index))).collect());
+            for fetcher in fetchers {
+                results.extend(fetcher.join().expect("a fetch does not panic"));
+            }
+            results
+        });
+        results.sort_by_key(|(index, _)| *index);
+        let mut pins: Vec<Option<Pinned>> = self.graph.indices().map(|_| None).collect();
+        let mut failed = Vec::new();
+        for (index, result) in results {
+            match result {
+                Ok(pinned) => pins[index.position()] = Some(pinned),
+                Err(error) => failed.push(self.step_error(index, error)),
+            }
+        }
+        if failed.is_empty() { Ok(Pins(pins)) } else { Err(self.failure(failed)) }
+    }
+
+    /// Decides what must run.
+    pub fn plan(&self, pins: &Pins) -> (Vec<CacheKey>, Plan<Record>) {
+        let keys = solver::definition_keys(&self.graph, |index| {
+            pins.0[index.position()]
+                .as_ref()
+                .map(|pinned| pinned.pin.clone())
+                .expect("every source was pinned")
+        });
+        let plan = solver::plan(&self.graph, |wave| {
+            if self.options.no_cache {
+                return wave.iter().map(|_| Err(MissReason::NotAsked)).collect();
+            }
+            let wanted: Vec<&[u8]> =
+                wave.iter().map(|index| keys[index.position()].as_bytes().as_slice()).collect();
+            let records: Vec<Option<Record>> = self.store.get_many(Table::Steps, &wanted);
+            let records = wave.iter().zip(records);
+            records.map(|(&index, record)| self.usable(index, record.ok_or(MissReason::NoRecord)?)).collect()
+        });
+        let shown = |index: &VertexIndex| !self.graph.metadata(*index).hidden;
+        let steps = self.graph.indices().filter(shown).count();
+        self.events.event(Event::Planned { steps, cached: plan.counts().0 });
+        (keys, plan)
+    }
+
+    /// A record is a hit if its layer is there, or can be made without running the step.
+    fn usable(&self, index: VertexIndex, record: Record) -> Result<Record, MissReason> {
+        let op = &self.graph.vertex(index).op;
+        if let Op::File(file) = op {
+            for source in &file.sources {
+                if let CopySource::Inline(inline) = source {
+                    let location = Location::Inline(inline.content.clone().into());
+                    self.contents.add(content_digest(&inline.content), location);
+                }
+            }
+        }
+        let readable = match op {
+            Op::File(file) => {
+                let states = usize::from(file.below);
+                let of_state =
+                    |input: &VertexIndex| !matches!(self.graph.vertex(*input).op, Op::Local(_) | Op::Http(_));
+                !file.unpack && !self.graph.inputs(index)[states..].iter().any(of_state)
+            }
+            _ => true,
+        };
+        if readable || self.known_layer(&record.delta).is_some() {
+            return Ok(record);
+        }
+        let other: Option<Layer> = self.store.get(Table::DeltaBlobs, record.delta.as_bytes());
+        match other {
+            Some(layer) if self.store.blobs().contains(&layer.blob) => Ok(record),
+            _ => Err(MissReason::BlobGone),
+        }
+    }
+
+    /// Whether each step of the final image has a layer of its own.
+    pub(crate) fn layers_are_single(&self, base_layers: usize) -> bool {
+        self.chain.steps.len() + base_layers <= LAYER_LIMIT
+    }
+
+    /// The layer of a delta, if the store has it as these options want it.
+    pub(crate) fn known_layer(&self, delta: &TreeDigest) -> Option<Layer> {
+        let key = layer_key(delta, self.options.times, self.options.compression);
+        self.store.get(Table::Layers, &key).filter(|layer: &Layer| self.store.blobs().contains(&layer.blob))
+    }
+
+    /// The layer of a delta: from the store, or made now.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn layer(
+        &self,
+        delta: TreeDigest,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Layer, FrameError> {
+        self.layers.get_or_run(delta, || {
+            if !self.options.no_cache
+                && let Some(layer) = self.known_layer(&delta)
+            {
+                return Ok(layer);
+            }
+            let writer = LayerWriter {
+                store: self.store,
+                trees: &self.trees,
+                contents: &self.contents,
+                times: self.options.times,
+                compression: self.options.compression,
+                cancel: &self.options.cancel,
+            };
+            let layer = writer.write(&delta, progress)?;
+            let key = layer_key(&delta, self.options.times, self.options.compression);
+            self.layers_made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.trees.persist(&delta).map_err(FrameError::from)?;
+            self.store.put(Table::Layers, &key, &layer);
+            self.store.put(Table::DeltaBlobs, delta.as_bytes(), &layer);
+            self.store.put(Table::LayerIndex, layer.blob.digest.as_bytes(), &delta);
+            Ok(layer)
+        })
+    }
+
+    /// What a step of the final image is called, for grouping.
+    pub(crate) fn member(&self, index: VertexIndex, delta: TreeDigest) -> Member {
+        let name = match &self.graph.vertex(index).op {
+            Op::App(app) => app.name.clone(),
+            Op::File(file) => format!("/{}", file.destination),
+            Op::Local(_) | Op::Http(_) | Op::Image(_) | Op::State => String::new(),
+        };
+        Member { delta, name }
+    }
+
+    /// The files of a pinned source.
+    pub(crate) fn input_of(pins: &Pins, index: VertexIndex) -> Option<Input> {
+        pins.0[index.position()].as_ref().map(|pinned| pinned.input.clone())
+    }
+
+    pub(crate) fn step_error(&self, index: VertexIndex, source: OpError) -> StepError {
+        let metadata = self.graph.metadata(index);
+        StepError { name: metadata.name.clone(), spans: metadata.spans.clone(), source }
+    }
+
+    /// The error of a build whose steps failed: cancelled, if nothing else is wrong.
+    pub(crate) fn failure(&self, mut failed: Vec<StepError>) -> BuildError {
+        failed.retain(|step| !step.source.is_cancelled());
+        if failed.is_empty() { BuildError::Cancelled } else { BuildError::Steps(failed) }
+    }
+
+    fn pin_one(&self, index: VertexIndex) -> Result<Pinned, OpError> {
+        let vertex = self.graph.digest(index);
+        match &self.graph.vertex(index).op {
+            Op::Local(local) => {
+                let scan = Scan {
+                    context: self.context()?,
+                    trees: &self.trees,
+                    contents: &self.contents,
+                    keep_mtime: self.options.times == TimePolicy::Keep,
+                    cancel: &self.options.cancel,
+                    skipped: &|path| {
+                        self.warn(index, format!("`{}` is a socket and was left out", path.display()))
+                    },
+                };
+                let tree = scan.select(local)?;
+                Ok(Pinned { pin: Pin::Tree(tree), input: Input::Tree(tree) })
+            }
+            Op::Http(source) => {
+                let name = self.graph.metadata(index).name.clone();
+                self.events.event(Event::Started { vertex, name: name.clone() });
+                let limit = self.options.download_limit_bytes;
+                let record =
+                    http::pin(source, &self.fetcher, self.store, limit, &mut |done_bytes, total_bytes| {
+                        self.events.event(Event::Progress { vertex, done_bytes, total_bytes });
+                    });
+                let outcome = if record.is_ok() { StepOutcome::Done } else { StepOutcome::Failed };
+                self.events.event(Event::Finished { vertex, name, outcome });
+                let record = record?;
+                let tree = http::tree(&record, &self.trees, &self.contents);
+                let pin = Pin::Http { content: record.content, file_name: record.file_name };
+                Ok(Pinned { pin, input: Input::Tree(tree) })
+            }
+            Op::Image(source) => {
+                let images = Images::new(self.store);
+                let stored = images.read(&images.find(&source.reference)?)?;
+                let state = image::state(&stored, self.store, &self.trees, &self.contents)?;
+                Ok(Pinned { pin: Pin::Image(stored.digest), input: Input::State(state) })
+            }
+            Op::File(_) | Op::App(_) | Op::State => unreachable!("only sources are pinned"),
+        }
+    }
+
+    pub(crate) fn warn(&self, index: VertexIndex, text: String) {
+        let span = self.graph.metadata(index).spans.first().copied();
+        self.events.event(Event::Warning { text, span });
+    }
+
+    fn context(&self) -> Result<&Context, LocalError> {
+        if let Some(context) = self.context.get() {
+            return Ok(context);
+        }
+        let context = open_context(&self.options.context)?;
+        Ok(self.context.get_or_init(|| context))
+    }
+}
+
+fn open_context(dir: &Path) -> Result<Context, LocalError> {
+    let fail = |source| LocalError::Io { path: dir.to_owned(), source };
+    let root = fs_err::canonicalize(dir).map_err(fail)?;
+    if !root.is_dir() {
+        return Err(fail(std::io::ErrorKind::NotADirectory.into()));
+    }
+    let found = ignore_file_names().into_iter().map(|name| root.join(name)).find(|path| path.is_file());
+    let ignore = match found {
+        None => IgnoreRules::none(),
+        Some(path) => {
+            let text = fs_err::read(&path).map_err(|source| LocalError::Io { path: path.clone(), source })?;
+            IgnoreRules::parse(&String::from_utf8_lossy(&text))
+                .map_err(|source| LocalError::IgnoreFile { path, source })?
+        }
+    };
+    Ok(Context { root, ignore })
+}
+
+/// The final image from the target down to its base.
+fn chain(graph: &Graph) -> Chain {
+    let mut chain = Chain { base: None, steps: Vec::new() };
+    let mut at = graph.target();
+    while let Some(index) = at {
+        at = match (&graph.vertex(index).op, graph.inputs(index)) {
+            (Op::State, [step, below @ ..]) => {
+                chain.steps.push(*step);
+                below.first().copied()
+            }
+            _ => {
+                chain.base = Some(index);
+                None
+            }
+        };
+    }
+    chain.steps.reverse();
+    chain
+}
+
+/// States by vertex, built once from the deltas of their steps.
+pub(crate) fn state_of(
+    graph: &Graph,
+    pins: &Pins,
+    delta: &dyn Fn(VertexIndex) -> TreeDigest,
+    memo: &mut HashMap<VertexIndex, State>,
+    index: VertexIndex,
+) -> State {
+    // From the top down to something known, then up again: a loop, because stages can be thousands of steps long.
+    let mut steps = Vec::new();
+    let mut at = Some(index);
+    let mut state = State::default();
+    while let Some(here) = at {
+        if let Some(known) = memo.get(&here) {
+            state = known.clone();
+            break;
+        }
+        match (&graph.vertex(here).op, graph.inputs(here)) {
+            (Op::State, [step, below @ ..]) => {
+                steps.push(*step);
+                at = below.first().copied();
+            }
+            _ => {
+                if let Some(Input::State(base)) = Session::input_of(pins, here) {
+                    state = base;
+                }
+                break;
+            }
+        }
+    }
+    state.deltas.extend(steps.into_iter().rev().map(delta));
+    memo.insert(index, state.clone());
+    state
+}

@@ -1,0 +1,148 @@
+//! `http://` and `https://` sources: pinned by checksum, by a validator the server confirms, or by downloading.
+
+use std::io::{self, Write};
+
+use cache::{CacheError, Store, Table};
+use serde::{Deserialize, Serialize};
+use solver::{ContentDigest, Descriptor, HttpSource, TreeDigest};
+use thiserror::Error;
+
+use crate::contents::{Contents, Location};
+use crate::net::{FetchError, FetchEvent, FetchRequest, Fetched, Fetcher, Validator, file_name_of, redacted};
+use crate::tree::{Directory, Entry, Meta, Node, Trees};
+
+/// A download that does not give a source.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// The transfer failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Not the bytes the user pinned.
+    #[error("`{url}` has the checksum sha256:{found}, not sha256:{expected}")]
+    Checksum {
+        /// Redacted URL.
+        url: String,
+        /// As written.
+        expected: String,
+        /// As downloaded.
+        found: String,
+    },
+    /// Nothing says what the file is called.
+    #[error("`{url}` names no file, and the server's answer does not either")]
+    NoName {
+        /// Redacted URL.
+        url: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// What is known of a URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpRecord {
+    /// With it the server can say "unchanged"; `None` when it gave none that pins.
+    pub validator: Option<Validator>,
+    /// The body, by our identity.
+    pub content: ContentDigest,
+    /// The body, in the store.
+    pub blob: Descriptor,
+    /// The name the file gets.
+    pub file_name: String,
+}
+
+/// Pins a URL; the body is in the store afterwards.
+///
+/// # Errors
+/// [`HttpError`]. Nothing is kept of a body that is not what was asked for.
+pub fn pin(
+    source: &HttpSource,
+    fetcher: &Fetcher,
+    store: &Store,
+    limit_bytes: u64,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<HttpRecord, HttpError> {
+    let known: Option<HttpRecord> = store
+        .get(Table::Http, source.url.as_bytes())
+        .filter(|record: &HttpRecord| store.blobs().contains(&record.blob));
+    if let (Some(known), Some(checksum)) = (&known, &source.checksum)
+        && known.blob.digest.hex() == *checksum
+    {
+        return Ok(known.clone());
+    }
+    let validator = known.as_ref().and_then(|known| known.validator.clone());
+    let request = FetchRequest { url: source.url.clone(), validator, limit_bytes };
+    let mut body =
+        Body { blob: store.blobs().writer()?, hasher: blake3::Hasher::new(), length: 0, total: None };
+    let fetched = fetcher.fetch(&request, &mut |event| {
+        body.take(event)?;
+        progress(body.length, body.total);
+        Ok(())
+    })?;
+    let record = match (fetched, known) {
+        (Fetched::NotModified, Some(known)) => known,
+        (Fetched::NotModified, None) => unreachable!("a fetch without a validator is never `NotModified`"),
+        (Fetched::Body { validator, file_name, .. }, known) => {
+            check(source, &body.blob.written())?;
+            let content = ContentDigest::from_bytes(*body.hasher.finalize().as_bytes());
+            let file_name = file_name_of(&source.url)
+                .or(file_name)
+                .ok_or_else(|| HttpError::NoName { url: redacted(&source.url) })?;
+            let record = HttpRecord { validator, content, blob: body.blob.complete()?, file_name };
+            if known.as_ref() != Some(&record) {
+                store.put(Table::Http, source.url.as_bytes(), &record);
+            }
+            record
+        }
+    };
+    check(source, &record.blob)?;
+    Ok(record)
+}
+
+/// The tree of a pinned URL: its one file, 0600 as sealer adds it.
+pub fn tree(record: &HttpRecord, trees: &Trees<'_>, contents: &Contents<'_>) -> TreeDigest {
+    contents.add(record.content, Location::Blob(record.blob.digest));
+    let node = Node::File { content: record.content, size: record.blob.size };
+    let mut directory = Directory::default();
+    directory.entries.insert(record.file_name.clone().into(), Entry { meta: Meta::with_mode(0o600), node });
+    trees.add(directory)
+}
+
+fn check(source: &HttpSource, blob: &Descriptor) -> Result<(), HttpError> {
+    match &source.checksum {
+        Some(expected) if blob.digest.hex() != *expected => Err(HttpError::Checksum {
+            url: redacted(&source.url),
+            expected: expected.clone(),
+            found: blob.digest.hex(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+struct Body<'store> {
+    blob: cache::BlobWriter<'store>,
+    hasher: blake3::Hasher,
+    length: u64,
+    total: Option<u64>,
+}
+
+impl Body<'_> {
+    fn take(&mut self, event: FetchEvent<'_>) -> io::Result<()> {
+        match event {
+            FetchEvent::Start { total, offset } => {
+                self.total = total;
+                if offset == 0 && self.length > 0 {
+                    self.blob.restart().map_err(io::Error::other)?;
+                    self.hasher.reset();
+                    self.length = 0;
+                }
+            }
+            FetchEvent::Chunk(bytes) => {
+                self.blob.write_all(bytes)?;
+                self.hasher.update(bytes);
+                self.length += bytes.len() as u64;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! Merkle directories: filesystem trees as data.
+//!
+//! A directory is a sorted list of entries; files stand in it by content digest, directories by the digest of *their*
+//! list. Equal trees are one object, a subtree is reused by naming its digest, and resolving `/bin/x` in a tree of
+//! 100,000 files loads three directories. A delta is a tree too: it may hold whiteouts and opaque directories.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cache::{Store, Table};
+use serde::{Deserialize, Serialize};
+use solver::{ContentDigest, Hasher, TreeDigest};
+use thiserror::Error;
+
+/// Bytes of a name: any but NUL and `/`.
+pub type Name = Vec<u8>;
+
+/// A tree that cannot be read.
+#[derive(Debug, Error)]
+pub enum TreeError {
+    /// The store does not have a directory that a record names.
+    #[error("directory object `{0}` is not in the store; `--no-cache` builds it again")]
+    Missing(TreeDigest),
+}
+
+/// Owner, permissions and other facts every entry has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Permission bits, setuid, setgid and sticky included.
+    pub mode: u32,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Modification time in seconds since 1970; only with `--timestamp=keep`.
+    pub mtime: Option<i64>,
+    /// Extended attributes, sorted by name.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Meta {
+    /// Owned by 0:0, without a time.
+    pub fn with_mode(mode: u32) -> Self {
+        Self { mode, ..Self::default() }
+    }
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Node {
+    /// A regular file.
+    File {
+        /// Its bytes' identity.
+        content: ContentDigest,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// A directory.
+    Dir(TreeDigest),
+    /// A symbolic link and what it points at.
+    Symlink(Vec<u8>),
+    /// A character (`c`) or block (`b`) device or a FIFO (`p`).
+    Device {
+        /// Type letter.
+        kind: char,
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// In a delta: what stood here below is gone.
+    Whiteout,
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Owner and permissions.
+    pub meta: Meta,
+    /// What it is.
+    pub node: Node,
+}
+
+impl Entry {
+    /// A directory of ours: 0755, 0:0.
+    pub fn plain_dir(tree: TreeDigest) -> Self {
+        Self { meta: Meta::with_mode(0o755), node: Node::Dir(tree) }
+    }
+
+    /// Identity of the entry with everything below it.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hasher = Hasher::new("entry");
+        hasher.bytes(&encode(self));
+        hasher.finish()
+    }
+}
+
+/// A sorted list of entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directory {
+    /// The entries by name.
+    pub entries: BTreeMap<Name, Entry>,
+    /// In a delta: nothing of what stood here below shows through.
+    pub opaque: bool,
+}
+
+/// Takes an entry with its path.
+pub type Visitor<'a, E> = dyn FnMut(&[u8], &Entry) -> Result<(), E> + 'a;
+
+/// The directories a build knows: those it made, in memory, and those of the store.
+#[derive(Debug)]
+pub struct Trees<'store> {
+    store: &'store Store,
+    loaded: Mutex<HashMap<TreeDigest, (Arc<Directory>, bool)>>,
+}
+
+impl<'store> Trees<'store> {
+    /// An empty set over a store.
+    pub fn new(store: &'store Store) -> Self {
+        Self { store, loaded: Mutex::default() }
+    }
+
+    /// Names a directory; it is kept in memory, and reaches the store only through [`Trees::persist`].
+    pub fn add(&self, directory: Directory) -> TreeDigest {
+        let digest = digest_of(&encode(&directory));
+        self.lock().entry(digest).or_insert_with(|| (Arc::new(directory), false));
+        digest
+    }
+
+    /// The empty directory.
+    pub fn empty(&self) -> TreeDigest {
+        self.add(Directory::default())
+    }
+
+    /// A directory by its digest.
+    ///
+    /// # Errors
+    /// If neither this build nor the store knows it, or what the store has is something else.
+    pub fn load(&self, digest: &TreeDigest) -> Result<Arc<Directory>, TreeError> {
+        if let Some((directory, _)) = self.lock().get(digest) {
+            return Ok(Arc::clone(directory));
+        }
+        let directory = self
+            .store
+            .get_bytes(Table::Trees, digest.as_bytes())
+            .filter(|bytes| digest_of(bytes) == *digest)
+            .and_then(|bytes| decode(&bytes))
+            .ok_or(TreeError::Missing(*digest))?;
+        let directory = Arc::new(directory);
+        self.lock().insert(*digest, (Arc::clone(&directory), true));
+        Ok(directory)
+    }
+
+    /// Writes a tree, with everything below, into the store's pending records.
+    ///
+    /// # Errors
+    /// If a part of it is unknown.
+    pub fn persist(&self, root: &TreeDigest) -> Result<(), TreeError> {
+        let mut pending = vec![*root];
+        while let Some(digest) = pending.pop() {
+            let directory = self.load(&digest)?;
+            let stored = match self.lock().get_mut(&digest) {
+                Some((_, stored)) => std::mem::replace(stored, true),
+                None => true,
+            };
+            if stored {
+                continue;
+            }
+            self.store.put_bytes(Table::Trees, digest.as_bytes(), encode(&*directory));
+            pending.extend(directory.entries.values().filter_map(|entry| match entry.node {
+                Node::Dir(child) => Some(child),
+                _ => None,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Visits every entry below a root, in the order of a sorted tar: a directory right before its content. The
+    /// path has no leading `/`.
+    ///
+    /// # Errors
+    /// If a directory is unknown, or what `visit` returns.
+    pub fn walk<E: From<TreeError>>(&self, root: &TreeDigest, visit: &mut Visitor<'_, E>) -> Result<(), E> {
+        let mut path = Vec::new();
+        self.walk_below(&mut path, root, visit)
+    }
+
+    fn walk_below<E: From<TreeError>>(
+        &self,
+        path: &mut Vec<u8>,
+        directory: &TreeDigest,
+        visit: &mut Visitor<'_, E>,
+    ) -> Result<(), E> {
+        let directory = self.load(directory)?;
+        for (name, entry) in &directory.entries {
+            let length = path.len();
+            push_name(path, name);
+            visit(path, entry)?;
+            if let Node::Dir(child) = &entry.node {
+                self.walk_below(path, child, visit)?;
+            }
+            path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TreeDigest, (Arc<Directory>, bool)>> {
+        // A panic while holding the lock leaves only whole insertions behind.
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Appends `/name` to a path without a leading `/`.
+pub fn push_name(path: &mut Vec<u8>, name: &[u8]) {
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+}
+
+/// The components of a path; empty ones and `.` do not count.
+pub fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".")
+}
+
+fn digest_of(bytes: &[u8]) -> TreeDigest {
+    let mut hasher = Hasher::new("tree 1");
+    hasher.bytes(bytes);
+    TreeDigest::from_bytes(hasher.finish())
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("plain data with known lengths always encodes")
+}
+
+fn decode(bytes: &[u8]) -> Option<Directory> {
+    postcard::from_bytes(bytes).ok()
+}

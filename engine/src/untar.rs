@@ -1,0 +1,242 @@
+//! A tar stream read into a tree. Nothing is unpacked: entries become directory objects, contents go to a sink.
+//!
+//! Archives are hostile: no path leaves the root, no entry is reached through a link of the archive, sizes and
+//! counts are bounded.
+
+use std::io::{self, Read};
+
+use solver::{ContentDigest, TreeDigest};
+use thiserror::Error;
+
+use crate::delta::OpenDir;
+use crate::tree::{Entry, Meta, Name, Node, TreeError, Trees};
+
+/// Most entries in one archive or layer.
+const ENTRY_LIMIT: usize = 10_000_000;
+/// Longest path, as Linux has it (`PATH_MAX`).
+const PATH_LIMIT: usize = 4096;
+
+/// A tar that is refused.
+#[derive(Debug, Error)]
+pub enum UntarError {
+    /// A path that climbs out.
+    #[error("entry `{0}` leaves the archive with `..`")]
+    Escapes(String),
+    /// A link that climbs out.
+    #[error("link `{path}` -> `{target}` leads out of the archive")]
+    LinkEscapes {
+        /// The link.
+        path: String,
+        /// Where it points.
+        target: String,
+    },
+    /// An entry below a link.
+    #[error("entry `{path}` is below `{link}`, which the archive makes a link")]
+    ThroughLink {
+        /// The entry.
+        path: String,
+        /// The link.
+        link: String,
+    },
+    /// A hard link to nothing.
+    #[error("hard link `{path}` -> `{target}` names a file the archive does not have")]
+    LinkTarget {
+        /// The link.
+        path: String,
+        /// What it names.
+        target: String,
+    },
+    /// An unreasonable archive.
+    #[error("the archive has {0}")]
+    TooLarge(&'static str),
+    /// A whiteout in an archive that is not a layer.
+    #[error("entry `{0}`: names that start with `.wh.` mark deletions in image layers")]
+    WhiteoutName(String),
+    /// A directory is missing.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// It is not a tar, or reading failed.
+    #[error("cannot be read as a tar archive: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// How a tar is understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    /// An image layer: `.wh.` names are whiteouts, links point wherever they like.
+    Layer,
+    /// An archive to extract.
+    Archive,
+}
+
+/// Takes a regular file's bytes and says what they are.
+pub type FileSink<'a> = dyn FnMut(&[u8], &mut dyn Read) -> io::Result<ContentDigest> + 'a;
+
+/// Reads a whole tar.
+///
+/// # Errors
+/// [`UntarError`]; nothing of a refused archive is used.
+pub fn read_tar(
+    reader: &mut dyn Read,
+    trees: &Trees<'_>,
+    flavour: Flavour,
+    keep_mtime: bool,
+    sink: &mut FileSink<'_>,
+) -> Result<TreeDigest, UntarError> {
+    let mut root = OpenDir::root();
+    let mut archive = tar::Archive::new(&mut *reader);
+    for (count, entry) in archive.entries()?.enumerate() {
+        if count >= ENTRY_LIMIT {
+            return Err(UntarError::TooLarge("more than ten million entries"));
+        }
+        let mut entry = entry?;
+        let path = safe_path(&entry.path_bytes())?;
+        let meta = meta_of(&mut entry, keep_mtime)?;
+        let Some((name, parents)) = path.split_last() else { continue };
+        if flavour == Flavour::Archive {
+            refuse_links_on_the_way(&root, &path)?;
+        }
+        if let Some(deleted) = name.strip_prefix(b".wh.") {
+            if flavour == Flavour::Archive {
+                return Err(UntarError::WhiteoutName(shown(&path)));
+            }
+            let dir = open(&mut root, trees, parents)?;
+            match deleted {
+                b".wh..opq" => dir.set_opaque(),
+                name => _ = dir.put(trees, name, Entry { meta, node: Node::Whiteout })?,
+            }
+            continue;
+        }
+        let Some(entry) = read_entry(&mut entry, &root, &path, meta, flavour, sink)? else { continue };
+        let dir = open(&mut root, trees, parents)?;
+        match entry.node {
+            Node::Dir(_) => dir.dir(trees, name, &entry.meta)?.set_meta(entry.meta),
+            _ => _ = dir.put(trees, name, entry)?,
+        }
+    }
+    // The end marker may be followed by padding; a layer's digest covers it.
+    io::copy(reader, &mut io::sink())?;
+    Ok(root.finish(trees))
+}
+
+fn read_entry(
+    entry: &mut tar::Entry<'_, impl Read>,
+    root: &OpenDir,
+    path: &[Name],
+    meta: Meta,
+    flavour: Flavour,
+    sink: &mut FileSink<'_>,
+) -> Result<Option<Entry>, UntarError> {
+    use tar::EntryType;
+    let device = |kind, entry: &tar::Entry<'_, _>| -> Result<Node, UntarError> {
+        let header = entry.header();
+        let (major, minor) = (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0));
+        Ok(Node::Device { kind, major, minor })
+    };
+    let node = match entry.header().entry_type() {
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            let size = entry.size();
+            let content = sink(&path.join(&b'/'), entry)?;
+            Node::File { content, size }
+        }
+        // The digest is a placeholder: a directory's content comes with its own entries.
+        EntryType::Directory => Node::Dir(TreeDigest::from_bytes([0; 32])),
+        EntryType::Symlink => {
+            let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+            if flavour == Flavour::Archive && climbs_out(path.len() - 1, &target) {
+                let target = String::from_utf8_lossy(&target).into_owned();
+                return Err(UntarError::LinkEscapes { path: shown(path), target });
+            }
+            return Ok(Some(Entry { meta: Meta { mode: 0o777, ..meta }, node: Node::Symlink(target) }));
+        }
+        EntryType::Link => {
+            let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+            let parts = safe_path(&target).map_err(|_| UntarError::LinkEscapes {
+                path: shown(path),
+                target: String::from_utf8_lossy(&target).into_owned(),
+            })?;
+            let found = root.find(parts.iter()).ok_or_else(|| UntarError::LinkTarget {
+                path: shown(path),
+                target: String::from_utf8_lossy(&target).into_owned(),
+            })?;
+            return Ok(Some(found.clone()));
+        }
+        EntryType::Char => device('c', entry)?,
+        EntryType::Block => device('b', entry)?,
+        EntryType::Fifo => device('p', entry)?,
+        _ => return Ok(None),
+    };
+    Ok(Some(Entry { meta, node }))
+}
+
+fn meta_of(entry: &mut tar::Entry<'_, impl Read>, keep_mtime: bool) -> Result<Meta, UntarError> {
+    let mut xattrs = Vec::new();
+    if let Some(extensions) = entry.pax_extensions()? {
+        for extension in extensions {
+            let extension = extension?;
+            if let Some(name) = extension.key_bytes().strip_prefix(b"SCHILY.xattr.") {
+                xattrs.push((name.to_vec(), extension.value_bytes().to_vec()));
+            }
+        }
+    }
+    xattrs.sort();
+    let header = entry.header();
+    let id = |id: u64| u32::try_from(id).unwrap_or(u32::MAX);
+    Ok(Meta {
+        mode: header.mode()? & 0o7777,
+        uid: id(header.uid()?),
+        gid: id(header.gid()?),
+        mtime: if keep_mtime { Some(header.mtime()?.cast_signed()) } else { None },
+        xattrs,
+    })
+}
+
+fn open<'r>(
+    root: &'r mut OpenDir,
+    trees: &Trees<'_>,
+    parents: &[Name],
+) -> Result<&'r mut OpenDir, TreeError> {
+    let mut dir = root;
+    for name in parents {
+        dir = dir.dir(trees, name, &Meta::with_mode(0o755))?;
+    }
+    Ok(dir)
+}
+
+fn refuse_links_on_the_way(root: &OpenDir, path: &[Name]) -> Result<(), UntarError> {
+    for depth in 1..path.len() {
+        if let Some(Entry { node: Node::Symlink(_), .. }) = root.find(path[..depth].iter()) {
+            return Err(UntarError::ThroughLink { path: shown(path), link: shown(&path[..depth]) });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a relative link target in a directory `depth` levels deep climbs above the root.
+fn climbs_out(depth: usize, target: &[u8]) -> bool {
+    let mut depth = if target.starts_with(b"/") { 0 } else { depth };
+    for name in target.split(|&byte| byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." if depth == 0 => return true,
+            b".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
+}
+
+fn safe_path(path: &[u8]) -> Result<Vec<Name>, UntarError> {
+    if path.len() > PATH_LIMIT {
+        return Err(UntarError::TooLarge("a path longer than 4096 bytes"));
+    }
+    let names: Vec<Name> = crate::tree::components(path).map(<[u8]>::to_vec).collect();
+    if names.iter().any(|name| name == b".." || name.contains(&0)) {
+        return Err(UntarError::Escapes(String::from_utf8_lossy(path).into_owned()));
+    }
+    Ok(names)
+}
+
+fn shown(path: &[Name]) -> String {
+    String::from_utf8_lossy(&path.join(&b'/')).into_owned()
+}

@@ -1,0 +1,1 @@
+//! Kubefile: lexer, parser, model, lowering.

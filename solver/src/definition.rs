@@ -1,0 +1,108 @@
+//! The portable graph: vertices by digest, with names and positions beside them.
+
+use std::collections::HashMap;
+
+use crate::key::{KeyHasher, walk_op};
+use crate::{Op, SourceFile, Span, VertexDigest};
+
+/// An op with its inputs.
+///
+/// Its identity contains its inputs' identities, so an input must exist first and a cycle cannot be written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vertex {
+    /// The work.
+    pub op: Op,
+    /// What it works on; ops refer to these by index.
+    pub inputs: Vec<VertexDigest>,
+}
+
+/// What people are told of a vertex. Outside every digest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// One line for progress and errors, as written: `APP redis local://redis.yaml`.
+    pub name: String,
+    /// The statements it came from; more than one where equal steps were merged.
+    pub spans: Vec<Span>,
+    /// True for vertices that are bookkeeping and are shown to nobody.
+    pub hidden: bool,
+}
+
+/// A content-hashed DAG with one target.
+#[derive(Debug, Clone, Default)]
+pub struct Definition {
+    order: Vec<VertexDigest>,
+    vertices: HashMap<VertexDigest, (Vertex, Metadata)>,
+    target: Option<VertexDigest>,
+    /// The text the spans point into.
+    pub source: SourceFile,
+}
+
+impl Definition {
+    /// An empty definition of a text.
+    pub fn new(source: SourceFile) -> Self {
+        Self { source, ..Self::default() }
+    }
+
+    /// Adds a vertex and returns its identity. An equal vertex is the same vertex: only its metadata grows.
+    ///
+    /// # Panics
+    /// If an input was not added before: callers build from sources upwards.
+    pub fn add(&mut self, op: Op, inputs: Vec<VertexDigest>, metadata: Metadata) -> VertexDigest {
+        assert!(
+            inputs.iter().all(|input| self.vertices.contains_key(input)),
+            "inputs are added before their users"
+        );
+        let mut hasher = KeyHasher::new("vertex");
+        walk_op(&op, &mut hasher);
+        inputs.iter().for_each(|input| hasher.bytes("input", input.as_bytes()));
+        let digest = VertexDigest::from_bytes(hasher.finish());
+        match self.vertices.entry(digest) {
+            std::collections::hash_map::Entry::Occupied(mut known) => {
+                let spans = &mut known.get_mut().1.spans;
+                for span in metadata.spans {
+                    if !spans.contains(&span) {
+                        spans.push(span);
+                    }
+                }
+            }
+            std::collections::hash_map::Entry::Vacant(free) => {
+                free.insert((Vertex { op, inputs }, metadata));
+                self.order.push(digest);
+            }
+        }
+        digest
+    }
+
+    /// Names the vertex the build is for.
+    pub fn set_target(&mut self, target: VertexDigest) {
+        self.target = Some(target);
+    }
+
+    /// The vertex the build is for; `None` is an image without a step: an empty root.
+    pub fn target(&self) -> Option<VertexDigest> {
+        self.target
+    }
+
+    /// All vertices, inputs before their users.
+    pub fn iter(&self) -> impl Iterator<Item = (VertexDigest, &Vertex, &Metadata)> {
+        self.order.iter().map(|digest| {
+            let (vertex, metadata) = &self.vertices[digest];
+            (*digest, vertex, metadata)
+        })
+    }
+
+    /// A vertex by its identity.
+    pub fn get(&self, digest: &VertexDigest) -> Option<(&Vertex, &Metadata)> {
+        self.vertices.get(digest).map(|(vertex, metadata)| (vertex, metadata))
+    }
+
+    /// Number of vertices.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there is no vertex at all.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+}

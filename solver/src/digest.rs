@@ -1,0 +1,188 @@
+//! Typed digests: SHA-256 where OCI says so, BLAKE3 for identities of our own.
+//!
+//! Two different digests can never be mixed up, because each meaning is its own type. None of them is a `String`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Why a text is not a digest.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum DigestError {
+    /// The part before the colon is not the algorithm this digest uses.
+    #[error("digest `{text}` does not start with `{expected}:`")]
+    Algorithm {
+        /// The text as given.
+        text: String,
+        /// The algorithm that was expected.
+        expected: &'static str,
+    },
+    /// The part after the colon is not 64 lower-case hexadecimal digits.
+    #[error("digest `{text}` does not have 64 lower-case hexadecimal digits")]
+    Hex {
+        /// The text as given.
+        text: String,
+    },
+}
+
+macro_rules! digest {
+    ($(#[$doc:meta])* $name:ident, $algorithm:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// The algorithm's name as written before the colon.
+            pub const ALGORITHM: &'static str = $algorithm;
+
+            /// Takes the raw 32 bytes as a digest.
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// The raw 32 bytes.
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// The 64 hexadecimal digits without the algorithm.
+            pub fn hex(&self) -> String {
+                hex::encode(self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}:{}", $algorithm, hex::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), &hex::encode(self.0)[..12])
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = DigestError;
+
+            fn from_str(text: &str) -> Result<Self, DigestError> {
+                let digits = text
+                    .strip_prefix(concat!($algorithm, ":"))
+                    .ok_or_else(|| DigestError::Algorithm { text: text.to_owned(), expected: $algorithm })?;
+                let wrong = || DigestError::Hex { text: text.to_owned() };
+                if digits.bytes().any(|b| b.is_ascii_uppercase()) {
+                    return Err(wrong());
+                }
+                let mut bytes = [0; 32];
+                hex::decode_to_slice(digits, &mut bytes).map_err(|_| wrong())?;
+                Ok(Self(bytes))
+            }
+        }
+    };
+}
+
+digest!(
+    /// Identity of a blob's bytes as stored and sent: OCI descriptor digest (image-spec, descriptor, `digest`).
+    BlobDigest,
+    "sha256"
+);
+digest!(
+    /// Identity of a layer's uncompressed tar (image-spec, config, `rootfs.diff_ids`).
+    DiffId,
+    "sha256"
+);
+digest!(
+    /// Identity of an image manifest's bytes.
+    ManifestDigest,
+    "sha256"
+);
+digest!(
+    /// Identity of a file's bytes, ours.
+    ContentDigest,
+    "blake3"
+);
+digest!(
+    /// Identity of a Merkle directory. The root directory of a delta is the delta's identity.
+    TreeDigest,
+    "blake3"
+);
+digest!(
+    /// Identity of a vertex: its op and its inputs' identities.
+    VertexDigest,
+    "blake3"
+);
+digest!(
+    /// What a record is stored under: a definition key or a content key.
+    CacheKey,
+    "blake3"
+);
+
+impl From<ManifestDigest> for BlobDigest {
+    fn from(digest: ManifestDigest) -> Self {
+        Self(digest.0)
+    }
+}
+
+impl From<BlobDigest> for ManifestDigest {
+    fn from(digest: BlobDigest) -> Self {
+        Self(digest.0)
+    }
+}
+
+/// Feeds values to BLAKE3 so that no two different sequences of values give the same bytes: every variable-length
+/// value is preceded by its length, numbers are little-endian and of fixed width.
+#[derive(Debug)]
+pub struct Hasher(blake3::Hasher);
+
+impl Hasher {
+    /// Starts a hash in a domain of its own; equal values in different domains never collide.
+    pub fn new(domain: &str) -> Self {
+        let mut hasher = Self(blake3::Hasher::new());
+        hasher.bytes(domain.as_bytes());
+        hasher
+    }
+
+    /// Adds a byte string, preceded by its length.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
+    }
+
+    /// Adds a number, eight bytes little-endian.
+    pub fn number(&mut self, number: u64) {
+        self.0.update(&number.to_le_bytes());
+    }
+
+    /// The 32 bytes of the hash.
+    pub fn finish(&self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_round_trips_and_the_algorithm_is_checked() {
+        let digest = BlobDigest::from_bytes([0xab; 32]);
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert!(matches!(digest.to_string().parse::<TreeDigest>(), Err(DigestError::Algorithm { .. })));
+        assert!(matches!("sha256:xyz".parse::<BlobDigest>(), Err(DigestError::Hex { .. })));
+        let upper = digest.to_string().replace("ab", "AB");
+        assert!(matches!(upper.parse::<BlobDigest>(), Err(DigestError::Hex { .. })));
+    }
+
+    #[test]
+    fn lengths_keep_neighbours_apart() {
+        let hash = |parts: &[&str]| {
+            let mut hasher = Hasher::new("test");
+            parts.iter().for_each(|part| hasher.bytes(part.as_bytes()));
+            hasher.finish()
+        };
+        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
+    }
+}

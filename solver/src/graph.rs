@@ -1,0 +1,155 @@
+//! The graph a build solves: the vertices the target needs, densely numbered, inputs before users.
+//!
+//! petgraph builds and checks it; afterwards everything is flat vectors, so the loops over it touch no graph library.
+
+use std::collections::{HashMap, HashSet};
+
+use petgraph::algo::toposort;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::{Dfs, Reversed};
+
+use crate::{Definition, GraphError, Metadata, Vertex, VertexDigest};
+
+/// Position of a vertex in its graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VertexIndex(usize);
+
+impl VertexIndex {
+    /// The position, from 0, in topological order.
+    pub fn position(self) -> usize {
+        self.0
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    digest: VertexDigest,
+    vertex: Vertex,
+    metadata: Metadata,
+    inputs: Vec<VertexIndex>,
+    dependents: Vec<VertexIndex>,
+    height: u32,
+}
+
+/// A checked graph. Vertices the target does not need are not in it.
+#[derive(Debug)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    by_digest: HashMap<VertexDigest, VertexIndex>,
+    target: Option<VertexIndex>,
+}
+
+impl Graph {
+    /// Checks a definition and keeps what its target needs.
+    ///
+    /// # Errors
+    /// An input that is not in the definition, or a circle; neither can come from [`Definition::add`], but a
+    /// definition may one day come from elsewhere.
+    pub fn new(definition: &Definition) -> Result<Self, GraphError> {
+        let mut edges: DiGraph<VertexDigest, ()> =
+            DiGraph::with_capacity(definition.len(), definition.len() * 2);
+        let nodes: HashMap<VertexDigest, NodeIndex> =
+            definition.iter().map(|(digest, ..)| (digest, edges.add_node(digest))).collect();
+        for (digest, vertex, _) in definition.iter() {
+            for input in &vertex.inputs {
+                let from =
+                    nodes.get(input).ok_or(GraphError::MissingInput { vertex: digest, input: *input })?;
+                edges.add_edge(*from, nodes[&digest], ());
+            }
+        }
+        toposort(&edges, None).map_err(|cycle| GraphError::Cycle { vertex: edges[cycle.node_id()] })?;
+        let needed = needed(&edges, definition.target().map(|target| nodes[&target]));
+        let mut graph =
+            Self { nodes: Vec::with_capacity(needed.len()), by_digest: HashMap::new(), target: None };
+        // A definition's own order is topological (its inputs are added first) and the order people wrote in.
+        let kept = definition.iter().filter(|(digest, ..)| needed.contains(&nodes[digest]));
+        for (digest, vertex, metadata) in kept {
+            graph.push(digest, vertex.clone(), metadata.clone());
+        }
+        graph.target = definition.target().map(|target| graph.by_digest[&target]);
+        graph.measure_heights();
+        Ok(graph)
+    }
+
+    fn push(&mut self, digest: VertexDigest, vertex: Vertex, metadata: Metadata) {
+        let index = VertexIndex(self.nodes.len());
+        let inputs: Vec<VertexIndex> = vertex.inputs.iter().map(|input| self.by_digest[input]).collect();
+        for input in &inputs {
+            let dependents = &mut self.nodes[input.0].dependents;
+            if dependents.last() != Some(&index) {
+                dependents.push(index);
+            }
+        }
+        self.by_digest.insert(digest, index);
+        self.nodes.push(Node { digest, vertex, metadata, inputs, dependents: Vec::new(), height: 0 });
+    }
+
+    fn measure_heights(&mut self) {
+        for position in (0..self.nodes.len()).rev() {
+            let above = self.nodes[position].dependents.iter().map(|d| self.nodes[d.0].height + 1).max();
+            self.nodes[position].height = above.unwrap_or(0);
+        }
+    }
+
+    /// All positions, inputs before users.
+    pub fn indices(&self) -> impl DoubleEndedIterator<Item = VertexIndex> + use<> {
+        (0..self.nodes.len()).map(VertexIndex)
+    }
+
+    /// Number of vertices.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether nothing is needed.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The vertex the build is for.
+    pub fn target(&self) -> Option<VertexIndex> {
+        self.target
+    }
+
+    /// Where a vertex stands; `None` when the target does not need it.
+    pub fn index(&self, digest: &VertexDigest) -> Option<VertexIndex> {
+        self.by_digest.get(digest).copied()
+    }
+
+    /// Identity of a vertex.
+    pub fn digest(&self, index: VertexIndex) -> VertexDigest {
+        self.nodes[index.0].digest
+    }
+
+    /// A vertex.
+    pub fn vertex(&self, index: VertexIndex) -> &Vertex {
+        &self.nodes[index.0].vertex
+    }
+
+    /// What people are told of it.
+    pub fn metadata(&self, index: VertexIndex) -> &Metadata {
+        &self.nodes[index.0].metadata
+    }
+
+    /// Its inputs, in the op's order.
+    pub fn inputs(&self, index: VertexIndex) -> &[VertexIndex] {
+        &self.nodes[index.0].inputs
+    }
+
+    /// Who uses it, each once.
+    pub fn dependents(&self, index: VertexIndex) -> &[VertexIndex] {
+        &self.nodes[index.0].dependents
+    }
+
+    /// Length of the longest chain from here to the target: what should start first.
+    pub fn height(&self, index: VertexIndex) -> u32 {
+        self.nodes[index.0].height
+    }
+}
+
+fn needed(edges: &DiGraph<VertexDigest, ()>, target: Option<NodeIndex>) -> HashSet<NodeIndex> {
+    let reversed = Reversed(edges);
+    let Some(target) = target else { return HashSet::new() };
+    let mut walk = Dfs::new(reversed, target);
+    std::iter::from_fn(|| walk.next(reversed)).collect()
+}

@@ -1,0 +1,123 @@
+//! What an image says about itself beside its layers: facts of the config and of the sealer extension, as plain data.
+//!
+//! None of it is in any key: changing it remakes a config and a manifest and nothing else (design §5).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::{ManifestDigest, Span, VertexDigest};
+
+/// Operating system and architecture (image-spec, index, `platform`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Platform {
+    /// `linux`.
+    pub os: String,
+    /// `amd64`, `arm64`, …
+    pub architecture: String,
+    /// `v7`, `v8`, …
+    pub variant: Option<String>,
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
+    }
+}
+
+/// An application as stored in the extension (spec §2.2).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Application {
+    /// Name; for applications of old bases it may be anything, and is never used as a path.
+    pub name: String,
+    /// `helm`, `kube`, `shell`; `None` is sealer's untyped.
+    pub kind: Option<String>,
+    /// Launch files, as sealer spells them.
+    pub files: Vec<String>,
+    /// Always `v1` today.
+    pub version: String,
+    /// APPENV.
+    pub env: BTreeMap<String, String>,
+    /// Launch commands; override what the type implies.
+    pub cmds: Vec<String>,
+}
+
+/// What the image launches (spec §1.7).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// Commands.
+    pub cmds: Vec<String>,
+    /// Applications, in order.
+    pub app_names: Vec<String>,
+}
+
+/// A base image, as far as lowering needs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Base {
+    /// Full normalised name; empty for `scratch`.
+    pub reference: String,
+    /// The manifest it was pinned to; `None` for `scratch`.
+    pub digest: Option<ManifestDigest>,
+    /// Environment of its config, in order.
+    pub env: Vec<(String, String)>,
+    /// Labels of its config.
+    pub labels: BTreeMap<String, String>,
+    /// Author of its config.
+    pub author: Option<String>,
+    /// Applications of its extension, in order; empty for images that are not sealer's.
+    pub applications: Vec<Application>,
+}
+
+/// An application of the image being built: given by this build, or inherited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppSpec {
+    /// Taken over from the base as it is, except for what this build overrides.
+    Inherited(Application),
+    /// Declared here: kind and files come from the vertex's facts.
+    Declared {
+        /// Name.
+        name: String,
+        /// The vertex that collects its files; `None` when it ships none.
+        vertex: Option<VertexDigest>,
+        /// APPENV.
+        env: BTreeMap<String, String>,
+        /// APPCMDS; `None` when not given.
+        cmds: Option<Vec<String>>,
+        /// Whether it has exactly one source: only then a packaged chart launches by itself (spec §9).
+        single_source: bool,
+        /// The declaring statement, for the one error that only its content can show.
+        span: Span,
+    },
+}
+
+/// One history entry of the config (image-spec, config, `history`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryStep {
+    /// The instruction as written, on one line.
+    pub text: String,
+    /// The vertex whose layer it made; `None` for instructions that make none.
+    pub vertex: Option<VertexDigest>,
+}
+
+/// Everything the config, the manifest and the extension need beside the layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSpec {
+    /// The platform written into the config.
+    pub platform: Platform,
+    /// The base of the final stage; `Base::default()` for scratch.
+    pub base: Base,
+    /// Config environment, complete and in order.
+    pub env: Vec<(String, String)>,
+    /// `env` of the extension: what this text declares.
+    pub extension_env: BTreeMap<String, String>,
+    /// Config labels, complete.
+    pub labels: BTreeMap<String, String>,
+    /// Config author.
+    pub author: Option<String>,
+    /// Applications, base first, in order of declaration.
+    pub apps: Vec<AppSpec>,
+    /// What is launched.
+    pub launch: Launch,
+    /// History of this text; the base's comes before it.
+    pub history: Vec<HistoryStep>,
+}

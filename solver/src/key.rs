@@ -1,0 +1,222 @@
+//! The two keys of a vertex: what a record is stored under.
+//!
+//! | value | vertex digest | definition key | content key |
+//! |---|---|---|---|
+//! | op parameters (patterns, destination, owner, mode, app name, expanded text) | yes | yes | yes |
+//! | identities of the inputs | yes | – | – |
+//! | definition keys of the inputs | – | yes | – |
+//! | pin of a source (context selection, HTTP body and file name, manifest) | – | yes | – |
+//! | digests of the selected subtrees of the inputs | – | through pins | yes |
+//! | destination facts (what stands where a File op lands) | – | through the state's key | yes |
+//! | platform | Image only | Image only | – |
+//! | modification times | – | only with `--timestamp=keep`, through the pin | same, through the subtrees |
+//! | labels, env, launch, annotations, image type, history, spans, names for people | – | – | – |
+//! | host paths, inode numbers, compression, timestamps of layers | – | – | – |
+//!
+//! One function, [`walk_op`], decides what of an op counts. A change here changes every key: bump [`KEY_VERSION`].
+
+use crate::{
+    CacheKey, ContentDigest, CopySource, Graph, Hasher, ManifestDigest, Op, SourceKind, TreeDigest,
+    VertexIndex,
+};
+
+/// Part of every hash; a new number makes every old record a miss.
+pub const KEY_VERSION: u64 = 1;
+
+/// The immutable identity of a source: no definition key without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pin {
+    /// What a context pattern selects.
+    Tree(TreeDigest),
+    /// Body and file name of a URL.
+    Http {
+        /// The body.
+        content: ContentDigest,
+        /// The name the file gets.
+        file_name: String,
+    },
+    /// The manifest an image name stands for.
+    Image(ManifestDigest),
+}
+
+/// Header of a directory entry, as far as a step can see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// `d`, `f`, `l` or another type letter.
+    pub kind: char,
+    /// Permission bits.
+    pub mode: u32,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Where a symbolic link points; empty for others.
+    pub target: Vec<u8>,
+}
+
+/// What stands at a path of the state below, where a step looked. Absence is a fact too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationFact {
+    /// The path, without a leading `/`.
+    pub path: Vec<u8>,
+    /// What is there.
+    pub header: Option<Header>,
+}
+
+/// One thing a step really reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContentRead {
+    /// A match of one of its sources.
+    Subtree {
+        /// Index of the source within the op.
+        source: usize,
+        /// Path of the match within the source; decides file names.
+        path: Vec<u8>,
+        /// Digest of what is there.
+        digest: [u8; 32],
+    },
+    /// Something below it.
+    Destination(DestinationFact),
+}
+
+/// Feeds named values of a walk to the hash.
+#[derive(Debug)]
+pub(crate) struct KeyHasher(Hasher);
+
+impl KeyHasher {
+    pub(crate) fn new(domain: &str) -> Self {
+        let mut hasher = Hasher::new(domain);
+        hasher.number(KEY_VERSION);
+        Self(hasher)
+    }
+
+    pub(crate) fn bytes(&mut self, name: &'static str, value: &[u8]) {
+        self.0.bytes(name.as_bytes());
+        self.0.bytes(value);
+    }
+
+    fn number(&mut self, name: &'static str, value: u64) {
+        self.0.bytes(name.as_bytes());
+        self.0.number(value);
+    }
+
+    pub(crate) fn finish(&self) -> [u8; 32] {
+        self.0.finish()
+    }
+}
+
+/// Writes every parameter of an op that counts. Absent options write nothing, present ones their name first, so no
+/// two ops write the same.
+pub(crate) fn walk_op(op: &Op, to: &mut KeyHasher) {
+    match op {
+        Op::Local(local) => {
+            to.bytes("op", b"local");
+            to.bytes("context", local.context.as_bytes());
+            to.bytes("pattern", local.pattern.as_bytes());
+            to.number("parents", local.parents.into());
+        }
+        Op::Http(http) => {
+            to.bytes("op", b"http");
+            to.bytes("url", http.url.as_bytes());
+            http.checksum.iter().for_each(|checksum| to.bytes("checksum", checksum.as_bytes()));
+        }
+        Op::Image(image) => {
+            to.bytes("op", b"image");
+            to.bytes("reference", image.reference.as_bytes());
+            to.bytes("platform", image.platform.to_string().as_bytes());
+        }
+        Op::File(file) => walk_file(file, to),
+        Op::App(app) => {
+            to.bytes("op", b"app");
+            to.bytes("name", app.name.as_bytes());
+            for source in &app.sources {
+                to.bytes("kind", if source.kind == SourceKind::Local { b"local" } else { b"remote" });
+                to.bytes("path", source.path.as_bytes());
+                to.number("trailing slash", source.trailing_slash.into());
+            }
+        }
+        Op::State => to.bytes("op", b"state"),
+    }
+}
+
+fn walk_file(file: &crate::FileOp, to: &mut KeyHasher) {
+    to.bytes("op", b"file");
+    to.number("below", file.below.into());
+    for source in &file.sources {
+        match source {
+            CopySource::Input { input, pattern } => {
+                to.number("input", *input as u64);
+                to.bytes("pattern", pattern.as_bytes());
+            }
+            CopySource::Inline(inline) => {
+                to.bytes("inline", inline.name.as_bytes());
+                to.bytes("content", &inline.content);
+            }
+        }
+    }
+    to.bytes("destination", file.destination.as_bytes());
+    if let Some(owner) = file.chown {
+        to.number("uid", owner.uid.into());
+        to.number("gid", owner.gid.into());
+    }
+    file.chmod.iter().for_each(|mode| to.number("chmod", (*mode).into()));
+    file.exclude.iter().for_each(|pattern| to.bytes("exclude", pattern.as_bytes()));
+    to.number("parents", file.parents.into());
+    to.number("unpack", file.unpack.into());
+}
+
+/// The definition key of every vertex, in one pass over the graph.
+///
+/// `pin` is asked for every source (Local, Http, Image) and for nothing else.
+pub fn definition_keys(graph: &Graph, mut pin: impl FnMut(VertexIndex) -> Pin) -> Vec<CacheKey> {
+    let mut keys: Vec<CacheKey> = Vec::with_capacity(graph.len());
+    for index in graph.indices() {
+        let vertex = graph.vertex(index);
+        let mut hasher = KeyHasher::new("definition key");
+        walk_op(&vertex.op, &mut hasher);
+        match vertex.op {
+            Op::Local(_) | Op::Http(_) | Op::Image(_) => match pin(index) {
+                Pin::Tree(tree) => hasher.bytes("tree", tree.as_bytes()),
+                Pin::Http { content, file_name } => {
+                    hasher.bytes("body", content.as_bytes());
+                    hasher.bytes("file name", file_name.as_bytes());
+                }
+                Pin::Image(manifest) => hasher.bytes("manifest", manifest.as_bytes()),
+            },
+            Op::File(_) | Op::App(_) | Op::State => {}
+        }
+        graph.inputs(index).iter().for_each(|input| hasher.bytes("input", keys[input.position()].as_bytes()));
+        keys.push(CacheKey::from_bytes(hasher.finish()));
+    }
+    keys
+}
+
+/// The content key of a step that has read its inputs.
+pub fn content_key(op: &Op, reads: &[ContentRead]) -> CacheKey {
+    let mut hasher = KeyHasher::new("content key");
+    walk_op(op, &mut hasher);
+    for read in reads {
+        match read {
+            ContentRead::Subtree { source, path, digest } => {
+                hasher.number("source", *source as u64);
+                hasher.bytes("path", path);
+                hasher.bytes("digest", digest);
+            }
+            ContentRead::Destination(fact) => {
+                hasher.bytes("destination fact", &fact.path);
+                if let Some(header) = &fact.header {
+                    hasher.number("kind", header.kind as u64);
+                    hasher.number("mode", header.mode.into());
+                    hasher.number("uid", header.uid.into());
+                    hasher.number("gid", header.gid.into());
+                    hasher.bytes("target", &header.target);
+                }
+            }
+        }
+    }
+    CacheKey::from_bytes(hasher.finish())
+}
+
+#[cfg(test)]
+#[path = "key_tests.rs"]
+mod tests;

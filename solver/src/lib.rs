@@ -1,0 +1,36 @@
+//! The waist: what a build *is*, as data.
+//!
+//! A frontend lowers text to a [`Definition`] of [`Op`]s addressed by digest; this crate gives every vertex its keys,
+//! decides what must run and in which order; the engine does the work. Nothing here opens a file or a socket, reads
+//! a clock, or knows OCI JSON or a Kubefile word.
+
+mod definition;
+mod digest;
+mod error;
+mod event;
+mod graph;
+mod image_spec;
+mod key;
+mod op;
+mod plan;
+mod result;
+mod schedule;
+mod source_map;
+
+pub use definition::{Definition, Metadata, Vertex};
+pub use digest::{
+    BlobDigest, CacheKey, ContentDigest, DiffId, DigestError, Hasher, ManifestDigest, TreeDigest,
+    VertexDigest,
+};
+pub use error::GraphError;
+pub use event::{Event, EventSink, StepOutcome};
+pub use graph::{Graph, VertexIndex};
+pub use image_spec::{AppSpec, Application, Base, HistoryStep, ImageSpec, Launch, Platform};
+pub use key::{ContentRead, DestinationFact, Header, KEY_VERSION, Pin, content_key, definition_keys};
+pub use op::{
+    AppOp, AppSource, CopySource, FileOp, HttpSource, ImageSource, Inline, LocalSource, Op, Owner, SourceKind,
+};
+pub use plan::{MissReason, Plan, Step, plan};
+pub use result::{AppFacts, AppKind, Descriptor, Facts, Layer, MediaType, Record};
+pub use schedule::{Lane, Limits, Outcome, Phase, Scheduler};
+pub use source_map::{Position, SourceFile, Span};

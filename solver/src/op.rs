@@ -1,0 +1,140 @@
+//! The closed set of work a build is made of.
+//!
+//! An op holds parameters only; what it works on are the vertex's inputs, named here by their index. Ops that later
+//! features bring (running a command, git, container images) become variants of this enum, and the compiler's
+//! exhaustive matches lead to every place that must know them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Platform;
+
+/// One kind of work with its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Files of a build context.
+    Local(LocalSource),
+    /// A file fetched by HTTP.
+    Http(HttpSource),
+    /// The layers of an image: its output is a state.
+    Image(ImageSource),
+    /// Copies files onto a state.
+    File(FileOp),
+    /// Puts an application's files under `application/apps/NAME/`.
+    App(AppOp),
+    /// The state after a step: input 0 is the step, input 1, if any, the state below it. Costs nothing.
+    State,
+}
+
+/// A path set inside a build context. Output: a tree with the matches at their context-relative paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalSource {
+    /// Which context: `context` is the build's own.
+    pub context: String,
+    /// Context-relative path or glob (Go's `filepath.Match` per component, plus `**`), cleaned, no leading `/`; `.`
+    /// is the whole context.
+    pub pattern: String,
+    /// Whether the headers of the directories above a match are part of the output (`COPY --parents`); else they
+    /// are plain 0755.
+    pub parents: bool,
+}
+
+/// A file behind an `http://` or `https://` URL. Output: a tree with that one file in its root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSource {
+    /// The URL as written, after expansion.
+    pub url: String,
+    /// The SHA-256 the body must have (64 lower-case hexadecimal digits), if pinned by the user.
+    pub checksum: Option<String>,
+}
+
+/// An image in the local store. Output: a state, one delta a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSource {
+    /// The full normalised name.
+    pub reference: String,
+    /// Which instance of a multi-platform image.
+    pub platform: Platform,
+}
+
+/// Copies sources to a destination. With `below`, input 0 is the state it lands on; sources name their own inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOp {
+    /// Whether input 0 is the state below. False on an empty root and for `--link`, which reads nothing below.
+    pub below: bool,
+    /// What is copied, in the order of the text.
+    pub sources: Vec<CopySource>,
+    /// Where to; relative is relative to `/`. A trailing `/` means directory.
+    pub destination: String,
+    /// Owner of everything copied; `None` is 0:0.
+    pub chown: Option<Owner>,
+    /// Permission bits of every file and directory copied; `None` keeps the source's.
+    pub chmod: Option<u32>,
+    /// Patterns of paths to leave out, relative to each source.
+    pub exclude: Vec<String>,
+    /// Keep the source's parent directories (`--parents`).
+    pub parents: bool,
+    /// Extract local archives (ADD).
+    pub unpack: bool,
+}
+
+/// One source of a [`FileOp`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopySource {
+    /// Matches of `pattern` in the output of an input.
+    Input {
+        /// Index into the vertex's inputs.
+        input: usize,
+        /// Cleaned path or glob, no leading `/`; `.` is everything. For HTTP inputs it is `*`.
+        pattern: String,
+    },
+    /// A file whose content stands in the text itself (heredoc).
+    Inline(Inline),
+}
+
+/// A file given in the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inline {
+    /// File name.
+    pub name: String,
+    /// Content.
+    pub content: Vec<u8>,
+}
+
+/// Numeric owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// Collects an application's files (spec §1.5). Reads nothing of the state below; its delta starts at
+/// `application/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppOp {
+    /// The application's name; already checked to be one safe path component.
+    pub name: String,
+    /// Its sources, in the order of the text; source `i` is input `i` of the vertex.
+    pub sources: Vec<AppSource>,
+}
+
+/// One source of an application; its position is its input index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppSource {
+    /// Where it comes from.
+    pub kind: SourceKind,
+    /// Path inside the input, cleaned (`.` is the whole context); for HTTP it is `*`.
+    pub path: String,
+    /// Whether the text ended in `/`: decides how launch files are spelled (spec §1.5).
+    pub trailing_slash: bool,
+}
+
+/// Kinds of application source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// `local://`
+    Local,
+    /// `http://` or `https://`
+    Remote,
+}

@@ -1,0 +1,221 @@
+//! Which vertex runs next: data in, data out. The caller does the work and says how it went.
+//!
+//! A vertex is started once, after all its inputs, within the limits of its lane, longest remaining chain first.
+//! After the first failure nothing new starts: what depended on the failure is `Skipped`, the rest `Cancelled`.
+
+use std::collections::BinaryHeap;
+
+use crate::{Graph, Op, Plan, Step, VertexIndex};
+
+/// What a step waits for, and so which limit it counts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Processor and disk.
+    Cpu,
+    /// The network.
+    Net,
+}
+
+/// The lane of an op.
+impl From<&Op> for Lane {
+    fn from(op: &Op) -> Self {
+        match op {
+            Op::Http(_) => Self::Net,
+            Op::Local(_) | Op::Image(_) | Op::File(_) | Op::App(_) | Op::State => Self::Cpu,
+        }
+    }
+}
+
+/// How many may run at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Steps on the processor.
+    pub cpu: usize,
+    /// Steps on the network.
+    pub net: usize,
+}
+
+/// Where a vertex stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Nothing needs it.
+    Unneeded,
+    /// Inputs are missing.
+    Waiting {
+        /// How many.
+        inputs: usize,
+    },
+    /// May start.
+    Ready,
+    /// Started.
+    Running,
+    /// Its result is there.
+    Done,
+    /// It failed.
+    Failed,
+    /// An input failed.
+    Skipped,
+    /// The build stopped before it could start.
+    Cancelled,
+}
+
+/// How a started vertex ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Its result is there.
+    Done,
+    /// It failed.
+    Failed,
+}
+
+/// The state of a running build.
+#[derive(Debug)]
+pub struct Scheduler<'graph> {
+    graph: &'graph Graph,
+    phases: Vec<Phase>,
+    ready: [BinaryHeap<(u32, std::cmp::Reverse<VertexIndex>)>; 2],
+    running: [usize; 2],
+    limits: Limits,
+    stopped: bool,
+}
+
+impl<'graph> Scheduler<'graph> {
+    /// Starts from a plan: hits are done, sources and misses are to be run.
+    pub fn new<R>(graph: &'graph Graph, plan: &Plan<R>, limits: Limits) -> Self {
+        let mut scheduler = Self {
+            graph,
+            phases: vec![Phase::Unneeded; graph.len()],
+            ready: Default::default(),
+            running: [0; 2],
+            limits: Limits { cpu: limits.cpu.max(1), net: limits.net.max(1) },
+            stopped: false,
+        };
+        for index in graph.indices() {
+            let phase = match plan.step(index) {
+                Step::Unneeded => Phase::Unneeded,
+                Step::Hit(_) => Phase::Done,
+                Step::Miss(_) | Step::Source | Step::State => scheduler.fresh(index),
+            };
+            scheduler.phases[index.position()] = phase;
+            if phase == Phase::Ready {
+                scheduler.make_ready(index);
+            }
+        }
+        scheduler
+    }
+
+    fn fresh(&self, index: VertexIndex) -> Phase {
+        let mut inputs: Vec<_> = self.graph.inputs(index).to_vec();
+        inputs.sort_unstable();
+        inputs.dedup();
+        // Inputs stand before their users, so their phases are final here.
+        match inputs.iter().filter(|input| self.phases[input.position()] != Phase::Done).count() {
+            0 => Phase::Ready,
+            inputs => Phase::Waiting { inputs },
+        }
+    }
+
+    /// The next vertex to start, or `None` when nothing may start now. The vertex counts as running from here on.
+    pub fn next_start(&mut self) -> Option<VertexIndex> {
+        if self.stopped {
+            return None;
+        }
+        // Downloads first: they cost no processor and everything else waits for them.
+        for (lane, limit) in [(Lane::Net, self.limits.net), (Lane::Cpu, self.limits.cpu)] {
+            let slot = lane as usize;
+            if self.running[slot] < limit
+                && let Some((_, std::cmp::Reverse(index))) = self.ready[slot].pop()
+            {
+                self.running[slot] += 1;
+                self.phases[index.position()] = Phase::Running;
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// Takes the outcome of a running vertex.
+    ///
+    /// # Panics
+    /// If the vertex is not running: each start has one outcome.
+    pub fn finish(&mut self, index: VertexIndex, outcome: Outcome) {
+        assert_eq!(self.phases[index.position()], Phase::Running, "only what runs can end");
+        self.running[Lane::from(&self.graph.vertex(index).op) as usize] -= 1;
+        match outcome {
+            Outcome::Done => self.complete(index),
+            Outcome::Failed => {
+                self.phases[index.position()] = Phase::Failed;
+                self.skip_dependents(index);
+                self.stop();
+            }
+        }
+    }
+
+    /// Starts nothing any more; what runs may end. Everything that has not started is cancelled.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+        for phase in &mut self.phases {
+            if matches!(phase, Phase::Ready | Phase::Waiting { .. }) {
+                *phase = Phase::Cancelled;
+            }
+        }
+        self.ready.iter_mut().for_each(BinaryHeap::clear);
+    }
+
+    /// Whether nothing runs and nothing can start.
+    pub fn is_finished(&self) -> bool {
+        self.running == [0; 2] && self.ready.iter().all(BinaryHeap::is_empty)
+    }
+
+    /// Where a vertex stands.
+    pub fn phase(&self, index: VertexIndex) -> Phase {
+        self.phases[index.position()]
+    }
+
+    fn complete(&mut self, index: VertexIndex) {
+        let mut done = vec![index];
+        while let Some(index) = done.pop() {
+            self.phases[index.position()] = Phase::Done;
+            for &dependent in self.graph.dependents(index) {
+                let phase = &mut self.phases[dependent.position()];
+                match *phase {
+                    Phase::Waiting { inputs: 1 } if self.graph.vertex(dependent).op == Op::State => {
+                        done.push(dependent)
+                    }
+                    Phase::Waiting { inputs: 1 } => {
+                        *phase = Phase::Ready;
+                        self.make_ready(dependent);
+                    }
+                    Phase::Waiting { inputs } => *phase = Phase::Waiting { inputs: inputs - 1 },
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn make_ready(&mut self, index: VertexIndex) {
+        let op = &self.graph.vertex(index).op;
+        if *op == Op::State {
+            return self.complete(index);
+        }
+        let key = (self.graph.height(index), std::cmp::Reverse(index));
+        self.ready[Lane::from(op) as usize].push(key);
+    }
+
+    fn skip_dependents(&mut self, index: VertexIndex) {
+        let mut failed = vec![index];
+        while let Some(index) = failed.pop() {
+            for &dependent in self.graph.dependents(index) {
+                let phase = &mut self.phases[dependent.position()];
+                if matches!(phase, Phase::Waiting { .. }) {
+                    *phase = Phase::Skipped;
+                    failed.push(dependent);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "schedule_tests.rs"]
+mod tests;
