@@ -1,47 +1,75 @@
 //! Bytes by SHA-256. A blob is written under `tmp/`, and stands under its name only after the commit.
+//!
+//! What stands under a name was durable before it got the name, but a disk forgets: a blob found to be damaged is
+//! counted as absent from then on, so that it can be made again and put in its place.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fs_err::File;
 use sha2::{Digest, Sha256};
 use solver::{BlobDigest, Descriptor};
 
 use crate::CacheError;
+use crate::tmp::TmpDir;
 
 /// The blobs of a store, those not yet committed included.
 #[derive(Debug)]
 pub struct BlobStore {
     dir: PathBuf,
-    tmp: PathBuf,
+    tmp: TmpDir,
     next: AtomicU64,
-    pending: Mutex<BTreeMap<BlobDigest, (PathBuf, u64)>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Complete files under `tmp/`, with their sizes.
+    pending: BTreeMap<BlobDigest, (PathBuf, u64)>,
+    /// What stands under these names is something else.
+    damaged: BTreeSet<BlobDigest>,
 }
 
 impl BlobStore {
-    pub(crate) fn new(root: &Path, tmp: PathBuf) -> Self {
-        Self { dir: root.join("blobs/sha256"), tmp, next: AtomicU64::new(0), pending: Mutex::default() }
+    pub(crate) fn new(root: &Path) -> Self {
+        Self {
+            dir: root.join("blobs/sha256"),
+            tmp: TmpDir::new(root.join("tmp")),
+            next: AtomicU64::new(0),
+            known: Mutex::default(),
+        }
     }
 
-    /// Whether a blob is there with exactly the stated size.
+    /// Whether a blob is there with exactly the stated size. One `stat`: the bytes are not looked at.
     pub fn contains(&self, blob: &Descriptor) -> bool {
-        if let Some((_, size)) = self.lock().get(&blob.digest) {
-            return *size == blob.size;
+        {
+            let known = self.lock();
+            if let Some((_, size)) = known.pending.get(&blob.digest) {
+                return *size == blob.size;
+            }
+            if known.damaged.contains(&blob.digest) {
+                return false;
+            }
         }
         rustix::fs::stat(self.path(&blob.digest)).is_ok_and(|stat| stat.st_size.cast_unsigned() == blob.size)
     }
 
-    /// Whether a blob is there and is what its name says: reads all of it.
+    /// Whether a blob is there and is what its name says: reads all of it. One that is not counts as absent from now
+    /// on, and the next one completed under its name replaces it at the commit.
     pub fn verify(&self, blob: &Descriptor) -> bool {
         let hash = || -> Result<Descriptor, CacheError> {
             let mut sink = Hashing::new(io::sink());
             io::copy(&mut self.open(&blob.digest)?, &mut sink)?;
-            Ok(sink.finish().0)
+            Ok(sink.descriptor())
         };
-        hash().is_ok_and(|found| found == *blob)
+        let Ok(found) = hash() else { return false };
+        if found.digest != blob.digest {
+            self.lock().damaged.insert(blob.digest);
+        }
+        found == *blob
     }
 
     /// Where a blob stands after the commit.
@@ -54,8 +82,11 @@ impl BlobStore {
     /// # Errors
     /// When it is not there.
     pub fn open(&self, digest: &BlobDigest) -> Result<File, CacheError> {
-        let pending = self.lock().get(digest).map(|(path, _)| path.clone());
-        Ok(File::open(pending.unwrap_or_else(|| self.path(digest)))?)
+        // Opened under the lock: a commit in between would rename the file away.
+        if let Some((path, _)) = self.lock().pending.get(digest) {
+            return Ok(File::open(path)?);
+        }
+        Ok(File::open(self.path(digest))?)
     }
 
     /// A small blob, read whole and checked against its digest.
@@ -64,12 +95,16 @@ impl BlobStore {
     /// When it is absent, larger than `limit` bytes, or something else than its name says.
     pub fn read(&self, digest: &BlobDigest, limit: u64) -> Result<Vec<u8>, CacheError> {
         let mut bytes = Vec::new();
-        self.open(digest)?.take(limit + 1).read_to_end(&mut bytes)?;
+        self.open(digest)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > limit {
             return Err(CacheError::TooLarge { digest: *digest, limit });
         }
         let found = BlobDigest::from_bytes(Sha256::digest(&bytes).into());
-        if found == *digest { Ok(bytes) } else { Err(CacheError::Digest { expected: *digest, found }) }
+        if found != *digest {
+            self.lock().damaged.insert(*digest);
+            return Err(CacheError::Digest { expected: *digest, found });
+        }
+        Ok(bytes)
     }
 
     /// A new blob, hashed while it is written.
@@ -77,10 +112,15 @@ impl BlobStore {
     /// # Errors
     /// When its file cannot be made.
     pub fn writer(&self) -> Result<BlobWriter<'_>, CacheError> {
-        fs_err::create_dir_all(&self.tmp)?;
-        let path = self.tmp.join(format!("blob-{}", self.next.fetch_add(1, Ordering::Relaxed)));
-        let out = Hashing::new(File::create(&path)?);
-        Ok(BlobWriter { store: self, path, out: Some(out) })
+        Ok(BlobWriter { store: self, out: Hashing::new(self.unnamed()?) })
+    }
+
+    /// A new blob for a caller that hashes the bytes itself, on another thread.
+    ///
+    /// # Errors
+    /// When its file cannot be made.
+    pub fn writer_prehashed(&self) -> Result<PrehashedWriter<'_>, CacheError> {
+        Ok(PrehashedWriter { store: self, out: self.unnamed()?, size: 0 })
     }
 
     /// Stores bytes.
@@ -95,29 +135,68 @@ impl BlobStore {
         if self.contains(&blob) {
             return Ok(blob);
         }
-        let mut writer = self.writer()?;
-        writer.write_all(bytes)?;
-        writer.complete()
+        let mut out = self.unnamed()?;
+        out.write_all(bytes)?;
+        self.keep(blob, out);
+        Ok(blob)
     }
 
     /// Whether anything waits for the commit.
     pub fn has_pending(&self) -> bool {
-        !self.lock().is_empty()
+        !self.lock().pending.is_empty()
     }
 
-    /// Gives every pending blob its name. The caller has made their bytes durable.
-    pub(crate) fn publish(&self) -> Result<(), CacheError> {
-        let mut pending = self.lock();
-        while let Some((digest, (path, _))) = pending.first_key_value() {
-            fs_err::rename(path, self.path(digest))?;
-            pending.pop_first();
+    pub(crate) fn tmp_dir(&self) -> Result<PathBuf, CacheError> {
+        Ok(self.tmp.path()?)
+    }
+
+    /// Makes every pending blob durable with one `syncfs` of `root`'s file system, then gives each its name. A blob
+    /// completed meanwhile stays pending: its bytes may not have been part of the sync.
+    pub(crate) fn commit(&self, root: &Path) -> Result<(), CacheError> {
+        let ready = self.lock().pending.clone();
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let dir = File::open(root)?;
+        rustix::fs::syncfs(&dir)
+            .map_err(|error| CacheError::Sync { path: root.to_owned(), source: error.into() })?;
+        for (digest, (path, size)) in ready {
+            let mut known = self.lock();
+            // One that was replaced since is newer than the sync.
+            if known.pending.get(&digest) == Some(&(path.clone(), size)) {
+                // Whoever else published the same digest published the same bytes: replacing them changes nothing.
+                fs_err::rename(&path, self.path(&digest))?;
+                known.pending.remove(&digest);
+                known.damaged.remove(&digest);
+            }
         }
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<BlobDigest, (PathBuf, u64)>> {
+    fn unnamed(&self) -> Result<Unnamed, CacheError> {
+        let path = self.tmp.path()?.join(format!("blob-{}", self.next.fetch_add(1, Ordering::Relaxed)));
+        let file = File::create_new(&path)?;
+        Ok(Unnamed { path, file, is_kept: false })
+    }
+
+    fn keep_if_new(&self, blob: Descriptor, file: Unnamed) {
+        if !self.contains(&blob) {
+            self.keep(blob, file);
+        }
+    }
+
+    fn keep(&self, blob: Descriptor, mut file: Unnamed) {
+        file.is_kept = true;
+        let replaced = self.lock().pending.insert(blob.digest, (file.path.clone(), blob.size));
+        if let Some((path, _)) = replaced {
+            // The same bytes twice at once; if it cannot be removed, it goes with the directory.
+            let _ = fs_err::remove_file(path);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
         // A panic while holding the lock leaves only whole insertions behind.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -125,30 +204,25 @@ impl BlobStore {
 #[derive(Debug)]
 pub struct BlobWriter<'store> {
     store: &'store BlobStore,
-    path: PathBuf,
-    out: Option<Hashing<File>>,
+    out: Hashing<Unnamed>,
 }
 
 impl BlobWriter<'_> {
-    /// Ends the blob; it is stored at the next commit.
+    /// Ends the blob; it is stored at the next commit. One that is there already is not stored again.
     ///
     /// # Errors
-    /// When the last bytes cannot be written.
-    pub fn complete(mut self) -> Result<Descriptor, CacheError> {
-        let (blob, _) = self.out.take().expect("a writer is completed once").finish();
-        if self.store.contains(&blob) {
-            fs_err::remove_file(&self.path)?;
-        } else {
-            self.store.lock().insert(blob.digest, (self.path.clone(), blob.size));
-        }
+    /// None today: what a file system refuses, it refuses in a write or in the commit.
+    pub fn complete(self) -> Result<Descriptor, CacheError> {
+        let blob = self.written();
+        self.store.keep_if_new(blob, self.out.inner);
         Ok(blob)
     }
 
-    /// Ends the blob if it is what was expected.
+    /// Ends the blob if it is what was expected. It replaces what may stand under its name.
     ///
     /// # Errors
     /// When it is something else; then nothing is kept.
-    pub fn complete_verified(mut self, expected: &Descriptor) -> Result<(), CacheError> {
+    pub fn complete_verified(self, expected: &Descriptor) -> Result<(), CacheError> {
         let found = self.written();
         if found.size != expected.size {
             return Err(CacheError::Size {
@@ -160,14 +234,13 @@ impl BlobWriter<'_> {
         if found.digest != expected.digest {
             return Err(CacheError::Digest { expected: expected.digest, found: found.digest });
         }
-        let (blob, _) = self.out.take().expect("a writer is completed once").finish();
-        self.store.lock().insert(blob.digest, (self.path.clone(), blob.size));
+        self.store.keep(found, self.out.inner);
         Ok(())
     }
 
     /// What was written so far.
     pub fn written(&self) -> Descriptor {
-        self.out.as_ref().expect("a writer is completed once").descriptor()
+        self.out.descriptor()
     }
 
     /// Starts over: what was written is forgotten.
@@ -175,29 +248,77 @@ impl BlobWriter<'_> {
     /// # Errors
     /// When the file cannot be cut.
     pub fn restart(&mut self) -> Result<(), CacheError> {
-        let (_, file) = self.out.take().expect("a writer is completed once").finish();
+        let file = &mut self.out.inner.file;
         file.set_len(0)?;
-        let mut file = file;
-        io::Seek::rewind(&mut file)?;
-        self.out = Some(Hashing::new(file));
+        file.rewind()?;
+        self.out.hasher.reset();
+        self.out.size = 0;
         Ok(())
     }
 }
 
 impl Write for BlobWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.as_mut().expect("nothing is written after completion").write(bytes)
+        self.out.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.out.flush()
     }
 }
 
-impl Drop for BlobWriter<'_> {
+/// A blob being written whose digest the caller computes. Dropped without completing, it leaves nothing.
+#[derive(Debug)]
+pub struct PrehashedWriter<'store> {
+    store: &'store BlobStore,
+    out: Unnamed,
+    size: u64,
+}
+
+impl PrehashedWriter<'_> {
+    /// Ends the blob; it is stored at the next commit. `digest` must be the SHA-256 of all bytes written: it is
+    /// believed.
+    pub fn complete(self, digest: BlobDigest) -> Descriptor {
+        let blob = Descriptor { digest, size: self.size };
+        self.store.keep_if_new(blob, self.out);
+        blob
+    }
+}
+
+impl Write for PrehashedWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A file under `tmp/`, removed when dropped unless a pending blob has taken it over.
+#[derive(Debug)]
+struct Unnamed {
+    path: PathBuf,
+    file: File,
+    is_kept: bool,
+}
+
+impl Write for Unnamed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Unnamed {
     fn drop(&mut self) {
-        if self.out.is_some() {
-            // Nobody knows this file; if it cannot be removed, the next sweep of tmp/ does it.
+        if !self.is_kept {
+            // Nobody knows this file; if it cannot be removed, it goes with the directory.
             let _ = fs_err::remove_file(&self.path);
         }
     }
@@ -217,10 +338,6 @@ impl<W: Write> Hashing<W> {
 
     fn descriptor(&self) -> Descriptor {
         Descriptor { digest: BlobDigest::from_bytes(self.hasher.clone().finalize().into()), size: self.size }
-    }
-
-    fn finish(self) -> (Descriptor, W) {
-        (self.descriptor(), self.inner)
     }
 }
 

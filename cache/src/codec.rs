@@ -15,7 +15,10 @@ pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
 /// Bytes as a value; `None` for what another version wrote and for anything damaged.
 pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Option<V> {
     match bytes.split_first() {
-        Some((&FORMAT, rest)) => postcard::from_bytes(rest).ok(),
+        Some((&FORMAT, rest)) => match postcard::take_from_bytes(rest) {
+            Ok((value, [])) => Some(value),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -45,5 +48,12 @@ mod tests {
         let mut bytes = encode(&7_u32);
         bytes[0] = FORMAT + 1;
         assert_eq!(decode::<u32>(&bytes), None);
+    }
+
+    #[test]
+    fn bytes_left_over_are_another_type() {
+        assert_eq!(decode::<u32>(&encode(&(7_u32, 8_u32))), None);
+        assert_eq!(decode::<u32>(&encode(&())), None);
+        assert_eq!(decode::<u32>(&[]), None);
     }
 }

@@ -59,7 +59,15 @@ pub enum CacheError {
         /// What RocksDB said.
         message: String,
     },
-    /// The file system failed.
+    /// What was written could not be made durable.
+    #[error("`{}` could not be synced to disk", path.display())]
+    Sync {
+        /// The store.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file system failed; the message names the path.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

@@ -6,11 +6,12 @@
 //! ├── version                                 the store's format
 //! ├── db/                                     RocksDB: everything in it is derived
 //! ├── used/                                   empty files whose mtime is the last use of a root
-//! ├── tmp/PID-N/                              what a running process is writing; swept when nobody is at work
+//! ├── tmp/PID-N/                              what one open store is writing; swept when nobody is at work
 //! └── lock, index.lock
 //! ```
 //!
-//! Every process holds `lock` shared while it works. Blobs and records become visible only at [`Store::commit`]: one
+//! Roots of what is kept are the names in index.json and the files in `used/`; nothing is deleted here. Every process
+//! holds `lock` shared while it works, and who deletes takes it alone ([`StoreLock::try_exclusive`]). Blobs and records become visible only at [`Store::commit`]: one
 //! `syncfs`, renames, the caller's index, then records. The crate knows neither OCI image building nor Kubefiles.
 
 mod blobs;
@@ -22,10 +23,11 @@ mod lock;
 mod once;
 mod records;
 mod store;
+mod tmp;
 
-pub use blobs::{BlobStore, BlobWriter};
+pub use blobs::{BlobStore, BlobWriter, PrehashedWriter};
 pub use error::CacheError;
-pub use lock::IndexLock;
+pub use lock::{IndexLock, StoreLock};
 pub use once::OnceMap;
 pub use records::{Batch, MemoryRecords, Records, RocksRecords, Table};
 pub use store::Store;

@@ -1,32 +1,62 @@
 //! Lock files: who may do what to a store while others work on it.
 
 use std::fs::TryLockError;
+use std::io;
 use std::path::Path;
 
 use fs_err::{File, OpenOptions};
 
 use crate::CacheError;
 
-/// Held, shared, by every process that works on a store.
+/// Held, shared, by every process that works on a store, and alone by one that deletes from it.
 #[derive(Debug)]
-pub(crate) struct StoreLock {
+pub struct StoreLock {
     _file: File,
 }
 
 impl StoreLock {
-    /// Takes the lock shared. If nobody else holds it, `alone` runs first, with the lock held exclusively.
+    /// Takes the lock shared; waits while somebody deletes. If nobody else holds it, `alone` runs first, with the lock
+    /// held exclusively.
     pub(crate) fn shared(root: &Path, alone: impl FnOnce()) -> Result<Self, CacheError> {
         let file = open(&root.join("lock"))?;
         match file.file().try_lock() {
-            Ok(()) => {
-                alone();
-                // On Linux a lock is converted in place.
-                file.file().lock_shared()?;
-            }
-            Err(TryLockError::WouldBlock) => file.file().lock_shared()?,
+            // The conversion lets go of the lock for a moment; nothing that `alone` did has to be held for.
+            Ok(()) => alone(),
+            Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
+        file.lock_shared()?;
         Ok(Self { _file: file })
+    }
+
+    /// Takes the lock shared for looking only: nothing is created, and a store one may not lock is looked at without.
+    pub(crate) fn shared_existing(root: &Path) -> Result<Option<Self>, CacheError> {
+        match File::open(root.join("lock")) {
+            Ok(file) => {
+                file.lock_shared()?;
+                Ok(Some(Self { _file: file }))
+            }
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes the lock alone, without waiting; `None` while anybody works on the store, this process's open
+    /// [`Store`](crate::Store)s included.
+    ///
+    /// # Errors
+    /// When the lock file cannot be made.
+    pub fn try_exclusive(root: &Path) -> Result<Option<Self>, CacheError> {
+        let file = open(&root.join("lock"))?;
+        match file.file().try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
     }
 }
 
@@ -43,7 +73,7 @@ impl IndexLock {
     /// When the lock file cannot be made.
     pub fn acquire(root: &Path) -> Result<Self, CacheError> {
         let file = open(&root.join("index.lock"))?;
-        file.file().lock()?;
+        file.lock()?;
         Ok(Self { _file: file })
     }
 }

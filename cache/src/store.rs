@@ -1,32 +1,33 @@
 //! A store: blobs and records in one directory, with one commit point a build.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::lock::StoreLock;
-use crate::{BlobStore, CacheError, Records, RocksRecords, Table, codec};
+use crate::{BlobStore, CacheError, Records, RocksRecords, Table, codec, tmp};
 
 /// The format of the directory as a whole; what is in `db/` has formats of its own.
 const STORE_VERSION: u64 = 1;
-/// `oci-layout` (image-spec, image layout).
+const VERSION_FILE: &str = "version";
+const LAYOUT_FILE: &str = "oci-layout";
+/// What `oci-layout` holds (image-spec, image layout).
 const OCI_LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
 
 /// An open store.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
-    tmp: PathBuf,
     blobs: BlobStore,
     records: Box<dyn Records>,
     pending: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     warnings: Mutex<Vec<String>>,
-    _lock: StoreLock,
+    /// Last, so that the blobs have removed their files before another process may find itself alone.
+    _lock: Option<StoreLock>,
 }
 
 impl Store {
@@ -36,46 +37,62 @@ impl Store {
     /// # Errors
     /// When it cannot be created, or a newer sealer wrote it.
     pub fn open(root: &Path) -> Result<Self, CacheError> {
-        if !root.join("oci-layout").exists() {
-            fs_err::create_dir_all(root.join("blobs/sha256"))?;
-            fs_err::create_dir_all(root.join("used"))?;
-            fs_err::create_dir_all(root.join("tmp"))?;
-            // Two processes may create one store: each file appears whole, whoever wins.
-            write_whole(&root.join("version"), &STORE_VERSION.to_string())?;
-            write_whole(&root.join("oci-layout"), OCI_LAYOUT)?;
+        let is_new = !root.join(LAYOUT_FILE).exists();
+        if is_new {
+            for dir in ["blobs/sha256", "used", "tmp"] {
+                fs_err::create_dir_all(root.join(dir))?;
+            }
+        } else {
+            check_version(root)?;
         }
-        Self::lock_existing(root)
+        let lock = StoreLock::shared(root, || tmp::sweep(&root.join("tmp")))?;
+        let store = Self::with_lock(root, Some(lock));
+        if is_new {
+            store.create()?;
+        }
+        Ok(store)
     }
 
-    /// Opens a store for looking at it; `None` when there is none.
+    /// Opens a store for looking at it; `None` when there is none. Creates and sweeps nothing.
     ///
     /// # Errors
     /// When a newer sealer wrote it.
     pub fn open_existing(root: &Path) -> Result<Option<Self>, CacheError> {
-        if !root.join("oci-layout").exists() {
+        if !root.join(LAYOUT_FILE).exists() {
             return Ok(None);
         }
-        Self::lock_existing(root).map(Some)
+        check_version(root)?;
+        Ok(Some(Self::with_lock(root, StoreLock::shared_existing(root)?)))
     }
 
-    fn lock_existing(root: &Path) -> Result<Self, CacheError> {
-        let version = root.join("version");
-        let found = fs_err::read_to_string(&version)?;
-        let found = found.trim().parse().map_err(|_| CacheError::Version { path: version })?;
-        if found > STORE_VERSION {
-            return Err(CacheError::NewerStore { path: root.to_owned(), found, known: STORE_VERSION });
-        }
-        let lock = StoreLock::shared(root, || sweep(&root.join("tmp")))?;
-        let tmp = root.join("tmp").join(own_name());
-        Ok(Self {
+    fn with_lock(root: &Path, lock: Option<StoreLock>) -> Self {
+        Self {
             root: root.to_owned(),
-            blobs: BlobStore::new(root, tmp.clone()),
-            tmp,
+            blobs: BlobStore::new(root),
             records: Box::new(RocksRecords::new(&root.join("db"))),
             pending: Mutex::default(),
             warnings: Mutex::default(),
             _lock: lock,
-        })
+        }
+    }
+
+    /// Two processes may create one store: each file appears whole, whoever wins. The layout file is the last: where
+    /// it is, all is.
+    fn create(&self) -> Result<(), CacheError> {
+        if self.root.join(VERSION_FILE).exists() {
+            check_version(&self.root)?;
+        } else {
+            self.write_whole(VERSION_FILE, &STORE_VERSION.to_string())?;
+        }
+        self.write_whole(LAYOUT_FILE, OCI_LAYOUT)
+    }
+
+    fn write_whole(&self, name: &str, text: &str) -> Result<(), CacheError> {
+        let tmp = self.tmp_dir()?.join(name);
+        let mut file = fs_err::File::create(&tmp)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        Ok(fs_err::rename(tmp, self.root.join(name))?)
     }
 
     /// The directory.
@@ -88,13 +105,17 @@ impl Store {
         &self.blobs
     }
 
-    /// A directory for this process alone, on the file system of the blobs; gone when the store is closed.
+    /// The committed records, for scans; what waits for the commit is not among them.
+    pub fn records(&self) -> &dyn Records {
+        &*self.records
+    }
+
+    /// A directory for this open store alone, on the file system of the blobs; gone when the store is closed.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn tmp_dir(&self) -> Result<PathBuf, CacheError> {
-        fs_err::create_dir_all(&self.tmp)?;
-        Ok(self.tmp.clone())
+        self.blobs.tmp_dir()
     }
 
     /// A value; `None` when there is none, or what is there cannot be read.
@@ -131,26 +152,22 @@ impl Store {
     }
 
     /// The one commit point: pending blobs become durable and get their names, `publish` makes the image known, then
-    /// records follow. Nothing pending costs nothing. Records that cannot be written are a warning: the image is
+    /// records follow. With nothing pending only `publish` runs. Records that cannot be written are a warning: the image is
     /// there, and only time is lost.
     ///
     /// # Errors
     /// When blobs cannot be made durable, or what `publish` returns.
     pub fn commit<E: From<CacheError>>(&self, publish: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
-        if self.blobs.has_pending() {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let dir =
-                rustix::fs::open(&self.root, flags, Mode::empty()).map_err(|e| CacheError::Io(e.into()))?;
-            rustix::fs::syncfs(&dir).map_err(|e| CacheError::Io(e.into()))?;
-            self.blobs.publish()?;
-        }
+        self.blobs.commit(&self.root)?;
         publish()?;
-        let batch: Vec<_> = std::mem::take(&mut *self.lock_pending()).into_iter().collect();
-        if !batch.is_empty()
-            && let Err(error) = self.records.commit(batch)
-        {
-            let text = format!("nothing of this build could be put into the cache: {error}");
-            self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        // Held until the records can be read from the database: in between nothing would be found.
+        let mut pending = self.lock_pending();
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut *pending).into_iter().collect();
+        if let Err(error) = self.records.commit(batch) {
+            self.warn(format!("nothing of this build could be put into the cache: {error}"));
         }
         Ok(())
     }
@@ -160,8 +177,12 @@ impl Store {
         self.records.maintain();
     }
 
-    /// Notes that a root was used now. Not durable and never an error: it only guides what is pruned first.
+    /// Notes that a root was used now. Not durable and never an error: it only guides what is pruned first. A key is
+    /// lower-case hexadecimal digits; another one is not noted.
     pub fn touch_root(&self, key: &str) {
+        if key.is_empty() || !key.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return;
+        }
         let path = self.root.join("used").join(key);
         let now = std::time::SystemTime::now();
         if let Ok(file) = fs_err::OpenOptions::new().create(true).append(true).open(path) {
@@ -182,48 +203,30 @@ impl Store {
         match self.records.get_many(&asked) {
             Ok(found) => missing.into_iter().zip(found).for_each(|(i, value)| values[i] = value),
             // A damaged database is a miss; the build says so once.
-            Err(error) => {
-                let text = format!("{error}; counted as not cached");
-                let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-                if !warnings.contains(&text) {
-                    warnings.push(text);
-                }
-            }
+            Err(error) => self.warn(format!("{error}; counted as not cached")),
         }
         values
     }
 
-    fn lock_pending(&self) -> std::sync::MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {
+    fn warn(&self, text: String) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    fn lock_pending(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {
         // A panic while holding the lock leaves only whole insertions behind.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Store {
-    fn drop(&mut self) {
-        if self.tmp.exists() {
-            // What stays is swept by the next process that finds itself alone.
-            let _ = fs_err::remove_dir_all(&self.tmp);
-        }
+fn check_version(root: &Path) -> Result<(), CacheError> {
+    let path = root.join(VERSION_FILE);
+    let found = fs_err::read_to_string(&path)?;
+    let found = found.trim().parse().map_err(|_| CacheError::Version { path })?;
+    if found > STORE_VERSION {
+        return Err(CacheError::NewerStore { path: root.to_owned(), found, known: STORE_VERSION });
     }
-}
-
-fn sweep(tmp: &Path) {
-    let Ok(leftovers) = fs_err::read_dir(tmp) else { return };
-    for leftover in leftovers.flatten() {
-        // What cannot be removed now is in nobody's way.
-        let _ = fs_err::remove_dir_all(leftover.path());
-    }
-}
-
-/// A name no other store of this or another running process has.
-fn own_name() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn write_whole(path: &Path, text: &str) -> Result<(), CacheError> {
-    let tmp = path.with_extension(own_name());
-    fs_err::write(&tmp, text)?;
-    Ok(fs_err::rename(tmp, path)?)
+    Ok(())
 }

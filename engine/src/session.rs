@@ -221,6 +221,14 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Looks for container images in the files of the result.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn discover(&self, built: &crate::Built) -> Result<crate::Discovered, BuildError> {
+        crate::discover(&built.state, self.store, &self.trees, &self.contents)
+    }
+
     /// Whether each step of the final image has a layer of its own.
     pub(crate) fn layers_are_single(&self, base_layers: usize) -> bool {
         self.chain.steps.len() + base_layers <= LAYER_LIMIT

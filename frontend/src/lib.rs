@@ -1,1 +1,38 @@
-//! Kubefile: lexer, parser, model, lowering.
+//! The Kubefile frontend: text in, diagnostics and a solver definition out.
+//!
+//! The road is [`parse`] → [`model`] → (the caller resolves [`Model::bases`]) → [`lower`]. The frontend opens nothing:
+//! no files, no sockets, no environment. Parsing never fails; every stage collects all it can say about the text.
+
+pub mod ast;
+mod diagnostic;
+mod evaluate;
+mod expand;
+mod instruction;
+mod lexer;
+mod lower;
+mod model;
+mod parse;
+mod paths;
+mod stage;
+mod suggest;
+mod text;
+mod words;
+
+use std::collections::BTreeMap;
+
+pub use diagnostic::{Diagnostic, Label, Severity};
+pub use instruction::{INSTRUCTIONS, Instruction};
+pub use lower::{Lowered, lower};
+pub use model::{BaseRequest, Model, model};
+pub use parse::{Parsed, parse};
+
+/// What the command line adds to the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// The platform built for.
+    pub platform: solver::Platform,
+    /// `--target`: the stage to build, by name or index; the last one by default.
+    pub target: Option<String>,
+}

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use cache::{CacheError, MemoryRecords, Records, RocksRecords, Store, Table};
+use cache::{BlobStore, CacheError, MemoryRecords, OnceMap, Records, RocksRecords, Store, StoreLock, Table};
 use solver::{BlobDigest, Descriptor};
 
 fn commit(store: &Store) {
@@ -22,6 +22,9 @@ fn memory_conforms() {
     impl Records for Shared {
         fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, CacheError> {
             self.0.get_many(keys)
+        }
+        fn scan_prefix(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), CacheError> {
+            self.0.scan_prefix(prefix, visit)
         }
         fn commit(&self, batch: cache::Batch) -> Result<(), CacheError> {
             self.0.commit(batch)
@@ -98,7 +101,17 @@ fn builds_that_commit_at_once_lose_nothing() {
                     store.put(Table::Steps, &[writer.to_be_bytes(), n.to_be_bytes()].concat(), &n);
                     commit(&store);
                 }
+                store.maintain();
                 assert_eq!(store.warnings(), [] as [String; 0]);
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let store = Store::open(dir.path()).unwrap();
+                    let _: Option<u32> = store.get(Table::Steps, &[0; 8]);
+                    assert_eq!(store.warnings(), [] as [String; 0], "readers get in beside writers");
+                }
             });
         }
     });
@@ -122,6 +135,17 @@ fn a_broken_database_counts_as_empty_and_says_so() {
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.get::<u32>(Table::Steps, b"key"), None);
     assert!(store.warnings()[0].contains("counts as empty"), "{:?}", store.warnings());
+
+    let blob = store.blobs().put(b"image").unwrap();
+    store.put(Table::Steps, b"key", &8_u32);
+    let mut is_published = false;
+    let published = store.commit(|| {
+        is_published = true;
+        Ok::<(), CacheError>(())
+    });
+    published.expect("the image does not depend on the cache");
+    assert!(is_published && store.blobs().path(&blob.digest).exists());
+    assert!(store.warnings()[1].contains("could be put into the cache"), "{:?}", store.warnings());
 }
 
 #[test]
@@ -160,4 +184,169 @@ fn leftovers_are_swept_only_by_who_is_alone() {
     drop((first, second));
     drop(Store::open(dir.path()).unwrap());
     assert!(!leftover.exists());
+}
+
+#[test]
+fn a_damaged_blob_can_be_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let blob = store.blobs().put(b"hello").unwrap();
+    commit(&store);
+    fs_err::write(store.blobs().path(&blob.digest), b"jello").unwrap();
+    assert!(!store.blobs().verify(&blob));
+    assert!(!store.blobs().contains(&blob), "what is known to be damaged is absent");
+    assert_eq!(store.blobs().put(b"hello").unwrap(), blob);
+    commit(&store);
+    assert!(store.blobs().contains(&blob) && store.blobs().verify(&blob));
+}
+
+#[test]
+fn a_blob_that_is_there_is_not_stored_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let blob = store.blobs().put(b"hello").unwrap();
+    let write = |blobs: &BlobStore| {
+        let mut writer = blobs.writer().unwrap();
+        writer.write_all(b"hello").unwrap();
+        writer.complete().unwrap()
+    };
+    assert_eq!(write(store.blobs()), blob);
+    assert_eq!(fs_err::read_dir(store.tmp_dir().unwrap()).unwrap().count(), 1, "one pending file");
+    commit(&store);
+    assert_eq!(write(store.blobs()), blob);
+    assert!(!store.blobs().has_pending());
+}
+
+#[test]
+fn what_is_completed_during_a_commit_waits_for_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.blobs().put(b"before").unwrap();
+    let mut late = None;
+    let publish = || -> Result<(), CacheError> {
+        late = Some(store.blobs().put(b"late")?);
+        Ok(())
+    };
+    store.commit(publish).unwrap();
+    let late = late.unwrap();
+    assert!(store.blobs().has_pending() && !store.blobs().path(&late.digest).exists());
+    commit(&store);
+    assert!(!store.blobs().has_pending() && store.blobs().path(&late.digest).exists());
+}
+
+#[test]
+fn records_wait_until_the_image_is_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.put(Table::Steps, b"key", &7_u32);
+    let missing = || CacheError::Version { path: "index.json".into() };
+    assert!(store.commit(|| Err(missing())).is_err());
+    assert!(!dir.path().join("db").exists());
+    assert_eq!(store.get(Table::Steps, b"key"), Some(7_u32), "the build still has it");
+    commit(&store);
+    assert_eq!(store.get(Table::Steps, b"key"), Some(7_u32), "and reads it back from the database");
+}
+
+#[test]
+fn hashing_elsewhere_and_starting_over_give_the_same_blob() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mut writer = store.blobs().writer().unwrap();
+    writer.write_all(b"a broken download").unwrap();
+    writer.restart().unwrap();
+    writer.write_all(b"hello").unwrap();
+    let blob = writer.written();
+    drop(writer);
+    let mut writer = store.blobs().writer_prehashed().unwrap();
+    writer.write_all(b"hello").unwrap();
+    assert_eq!(writer.complete(blob.digest), blob);
+    drop(store.blobs().writer_prehashed().unwrap());
+    assert_eq!(fs_err::read_dir(store.tmp_dir().unwrap()).unwrap().count(), 1);
+    assert!(store.blobs().verify(&blob));
+}
+
+#[test]
+fn looking_at_a_store_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    assert!(Store::open_existing(&root).unwrap().is_none());
+    assert!(!root.exists());
+    drop(Store::open(&root).unwrap());
+    fs_err::remove_file(root.join("lock")).unwrap();
+    fs_err::create_dir(root.join("tmp/1-1")).unwrap();
+    let list = || {
+        let mut names: Vec<_> = fs_err::read_dir(&root).unwrap().map(|file| file.unwrap().path()).collect();
+        names.sort();
+        names
+    };
+    let before = list();
+    let store = Store::open_existing(&root).unwrap().expect("it is there");
+    assert_eq!(store.get::<u32>(Table::Steps, b"key"), None);
+    drop(store);
+    assert_eq!(list(), before);
+    assert!(root.join("tmp/1-1").exists());
+}
+
+#[test]
+fn deleting_is_for_who_is_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let looking = Store::open_existing(dir.path()).unwrap();
+    assert!(StoreLock::try_exclusive(dir.path()).unwrap().is_none());
+    drop(store);
+    assert!(StoreLock::try_exclusive(dir.path()).unwrap().is_none(), "a reader counts");
+    drop(looking);
+    assert!(StoreLock::try_exclusive(dir.path()).unwrap().is_some());
+}
+
+#[test]
+fn the_use_of_a_root_is_noted_under_its_key_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.touch_root("0af9");
+    store.touch_root("../escaped");
+    store.touch_root("");
+    assert!(dir.path().join("used/0af9").exists() && !dir.path().join("escaped").exists());
+}
+
+#[test]
+fn records_of_another_format_are_a_miss_and_stay() {
+    use rocksdb::{DB, Options};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    let other = DB::open_cf(&options, &path, ["sealer.v0"]).unwrap();
+    other.put_cf(other.cf_handle("sealer.v0").unwrap(), b"\x01key", b"old").unwrap();
+    drop(other);
+
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.get_bytes(Table::Steps, b"key"), None);
+    store.put_bytes(Table::Steps, b"key", b"new".to_vec());
+    commit(&store);
+    assert_eq!(store.get_bytes(Table::Steps, b"key"), Some(b"new".to_vec()));
+    assert_eq!(store.warnings(), [] as [String; 0]);
+
+    let other = DB::open_cf_for_read_only(&Options::default(), &path, ["sealer.v0"], false).unwrap();
+    let old = other.get_cf(other.cf_handle("sealer.v0").unwrap(), b"\x01key").unwrap();
+    assert_eq!(old.as_deref(), Some(&b"old"[..]));
+}
+
+#[test]
+fn a_batch_larger_than_a_write_buffer_is_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let records = RocksRecords::new(&dir.path().join("db"));
+    let batch = (0..70_u8).map(|n| (vec![2, n], vec![n; 1 << 20])).collect();
+    records.commit(batch).unwrap();
+    let tables = fs_err::read_dir(dir.path().join("db")).unwrap().flatten();
+    let tables = tables.filter(|file| file.path().extension().is_some_and(|e| e == "sst")).count();
+    assert_eq!(tables, 1, "all of a batch is seen or nothing");
+}
+
+#[test]
+fn threads_may_share_a_store() {
+    fn check<T: Send + Sync>() {}
+    check::<Store>();
+    check::<OnceMap<String, u32>>();
 }

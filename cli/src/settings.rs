@@ -1,0 +1,183 @@
+//! What the arguments mean here: arguments, environment and machine, checked and made absolute.
+//!
+//! The only file that reads the environment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use engine::{LayerCompression, TimePolicy};
+use solver::{MediaType, Platform};
+
+use crate::args::Build;
+use crate::report::Failure;
+
+/// Image types sealer knows.
+const IMAGE_TYPES: [&str; 2] = ["kube-installer", "app-installer"];
+
+/// The store's directory: given, or the user's.
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+pub(crate) fn store_root(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    let root = match given {
+        Some(root) => root.to_owned(),
+        None if rustix::process::geteuid().is_root() => PathBuf::from("/var/lib/sealer/store"),
+        None => {
+            let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+            let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share"));
+            let data = data.or_else(home).ok_or_else(|| {
+                Failure::usage("there is no place for the image store: neither HOME nor XDG_DATA_HOME is set")
+                    .hint("name one with `--root DIR` or SEALER_ROOT")
+            })?;
+            data.join("sealer/store")
+        }
+    };
+    std::path::absolute(&root).map_err(|error| Failure::usage(format!("`{}`: {error}", root.display())))
+}
+
+/// What `--type` may be.
+pub(crate) fn image_type(given: &str) -> Result<String, Failure> {
+    if IMAGE_TYPES.contains(&given) {
+        return Ok(given.to_owned());
+    }
+    Err(Failure::usage(format!("image type {given} is not supported"))
+        .hint(format!("use one of {}", IMAGE_TYPES.join(", "))))
+}
+
+/// Whether `--build-mode` asks for container images.
+pub(crate) fn carries_images(mode: &str) -> Result<bool, Failure> {
+    match mode {
+        "all" => Ok(true),
+        "lite" => Ok(false),
+        other => Err(Failure::usage(format!("build mode {other} is not supported")).hint("use `all` or `lite`")),
+    }
+}
+
+/// The one platform to build for.
+pub(crate) fn platform(given: &[String]) -> Result<Platform, Failure> {
+    let [text] = given else {
+        return if given.is_empty() {
+            Ok(host_platform())
+        } else {
+            Err(Failure::usage("building for several platforms at once is not supported yet")
+                .hint("build once for each, with one `--platform` and a tag of its own"))
+        };
+    };
+    let parts: Vec<&str> = text.split('/').collect();
+    let word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match parts.as_slice() {
+        _ if !parts.iter().all(word) => {}
+        [os, architecture] => return Ok(normalised(os, architecture, None)),
+        [os, architecture, variant] => return Ok(normalised(os, architecture, Some(variant))),
+        _ => {}
+    }
+    Err(Failure::usage(format!("`{text}` is not a platform")).hint("write os/architecture, such as linux/arm64"))
+}
+
+fn normalised(os: &str, architecture: &str, variant: Option<&&str>) -> Platform {
+    let architecture = match architecture {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    // containerd's normal form: arm64 has no variant but v9, amd64 none but v2 and above.
+    let variant = variant.map(|variant| (*variant).to_owned()).filter(|variant| {
+        !(architecture == "arm64" && variant == "v8" || architecture == "amd64" && variant == "v1")
+    });
+    Platform { os: os.to_ascii_lowercase(), architecture: architecture.to_owned(), variant }
+}
+
+/// This machine's platform; images are for Linux wherever they are built.
+pub(crate) fn host_platform() -> Platform {
+    normalised("linux", std::env::consts::ARCH, None)
+}
+
+/// `KEY=VALUE` words; the value may hold more `=`.
+pub(crate) fn pairs(words: &[String], what: &str) -> Result<BTreeMap<String, String>, Failure> {
+    let pair = |word: &String| match word.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(Failure::usage(format!("{what} should be key=value, not `{word}`"))),
+    };
+    words.iter().map(pair).collect()
+}
+
+/// `zstd`, `gzip` or `uncompressed`, with the format's own levels.
+pub(crate) fn compression(given: &str) -> Result<LayerCompression, Failure> {
+    let (format, level) = given.split_once(':').map_or((given, None), |(format, level)| (format, Some(level)));
+    let (media_type, default, levels) = match format {
+        "zstd" => (MediaType::TarZstd, 3, 1..=19),
+        "gzip" => (MediaType::TarGzip, 6, 1..=12),
+        "uncompressed" => (MediaType::Tar, 0, 0..=0),
+        other => {
+            return Err(Failure::usage(format!("compression `{other}` is not supported"))
+                .hint("use zstd, gzip or uncompressed"));
+        }
+    };
+    let level = match level {
+        None => default,
+        Some(text) => text.parse().ok().filter(|level| levels.contains(level)).ok_or_else(|| {
+            Failure::usage(format!("`{text}` is not a level of {format}"))
+                .hint(format!("levels are {} to {}", levels.start(), levels.end()))
+        })?,
+    };
+    Ok(LayerCompression { media_type, level })
+}
+
+/// `--timestamp`, else SOURCE_DATE_EPOCH, else 0.
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+pub(crate) fn times(given: Option<&str>) -> Result<TimePolicy, Failure> {
+    let (text, from) = match given {
+        Some("keep") => return Ok(TimePolicy::Keep),
+        Some(text) => (text.to_owned(), "--timestamp"),
+        None => match std::env::var("SOURCE_DATE_EPOCH") {
+            Ok(text) if !text.is_empty() => (text, "SOURCE_DATE_EPOCH"),
+            _ => return Ok(TimePolicy::Fixed(0)),
+        },
+    };
+    // The year 9999, the last one RFC 3339 can say.
+    let in_range = |seconds: &i64| (0..253_402_300_800).contains(seconds);
+    text.parse().ok().filter(in_range).map(TimePolicy::Fixed).ok_or_else(|| {
+        Failure::usage(format!("{from} `{text}` is not a number of seconds since 1970")).hint("`--timestamp keep` keeps the files' own times")
+    })
+}
+
+/// A size in bytes, or with a binary unit.
+pub(crate) fn size(text: &str) -> Result<u64, Failure> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KB" | "KIB" => 10,
+        "M" | "MB" | "MIB" => 20,
+        "G" | "GB" | "GIB" => 30,
+        "T" | "TB" | "TIB" => 40,
+        _ => u32::MAX,
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1_u64.checked_shl(shift)?));
+    bytes.ok_or_else(|| Failure::usage(format!("`{text}` is not a size")).hint("write bytes, or 500M, 2G"))
+}
+
+/// Steps at once.
+pub(crate) fn jobs(given: Option<u16>) -> usize {
+    given.map(usize::from).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// The Kubefile: as given, relative to the working directory; else the context's, else the working directory's.
+pub(crate) fn kubefile(build: &Build) -> Result<PathBuf, Failure> {
+    if let Some(file) = build.file.clone().filter(|file| !file.as_os_str().is_empty()) {
+        return Ok(file);
+    }
+    let in_context = build.path.join("Kubefile");
+    let here = PathBuf::from("Kubefile");
+    if in_context.exists() {
+        return Ok(in_context);
+    }
+    if here.exists() {
+        return Ok(here);
+    }
+    Err(Failure::usage(format!("there is no Kubefile: neither `{}` nor `{}`", in_context.display(), here.display()))
+        .hint("name it with `-f FILE`"))
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs().cast_signed())
+}

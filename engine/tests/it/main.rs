@@ -1,0 +1,4 @@
+//! The engine against real servers and real files.
+
+mod http;
+mod server;

@@ -1,0 +1,127 @@
+//! Findings about sources, destinations and applications.
+
+use solver::Span;
+
+use super::Diagnostic;
+
+pub(crate) fn invalid_copy(span: Span, keyword: &str, line: &str) -> Diagnostic {
+    let message = format!("invalid {} instruction: {line}", keyword.to_lowercase());
+    Diagnostic::error("invalid-copy", span, message, "needs a source and a destination")
+}
+
+pub(crate) fn destination_not_directory(span: Span, keyword: &str) -> Diagnostic {
+    let message = format!(
+        "when using {keyword} with more than one source file, the destination must be a directory and end with a /"
+    );
+    Diagnostic::error("destination-not-directory", span, message, "add a `/`")
+}
+
+pub(crate) fn empty_path(span: Span, what: &str) -> Diagnostic {
+    Diagnostic::error("empty-path", span, format!("{what} is empty"), "nothing is left after expansion")
+        .hint("give the variable a value, or a default: `${NAME:-value}`")
+}
+
+pub(crate) fn copy_remote(span: Span) -> Diagnostic {
+    Diagnostic::error("copy-remote", span, "COPY does not fetch URLs", "a remote source").hint("use ADD")
+}
+
+pub(crate) fn remote_without_file(span: Span, url: &str) -> Diagnostic {
+    Diagnostic::error("remote-without-file", span, format!("cannot tell a file name from `{url}`"), "names no file")
+        .hint("the path of the URL must end in the name of the file")
+}
+
+pub(crate) fn remote_without_host(span: Span, url: &str) -> Diagnostic {
+    Diagnostic::error("remote-without-host", span, format!("`{url}` has no host"), "no host after `://`")
+}
+
+pub(crate) fn checksum_needs_one_remote(span: Span) -> Diagnostic {
+    let message = "--checksum needs exactly one source behind http:// or https://";
+    Diagnostic::error("checksum-source", span, message, "which source is meant?")
+}
+
+pub(crate) fn copy_from_image(span: Span, name: &str, nearest: Option<&str>) -> Diagnostic {
+    let message = format!("COPY --from=IMAGE is not supported yet, and no stage above is named `{name}`");
+    Diagnostic::error("copy-from-image", span, message, "not a stage above").did_you_mean(nearest)
+}
+
+pub(crate) fn copy_from_empty(span: Span, name: &str) -> Diagnostic {
+    let message = format!("stage `{name}` has no files to copy from");
+    Diagnostic::error("copy-from-empty", span, message, "starts FROM scratch and copies nothing")
+}
+
+pub(crate) fn app_without_name(span: Span, keyword: &str) -> Diagnostic {
+    let message = "app name should be specified in the app cmd";
+    Diagnostic::error("app-without-name", span, message, "no name").hint(format!("write `{keyword} NAME SOURCE…`"))
+}
+
+pub(crate) fn invalid_app_name(span: Span, name: &str) -> Diagnostic {
+    let message = format!("`{name}` cannot be the name of an application");
+    let diagnostic = Diagnostic::error("invalid-app-name", span, message, "becomes a directory name")
+        .hint("letters, digits, `.`, `_` and `-`, not starting with `.` or `-`");
+    if name.contains("://") { diagnostic.hint("the name comes before the sources") } else { diagnostic }
+}
+
+pub(crate) fn source_without_scheme(span: Span, keyword: &str, source: &str, path_like: bool) -> Diagnostic {
+    let message = "source schema should be specified with https:// http:// local:// in APP".to_owned();
+    let diagnostic = Diagnostic::error("source-without-scheme", span, message, &format!("a source of {keyword}"));
+    if path_like { diagnostic.hint(format!("a file of the build context is `local://{source}`")) } else { diagnostic }
+}
+
+pub(crate) fn app_redeclared(span: Span, first: Span, name: &str) -> Diagnostic {
+    let message = format!("application `{name}` is declared again; the files of both stay");
+    Diagnostic::warning("app-redeclared", span, message, "replaces the declaration above")
+        .also(first, "declared here")
+        .hint("several sources can stand in one APP instruction")
+}
+
+pub(crate) fn same_file_name(span: Span, first: Span, name: &str) -> Diagnostic {
+    let message = format!("two sources are named `{name}`: the later one overwrites the earlier");
+    Diagnostic::warning("same-file-name", span, message, "overwrites").also(first, "is overwritten")
+}
+
+pub(crate) fn app_needs_commands(span: Span, name: &str) -> Diagnostic {
+    let message = format!("app {name} need to specify APPCMDS if no app type detected");
+    Diagnostic::error("app-needs-commands", span, message, "nothing to tell its type from")
+        .hint(format!("add `APPCMDS {name} [\"command\"]`, or give it a source"))
+}
+
+pub(crate) fn inherited_app_needs_commands(span: Span, name: &str) -> Diagnostic {
+    let message = format!("app {name} need to specify APPCMDS if no app type detected");
+    Diagnostic::error("app-needs-commands", span, message, "the base declares it without type and commands")
+        .hint(format!("add `APPCMDS {name} [\"command\"]`"))
+}
+
+pub(crate) fn unknown_app(span: Span, keyword: &str, name: &str, help: AppHelp<'_>) -> Diagnostic {
+    let message = match keyword {
+        "LAUNCH" => format!("application {name} does not exist in the image"),
+        _ => format!("the specified app name({name}) for `{keyword}` should be exist"),
+    };
+    let diagnostic = Diagnostic::error("unknown-app", span, message, "no such application");
+    match help {
+        AppHelp::DeclaredBelow(below) => diagnostic
+            .also(below, "declared here")
+            .hint(format!("move {keyword} below the declaration of `{name}`")),
+        AppHelp::Nearest(nearest) => diagnostic.did_you_mean(nearest),
+    }
+}
+
+/// What can be said of an unknown application.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum AppHelp<'a> {
+    /// It is declared, but further down.
+    DeclaredBelow(Span),
+    /// The nearest known name.
+    Nearest(Option<&'a str>),
+}
+
+pub(crate) fn app_commands_format(span: Span, error: &str) -> Diagnostic {
+    let message = format!(
+        "the APPCMDS value should be format: APPCMDS appName [\"executable\",\"param1\",\"param2\",\"...\"]: {error}"
+    );
+    Diagnostic::error("appcmds-format", span, message, "not a JSON array of strings")
+}
+
+pub(crate) fn app_env_ignored(span: Span, text: &str) -> Diagnostic {
+    let message = format!("`{text}` has no `=` and is ignored");
+    Diagnostic::warning("appenv-ignored", span, message, "not KEY=VALUE")
+}

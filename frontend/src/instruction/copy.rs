@@ -1,0 +1,236 @@
+//! COPY and ADD.
+
+use solver::{Inline, Owner};
+
+use crate::ast::{Flag, Quoting, Statement, Word};
+use crate::diagnostic;
+use crate::evaluate::{self, Evaluator, Scope};
+use crate::paths;
+use crate::stage::{CopyFrom, CopyWork, History, Step, Work};
+use crate::suggest::nearest;
+
+/// Applies COPY and ADD.
+pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
+    let words = evaluate::words(statement);
+    let Some((destination, sources)) = words.split_last().filter(|(_, sources)| !sources.is_empty()) else {
+        evaluator.report(diagnostic::invalid_copy(statement.span, statement.keyword, &statement.line));
+        return;
+    };
+    let from = flag(statement, "from").map(|flag| stage_copied_from(evaluator, flag));
+    evaluator.stage().copies_from.extend(from.flatten());
+    let pinned = flag(statement, "checksum").map(|flag| checksum(evaluator, flag));
+    let work = options(evaluator, statement);
+    let written = evaluator.expand(destination, Scope::Stage);
+    let target = written.and_then(|path| directory_or_file(evaluator, statement, destination, path, sources.len()));
+    let several_or_directory = target.as_deref().is_some_and(|path| path.ends_with('/'));
+    let sources: Vec<Option<CopyFrom>> = sources
+        .iter()
+        .map(|word| source(evaluator, statement, word, Context { from, several_or_directory }))
+        .collect();
+    let (Some(work), Some(destination), Some(mut sources)) =
+        (work, target, sources.into_iter().collect::<Option<Vec<_>>>())
+    else {
+        // Faulty or not known yet: later steps may still copy from this stage.
+        evaluator.stage().has_files = true;
+        return;
+    };
+    if let (Some(flag), Some(pinned)) = (flag(statement, "checksum"), pinned) {
+        match &mut sources[..] {
+            [CopyFrom::Remote { checksum, .. }] => *checksum = pinned,
+            _ => evaluator.report(diagnostic::checksum_needs_one_remote(flag.span)),
+        }
+    }
+    let stage = evaluator.stage();
+    stage.has_files = true;
+    stage.history.push(History { text: statement.line.clone(), step: Some(stage.steps.len()) });
+    let work = Work::Copy(CopyWork { sources, destination, ..work });
+    stage.steps.push(Step { line: statement.line.clone(), span: statement.span, work });
+}
+
+/// What a source is read in.
+#[derive(Clone, Copy)]
+struct Context {
+    /// `--from`: the stage, or nothing if it is unknown.
+    from: Option<Option<usize>>,
+    /// Whether file names come from the sources.
+    several_or_directory: bool,
+}
+
+fn flag<'a>(statement: &'a Statement, name: &str) -> Option<&'a Flag> {
+    statement.flags.iter().find(|flag| flag.name == name)
+}
+
+/// Checks a destination; `.` and `..` at its end are directories, and are marked so.
+fn directory_or_file(
+    evaluator: &mut Evaluator<'_>,
+    statement: &Statement,
+    word: &Word,
+    mut path: String,
+    sources: usize,
+) -> Option<String> {
+    if path.is_empty() {
+        evaluator.report(diagnostic::empty_path(word.span, "the destination"));
+        return None;
+    }
+    if matches!(path.rsplit('/').next(), Some("." | "..")) {
+        path.push('/');
+    }
+    if sources > 1 && !path.ends_with('/') {
+        evaluator.report(diagnostic::destination_not_directory(word.span, statement.keyword));
+        return None;
+    }
+    Some(path)
+}
+
+fn source(
+    evaluator: &mut Evaluator<'_>,
+    statement: &Statement,
+    word: &Word,
+    context: Context,
+) -> Option<CopyFrom> {
+    if let Some(heredoc) = statement.heredocs.iter().find(|heredoc| heredoc.operator == word.span) {
+        if heredoc.name.contains('/') || matches!(heredoc.name.as_str(), "." | "..") {
+            evaluator.report(diagnostic::heredoc_name(word.span, &heredoc.name));
+            return None;
+        }
+        let body = Word { text: heredoc.content.clone(), span: heredoc.span, quoting: Quoting::Literal };
+        let content = if heredoc.expand { evaluator.expand(&body, Scope::Stage)? } else { body.text };
+        return Some(CopyFrom::Inline(Inline { name: heredoc.name.clone(), content: content.into_bytes() }));
+    }
+    let text = evaluator.expand(word, Scope::Stage)?;
+    if text.is_empty() {
+        evaluator.report(diagnostic::empty_path(word.span, "a source"));
+        return None;
+    }
+    if let Some(from) = context.from {
+        return from.map(|index| CopyFrom::Stage { index, pattern: paths::clean(&text) });
+    }
+    if paths::is_git(&text) {
+        let what = format!("a git repository in {}", statement.keyword);
+        evaluator.report(diagnostic::flag_not_supported_yet(word.span, &what));
+        return None;
+    }
+    if !paths::is_remote(&text) {
+        return Some(CopyFrom::Local(paths::clean(&text)));
+    }
+    let fault = if statement.keyword == "COPY" {
+        diagnostic::copy_remote(word.span)
+    } else if !paths::url_has_host(&text) {
+        diagnostic::remote_without_host(word.span, &text)
+    } else if context.several_or_directory && paths::url_file_name(&text).is_none() {
+        diagnostic::remote_without_file(word.span, &paths::shown_url(&text))
+    } else {
+        return Some(CopyFrom::Remote { url: text, checksum: None });
+    };
+    evaluator.report(fault);
+    None
+}
+
+/// `--from`: a stage above, by name or index.
+fn stage_copied_from(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<usize> {
+    let name = value(evaluator, flag, "a stage")?;
+    let current = evaluator.stages.len() - 1;
+    match evaluator.find_stage(&name).filter(|&stage| stage < current) {
+        None => {
+            let above = &evaluator.stages[..current];
+            let known = nearest(&name, above.iter().filter(|stage| stage.named).map(|stage| stage.name.as_str()));
+            let diagnostic = diagnostic::copy_from_image(flag.span, &name, known);
+            evaluator.report(diagnostic);
+            None
+        }
+        Some(stage) if !evaluator.stages[stage].has_files => {
+            evaluator.report(diagnostic::copy_from_empty(flag.span, &name));
+            None
+        }
+        found => found,
+    }
+}
+
+/// The flags that say how files are copied.
+fn options(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<CopyWork> {
+    let mut work = CopyWork { unpack: statement.keyword == "ADD", ..CopyWork::default() };
+    let mut complete = true;
+    for flag in &statement.flags {
+        let done = match flag.name.as_str() {
+            "chown" => owner(evaluator, flag).map(|owner| work.chown = Some(owner)),
+            "chmod" => mode(evaluator, flag).map(|mode| work.chmod = Some(mode)),
+            "exclude" => value(evaluator, flag, "a pattern").map(|pattern| work.exclude.push(pattern)),
+            "parents" => switch(evaluator, flag).map(|on| work.parents = on),
+            "link" => switch(evaluator, flag).map(|on| work.link = on),
+            "unpack" | "keep-git-dir" => {
+                evaluator.report(diagnostic::flag_not_supported_yet(flag.span, &format!("ADD --{}", flag.name)));
+                None
+            }
+            _ => Some(()),
+        };
+        complete &= done.is_some();
+    }
+    complete.then_some(work)
+}
+
+fn value(evaluator: &mut Evaluator<'_>, flag: &Flag, expected: &str) -> Option<String> {
+    let text = match &flag.value {
+        Some(word) => evaluator.expand(word, Scope::Stage)?,
+        None => String::new(),
+    };
+    if text.is_empty() {
+        evaluator.report(diagnostic::flag_value(flag.span, &flag.name, expected));
+        return None;
+    }
+    Some(text)
+}
+
+fn switch(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<bool> {
+    match flag.value.as_ref().map(|word| word.text.to_lowercase()).as_deref() {
+        None | Some("true" | "1") => Some(true),
+        Some("false" | "0") => Some(false),
+        Some(_) => {
+            evaluator.report(diagnostic::flag_value(flag.span, &flag.name, "true or false"));
+            None
+        }
+    }
+}
+
+/// `UID[:GID]`; the group is the user's number where it is not given, as in Docker.
+fn owner(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<Owner> {
+    let text = value(evaluator, flag, "UID[:GID]")?;
+    let (uid, gid) = text.split_once(':').unwrap_or((&text, &text));
+    if let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse()) {
+        return Some(Owner { uid, gid });
+    }
+    let numeric = |part: &str| part.is_empty() || part.chars().all(|c| c.is_ascii_digit());
+    evaluator.report(if [uid, gid].into_iter().all(|part| numeric(part) || part.contains(':')) {
+        diagnostic::flag_value(flag.span, "chown", "UID[:GID]")
+    } else {
+        diagnostic::flag_not_supported_yet(flag.span, "--chown by name")
+    });
+    None
+}
+
+fn mode(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<u32> {
+    let text = value(evaluator, flag, "an octal mode")?;
+    if let Some(mode) = u32::from_str_radix(&text, 8).ok().filter(|&mode| mode <= MODE_BITS) {
+        return Some(mode);
+    }
+    evaluator.report(if text.contains(['=', '+', '-']) {
+        diagnostic::flag_not_supported_yet(flag.span, "a symbolic --chmod")
+    } else {
+        diagnostic::flag_value(flag.span, "chmod", "an octal mode up to 7777")
+    });
+    None
+}
+
+/// Permission bits with set-user-id, set-group-id and sticky.
+const MODE_BITS: u32 = 0o7777;
+
+/// `--checksum=sha256:HEX`, as lower-case hexadecimal digits.
+pub(super) fn checksum(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<String> {
+    let text = value(evaluator, flag, "sha256:HEX")?;
+    let hex = text.strip_prefix("sha256:").map(str::to_lowercase);
+    let valid = hex.filter(|hex| hex.len() == 64 && hex.chars().all(|c| c.is_ascii_hexdigit()));
+    if valid.is_none() {
+        let expected = "sha256: and 64 hexadecimal digits";
+        evaluator.report(diagnostic::flag_value(flag.span, &flag.name, expected));
+    }
+    valid
+}

@@ -1,0 +1,185 @@
+//! FROM: starts a stage (spec §1.4).
+
+use std::collections::{BTreeMap, HashMap};
+
+use solver::{Base, Launch, Platform};
+
+use crate::ast::{Statement, Word};
+use crate::diagnostic;
+use crate::evaluate::{self, Evaluator, Scope};
+use crate::stage::{App, Apps, Env, Stage, StageBase};
+use crate::suggest::nearest;
+
+/// Applies FROM.
+pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
+    let words = evaluate::words(statement);
+    let name = match words {
+        [_] => None,
+        [_, keyword, name] if keyword.text.eq_ignore_ascii_case("as") => stage_name(evaluator, name),
+        _ => {
+            evaluator.report(diagnostic::from_arguments(statement.span));
+            None
+        }
+    };
+    let platform = platform(evaluator, statement);
+    let base = match words.first() {
+        Some(word) => stage_base(evaluator, word),
+        None => None,
+    };
+    let index = evaluator.stages.len();
+    let mut stage = match base {
+        Some(StageBase::Stage(below)) => on_stage(evaluator, below),
+        Some(StageBase::Image(reference)) => on_image(evaluator, index, reference),
+        Some(StageBase::Scratch) => on_scratch(),
+        // What is below is not known: stay silent about what it may have.
+        None => Stage { open: true, ..on_scratch() },
+    };
+    stage.named = name.is_some();
+    stage.name = name.unwrap_or_else(|| index.to_string());
+    stage.span = statement.span;
+    stage.line = statement.line.clone();
+    stage.platform = platform;
+    if stage.named {
+        evaluator.stage_names.entry(stage.name.to_lowercase()).or_insert(index);
+    }
+    evaluator.stages.push(stage);
+}
+
+fn stage_name(evaluator: &mut Evaluator<'_>, word: &Word) -> Option<String> {
+    let valid = word.text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if !valid {
+        evaluator.report(diagnostic::invalid_stage_name(word.span, &word.text));
+        return None;
+    }
+    if let Some(&first) = evaluator.stage_names.get(&word.text.to_lowercase()) {
+        let first = evaluator.stages[first].span;
+        evaluator.report(diagnostic::duplicate_stage(word.span, first, &word.text));
+    }
+    Some(word.text.clone())
+}
+
+/// `--platform`; sealer also takes a list in brackets and quotes, and uses its first item.
+fn platform(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<String> {
+    let flag = statement.flags.iter().find(|flag| flag.name == "platform")?;
+    let Some(value) = &flag.value else {
+        evaluator.report(diagnostic::flag_value(flag.span, "platform", "OS/ARCH[/VARIANT]"));
+        return None;
+    };
+    let text = evaluator.expand(value, Scope::Global)?;
+    let first = text.split(',').next().unwrap_or_default();
+    let first = first.trim_matches(|c: char| matches!(c, '[' | ']' | '"' | '\'') || c.is_whitespace());
+    if parse_platform(first).is_none() {
+        evaluator.report(diagnostic::invalid_platform(value.span, first));
+        return None;
+    }
+    Some(first.to_owned())
+}
+
+/// Reads `OS/ARCH[/VARIANT]`; an architecture alone is of Linux.
+pub(crate) fn parse_platform(text: &str) -> Option<Platform> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let valid = |part: &&str| {
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    };
+    if !parts.iter().all(valid) {
+        return None;
+    }
+    let (os, architecture, variant) = match parts[..] {
+        [architecture] if architecture != "linux" => ("linux", architecture, None),
+        [os, architecture] => (os, architecture, None),
+        [os, architecture, variant] => (os, architecture, Some(variant.to_owned())),
+        _ => return None,
+    };
+    let architecture = match architecture {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    Some(Platform { os: os.to_owned(), architecture: architecture.to_owned(), variant })
+}
+
+fn stage_base(evaluator: &mut Evaluator<'_>, word: &Word) -> Option<StageBase> {
+    let reference = evaluator.expand(word, Scope::Global)?;
+    let reference = reference.trim();
+    if reference.is_empty() {
+        evaluator.report(diagnostic::empty_base(word.span));
+        return None;
+    }
+    if reference == "scratch" {
+        return Some(StageBase::Scratch);
+    }
+    if let Some(&below) = evaluator.stage_names.get(&reference.to_lowercase()) {
+        return Some(StageBase::Stage(below));
+    }
+    let known = evaluator.stages.iter().filter(|stage| stage.named).map(|stage| stage.name.as_str());
+    if let Some(similar) = nearest(reference, known) {
+        let diagnostic = diagnostic::stage_reference_case(word.span, similar, reference);
+        evaluator.report(diagnostic);
+    }
+    Some(StageBase::Image(reference.to_owned()))
+}
+
+fn on_scratch() -> Stage {
+    let mut env = Env::default();
+    env.set("PATH", Some(SCRATCH_PATH.to_owned()));
+    Stage {
+        name: String::new(),
+        named: false,
+        span: solver::Span::default(),
+        line: String::new(),
+        base: StageBase::Scratch,
+        image: Base::default(),
+        platform: None,
+        open: false,
+        apps_open: false,
+        has_files: false,
+        steps: Vec::new(),
+        history: Vec::new(),
+        copies_from: Vec::new(),
+        args: HashMap::new(),
+        env,
+        extension_env: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        author: None,
+        apps: Apps::default(),
+        launch: Launch::default(),
+    }
+}
+
+/// What buildah sets for images from scratch.
+const SCRATCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Takes over everything but steps, history, ARGs and launch.
+fn on_stage(evaluator: &Evaluator<'_>, below: usize) -> Stage {
+    let parent = &evaluator.stages[below];
+    Stage {
+        base: StageBase::Stage(below),
+        steps: Vec::new(),
+        history: Vec::new(),
+        copies_from: Vec::new(),
+        args: HashMap::new(),
+        launch: Launch::default(),
+        ..parent.clone()
+    }
+}
+
+fn on_image(evaluator: &Evaluator<'_>, index: usize, reference: String) -> Stage {
+    let base = StageBase::Image(reference);
+    let open = Stage { base, has_files: true, open: true, env: Env::default(), ..on_scratch() };
+    let Some(image) = evaluator.bases.and_then(|bases| bases.get(&index)) else { return open };
+    let mut stage = Stage {
+        open: false,
+        labels: image.labels.clone(),
+        author: image.author.clone(),
+        image: image.clone(),
+        ..open
+    };
+    for (name, value) in &image.env {
+        stage.env.set(name, Some(value.clone()));
+    }
+    for application in &image.applications {
+        stage.apps.put(App::Inherited(application.clone()));
+    }
+    stage
+}

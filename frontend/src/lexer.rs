@@ -1,0 +1,222 @@
+//! Physical lines to logical lines: byte order mark, comments, the escape directive, continuations, heredoc bodies.
+//!
+//! It knows keywords only as far as heredocs need: which instructions may have a body below them.
+
+use solver::Span;
+
+use crate::ast::Heredoc;
+use crate::diagnostic::{self, Diagnostic};
+use crate::text::Text;
+use crate::words::{self, Quotes};
+
+/// A logical line: an instruction with everything that belongs to it.
+#[derive(Debug)]
+pub(crate) struct LogicalLine {
+    /// The joined text, from the keyword on, without white space at the end.
+    pub(crate) text: Text,
+    /// Heredocs opened by it.
+    pub(crate) heredocs: Vec<Heredoc>,
+}
+
+/// What lexing found.
+#[derive(Debug)]
+pub(crate) struct Lexed {
+    pub(crate) lines: Vec<LogicalLine>,
+    pub(crate) escape: char,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// Splits a text into logical lines.
+pub(crate) fn lex(source: &str) -> Lexed {
+    let start = if source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mut lexer = Lexer { source, position: start, escape: '\\', diagnostics: Vec::new() };
+    lexer.directives();
+    let mut lines = Vec::new();
+    while let Some(line) = lexer.next_line() {
+        if is_blank_or_comment(&source[line.start..line.end]) {
+            continue;
+        }
+        lines.push(lexer.logical_line(line));
+    }
+    Lexed { lines, escape: lexer.escape, diagnostics: lexer.diagnostics }
+}
+
+struct Lexer<'a> {
+    source: &'a str,
+    position: usize,
+    escape: char,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// The first characters of a heredoc operator, decided.
+struct Operator<'a> {
+    name: &'a str,
+    quoted: bool,
+    strip_tabs: bool,
+}
+
+impl Lexer<'_> {
+    /// The next physical line without its line end.
+    fn next_line(&mut self) -> Option<Span> {
+        let line = self.peek_line()?;
+        self.position = match self.source[line.end..].find('\n') {
+            Some(offset) => line.end + offset + 1,
+            None => self.source.len(),
+        };
+        Some(line)
+    }
+
+    fn peek_line(&self) -> Option<Span> {
+        if self.position >= self.source.len() {
+            return None;
+        }
+        let rest = &self.source[self.position..];
+        let line = rest.split('\n').next().unwrap_or_default();
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        Some(Span::new(self.position, self.position + line.len()))
+    }
+
+    /// `# name=value` comments at the very top; only `escape` means something.
+    fn directives(&mut self) {
+        let mut seen = false;
+        while let Some(line) = self.peek_line() {
+            let Some((name, value)) = directive(&self.source[line.start..line.end]) else { return };
+            if name.eq_ignore_ascii_case("escape") {
+                if seen {
+                    self.diagnostics.push(diagnostic::escape_twice(line));
+                }
+                seen = true;
+                match value {
+                    "\\" => self.escape = '\\',
+                    "`" => self.escape = '`',
+                    other => self.diagnostics.push(diagnostic::invalid_escape(line, other)),
+                }
+            }
+            self.next_line();
+        }
+    }
+
+    /// Joins a first line with its continuations, then takes the bodies of its heredocs.
+    fn logical_line(&mut self, first: Span) -> LogicalLine {
+        let indent = self.source[first.start..first.end].len()
+            - self.source[first.start..first.end].trim_start().len();
+        let mut text = Text::default();
+        let mut line = Span::new(first.start + indent, first.end);
+        let mut blank: Option<Span> = None;
+        loop {
+            let (end, continues) = self.without_continuation(line);
+            text.push(self.source, line.start..end);
+            if !continues {
+                break;
+            }
+            let Some(next) = self.next_piece(&mut blank) else { break };
+            line = next;
+        }
+        if let Some(blank) = blank {
+            self.diagnostics.push(diagnostic::blank_continuation(blank));
+        }
+        text.trim_end();
+        let heredocs = self.heredocs(&text);
+        LogicalLine { text, heredocs }
+    }
+
+    /// The next line of a continuation; blank and comment lines inside one do not count.
+    fn next_piece(&mut self, blank: &mut Option<Span>) -> Option<Span> {
+        loop {
+            let line = self.next_line()?;
+            let content = &self.source[line.start..line.end];
+            if content.trim().is_empty() {
+                blank.get_or_insert(line);
+            } else if !content.trim_start().starts_with('#') {
+                return Some(line);
+            }
+        }
+    }
+
+    /// Where a line ends without its continuation mark, and whether it has one.
+    fn without_continuation(&self, line: Span) -> (usize, bool) {
+        let content = self.source[line.start..line.end].trim_end_matches([' ', '\t', '\r']);
+        match content.strip_suffix(self.escape) {
+            Some(rest) => (line.start + rest.len(), true),
+            None => (line.end, false),
+        }
+    }
+
+    fn heredocs(&mut self, text: &Text) -> Vec<Heredoc> {
+        if !text.value.contains("<<") {
+            return Vec::new();
+        }
+        let keyword = text.value.split(char::is_whitespace).next().unwrap_or_default();
+        let rest = text.value[keyword.len()..].trim_start();
+        let takes = ["COPY", "ADD", "RUN"].iter().any(|known| known.eq_ignore_ascii_case(keyword));
+        let refuses = ["FROM", "APP", "CNI", "CSI", "APPENV", "APPCMDS", "LAUNCH", "CMDS", "CMD", "KUBEVERSION"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(keyword));
+        if rest.starts_with('[') || !(takes || refuses) {
+            return Vec::new();
+        }
+        let mut heredocs = Vec::new();
+        for range in words::split(&text.value, keyword.len(), Quotes::Respected(self.escape)) {
+            let Some(operator) = operator(&text.value[range.clone()]) else { continue };
+            match self.body(&operator) {
+                Some(body) => heredocs.push(heredoc(&operator, text.span(range), body)),
+                None if takes => {
+                    self.diagnostics.push(diagnostic::unterminated_heredoc(text.span(range.clone()), operator.name));
+                    let rest = (Span::new(self.position, self.source.len()), self.source[self.position..].to_owned());
+                    self.position = self.source.len();
+                    heredocs.push(heredoc(&operator, text.span(range), rest));
+                }
+                None => {}
+            }
+        }
+        heredocs
+    }
+
+    /// Takes the lines up to the delimiter; nothing is taken if there is none.
+    fn body(&mut self, operator: &Operator<'_>) -> Option<(Span, String)> {
+        let start = self.position;
+        let mut content = String::new();
+        while let Some(line) = self.next_line() {
+            let tabs = |text: &str| if operator.strip_tabs { text.len() - text.trim_start_matches('\t').len() } else { 0 };
+            let text = &self.source[line.start..line.end];
+            if &text[tabs(text)..] == operator.name {
+                return Some((Span::new(start, line.start), content));
+            }
+            let whole = &self.source[line.start..self.position];
+            content.push_str(&whole[tabs(whole)..]);
+        }
+        self.position = start;
+        None
+    }
+}
+
+fn heredoc(operator: &Operator<'_>, span: Span, (body, content): (Span, String)) -> Heredoc {
+    Heredoc { name: operator.name.to_owned(), operator: span, expand: !operator.quoted, content, span: body }
+}
+
+/// `<<NAME`, `<<-NAME`, `<<"NAME"`, `<<'NAME'`, with an optional file descriptor before it.
+fn operator(word: &str) -> Option<Operator<'_>> {
+    let rest = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
+    let (strip_tabs, rest) = rest.strip_prefix('-').map_or((false, rest), |rest| (true, rest));
+    let unquoted = |quote: char| rest.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    let (quoted, name) = match unquoted('"').or_else(|| unquoted('\'')) {
+        Some(name) => (true, name),
+        None => (false, rest),
+    };
+    let valid = name.starts_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '.' | '/'))
+        && !name.contains(['<', '"', '\'', '$', ' ', '\t']);
+    valid.then_some(Operator { name, quoted, strip_tabs })
+}
+
+fn is_blank_or_comment(line: &str) -> bool {
+    let line = line.trim_start();
+    line.is_empty() || line.starts_with('#')
+}
+
+fn directive(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.trim_start().strip_prefix('#')?.split_once('=')?;
+    let (name, value) = (name.trim(), value.trim());
+    let named = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric());
+    (named && !value.is_empty()).then_some((name, value))
+}

@@ -1,0 +1,216 @@
+//! Stages to vertices, and the facts of the final one to an image specification.
+
+use std::collections::{BTreeMap, HashSet};
+
+use solver::{
+    AppOp, AppSource, AppSpec, Base, CopySource, Definition, FileOp, HistoryStep, HttpSource, ImageSource, ImageSpec,
+    LocalSource, Metadata, Op, SourceFile, SourceKind, Span, VertexDigest,
+};
+
+use crate::Options;
+use crate::diagnostic::{self, Diagnostic};
+use crate::evaluate::{Evaluation, evaluate};
+use crate::instruction::parse_platform;
+use crate::model::Model;
+use crate::paths;
+use crate::stage::{App, AppFrom, CopyFrom, CopyWork, Stage, StageBase, Step, Work};
+
+/// What is to be built.
+#[derive(Debug, Clone)]
+pub struct Lowered {
+    /// The work.
+    pub definition: Definition,
+    /// What the image says beside its layers.
+    pub image: ImageSpec,
+}
+
+/// Checks what only the bases can answer, and lowers. `None` if there is an error.
+///
+/// `bases` are the images of [`Model::bases`] by stage. Warnings that [`crate::model`] gave are not repeated.
+pub fn lower(
+    model: &Model,
+    source: &SourceFile,
+    options: &Options,
+    bases: &BTreeMap<usize, Base>,
+) -> (Option<Lowered>, Vec<Diagnostic>) {
+    let mut evaluation = evaluate(&model.file, options, Some(bases));
+    for request in model.bases().iter().filter(|request| !bases.contains_key(&request.stage)) {
+        evaluation.diagnostics.push(diagnostic::base_unresolved(request.span));
+    }
+    let known: HashSet<&Diagnostic> = model.evaluation.diagnostics.iter().collect();
+    let mut diagnostics = std::mem::take(&mut evaluation.diagnostics);
+    diagnostics.retain(|diagnostic| diagnostic.is_error() || !known.contains(diagnostic));
+    let Some(target) = evaluation.target.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)) else {
+        if !diagnostics.iter().any(Diagnostic::is_error) {
+            diagnostics.push(diagnostic::empty_file());
+        }
+        return (None, diagnostics);
+    };
+    (Some(lower_stages(&evaluation, source, options, target)), diagnostics)
+}
+
+fn lower_stages(evaluation: &Evaluation, source: &SourceFile, options: &Options, target: usize) -> Lowered {
+    let mut lowering = Lowering {
+        definition: Definition::new(source.clone()),
+        states: vec![None; evaluation.stages.len()],
+        steps: vec![Vec::new(); evaluation.stages.len()],
+    };
+    for (index, stage) in evaluation.stages.iter().enumerate() {
+        if evaluation.reachable[index] {
+            lowering.stage(index, stage, options);
+        }
+    }
+    if let Some(state) = lowering.states[target] {
+        lowering.definition.set_target(state);
+    }
+    let stage = &evaluation.stages[target];
+    let image = ImageSpec {
+        platform: options.platform.clone(),
+        base: stage.image.clone(),
+        env: stage.env.known(),
+        extension_env: stage.extension_env.clone(),
+        labels: stage.labels.clone(),
+        author: stage.author.clone(),
+        apps: stage.apps.list.iter().map(|app| lowering.app_spec(stage, app)).collect(),
+        launch: stage.launch.clone(),
+        history: lowering.history(evaluation, target),
+    };
+    Lowered { definition: lowering.definition, image }
+}
+
+struct Lowering {
+    definition: Definition,
+    /// The last state of each stage.
+    states: Vec<Option<VertexDigest>>,
+    /// The vertex of each step of each stage.
+    steps: Vec<Vec<VertexDigest>>,
+}
+
+impl Lowering {
+    fn stage(&mut self, index: usize, stage: &Stage, options: &Options) {
+        let mut state = match &stage.base {
+            StageBase::Scratch => None,
+            StageBase::Stage(below) => self.states[*below],
+            StageBase::Image(_) => {
+                let platform = stage.platform.as_deref().and_then(parse_platform);
+                let image = ImageSource {
+                    reference: stage.image.reference.clone(),
+                    platform: platform.unwrap_or_else(|| options.platform.clone()),
+                };
+                let name = format!("FROM {}", stage.image.reference);
+                Some(self.definition.add(Op::Image(image), Vec::new(), hidden(name, stage.span)))
+            }
+        };
+        for step in &stage.steps {
+            let vertex = match &step.work {
+                Work::Copy(copy) => self.copy(step, copy, state),
+                Work::App { name, sources } => self.app(step, name, sources),
+            };
+            self.steps[index].push(vertex);
+            let inputs = std::iter::once(vertex).chain(state).collect();
+            state = Some(self.definition.add(Op::State, inputs, hidden(step.line.clone(), step.span)));
+        }
+        self.states[index] = state;
+    }
+
+    fn copy(&mut self, step: &Step, copy: &CopyWork, state: Option<VertexDigest>) -> VertexDigest {
+        let mut inputs: Vec<VertexDigest> = state.filter(|_| !copy.link).into_iter().collect();
+        let below = !inputs.is_empty();
+        let mut sources = Vec::with_capacity(copy.sources.len());
+        for source in &copy.sources {
+            let (vertex, pattern) = match source {
+                CopyFrom::Inline(inline) => {
+                    sources.push(CopySource::Inline(inline.clone()));
+                    continue;
+                }
+                CopyFrom::Local(pattern) => (Some(self.local(pattern, copy.parents, step.span)), pattern.as_str()),
+                CopyFrom::Remote { url, checksum } => (Some(self.http(url, checksum, step.span)), "*"),
+                CopyFrom::Stage { index, pattern } => (self.states[*index], pattern.as_str()),
+            };
+            sources.push(CopySource::Input { input: inputs.len(), pattern: pattern.to_owned() });
+            inputs.push(vertex.expect("a stage that is copied from is reachable, and was checked to have files"));
+        }
+        let op = FileOp {
+            below,
+            sources,
+            destination: copy.destination.clone(),
+            chown: copy.chown,
+            chmod: copy.chmod,
+            exclude: copy.exclude.clone(),
+            parents: copy.parents,
+            unpack: copy.unpack,
+        };
+        self.definition.add(Op::File(op), inputs, shown(step))
+    }
+
+    fn app(&mut self, step: &Step, name: &str, sources: &[AppFrom]) -> VertexDigest {
+        let mut inputs = Vec::with_capacity(sources.len());
+        let mut listed = Vec::with_capacity(sources.len());
+        for source in sources {
+            let (vertex, path) = match source.kind {
+                SourceKind::Local => (self.local(&source.place, false, step.span), source.place.clone()),
+                SourceKind::Remote => (self.http(&source.place, &source.checksum, step.span), "*".to_owned()),
+            };
+            inputs.push(vertex);
+            listed.push(AppSource { kind: source.kind, path, trailing_slash: source.trailing_slash });
+        }
+        self.definition.add(Op::App(AppOp { name: name.to_owned(), sources: listed }), inputs, shown(step))
+    }
+
+    fn local(&mut self, pattern: &str, parents: bool, span: Span) -> VertexDigest {
+        let op = LocalSource { context: "context".to_owned(), pattern: pattern.to_owned(), parents };
+        self.definition.add(Op::Local(op), Vec::new(), hidden(format!("local://{pattern}"), span))
+    }
+
+    fn http(&mut self, url: &str, checksum: &Option<String>, span: Span) -> VertexDigest {
+        let metadata = Metadata { name: paths::shown_url(url), spans: vec![span], hidden: false };
+        let op = HttpSource { url: url.to_owned(), checksum: checksum.clone() };
+        self.definition.add(Op::Http(op), Vec::new(), metadata)
+    }
+
+    fn app_spec(&self, stage: &Stage, app: &App) -> AppSpec {
+        let overrides = stage.apps.overrides.get(app.name()).cloned().unwrap_or_default();
+        match app {
+            App::Inherited(application) => {
+                let mut application = application.clone();
+                application.env.extend(overrides.env);
+                if let Some(cmds) = overrides.cmds {
+                    application.cmds = cmds;
+                }
+                AppSpec::Inherited(application)
+            }
+            App::Declared(app) => AppSpec::Declared {
+                name: app.name.clone(),
+                vertex: app.step.map(|(stage, step)| self.steps[stage][step]),
+                env: overrides.env,
+                cmds: overrides.cmds,
+                single_source: app.single_source,
+                span: app.span,
+            },
+        }
+    }
+
+    /// The history of the stages below and of the stage itself.
+    fn history(&self, evaluation: &Evaluation, target: usize) -> Vec<HistoryStep> {
+        let mut chain = vec![target];
+        while let Some(StageBase::Stage(below)) = chain.last().map(|&index| &evaluation.stages[index].base) {
+            chain.push(*below);
+        }
+        let entries = chain.into_iter().rev().flat_map(|index| {
+            let steps = &self.steps[index];
+            evaluation.stages[index].history.iter().map(move |entry| HistoryStep {
+                text: entry.text.clone(),
+                vertex: entry.step.map(|step| steps[step]),
+            })
+        });
+        entries.collect()
+    }
+}
+
+fn hidden(name: String, span: Span) -> Metadata {
+    Metadata { name, spans: vec![span], hidden: true }
+}
+
+fn shown(step: &Step) -> Metadata {
+    Metadata { name: step.line.clone(), spans: vec![step.span], hidden: false }
+}

@@ -1,0 +1,73 @@
+//! Cleaning of paths and URLs as text. It never asks a file system.
+
+/// A context-relative path: no leading `/`, no `.` components, `..` clamped at the root; `.` for the root itself.
+pub(crate) fn clean(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for component in path.split('/') {
+        match component {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            name => kept.push(name),
+        }
+    }
+    if kept.is_empty() { ".".to_owned() } else { kept.join("/") }
+}
+
+/// Whether a source is fetched by HTTP.
+pub(crate) fn is_remote(source: &str) -> bool {
+    source.starts_with("http://") || source.starts_with("https://")
+}
+
+/// Whether a source is a git repository, as `ADD` of Docker understands it.
+pub(crate) fn is_git(source: &str) -> bool {
+    let plain = source.split('#').next().unwrap_or_default();
+    source.starts_with("git://")
+        || source.starts_with("git@")
+        || source.starts_with("ssh://")
+        || (is_remote(source) && plain.ends_with(".git"))
+}
+
+/// The file name a URL ends in; `None` if its path ends in `/` or is empty.
+pub(crate) fn url_file_name(url: &str) -> Option<&str> {
+    let rest = url.split_once("://")?.1;
+    let path = rest.split(['?', '#']).next()?.split_once('/')?.1;
+    path.rsplit('/').next().filter(|name| !matches!(*name, "" | "." | ".."))
+}
+
+/// Whether a URL has a host.
+pub(crate) fn url_has_host(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(_, rest)| !rest.is_empty() && !rest.starts_with(['/', '?', '#']))
+}
+
+/// A URL as shown to people: without user information, query and fragment.
+pub(crate) fn shown_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_and_clamped() {
+        for (path, cleaned) in
+            [("./a", "a"), ("/a//b/", "a/b"), ("../../a", "a"), ("a/../..", "."), (".", "."), ("", ".")]
+        {
+            assert_eq!(clean(path), cleaned, "{path}");
+        }
+    }
+
+    #[test]
+    fn urls_are_shown_without_secrets() {
+        assert_eq!(shown_url("https://u:p@h:1/a.tgz?sig=1#x"), "https://h:1/a.tgz");
+        assert_eq!(url_file_name("http://h/a/b.tgz?x=/y"), Some("b.tgz"));
+        assert_eq!(url_file_name("http://h/"), None);
+        assert!(is_git("https://h/a.git#main") && !is_git("https://h/a.git.tgz"));
+    }
+}
