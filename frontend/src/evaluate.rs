@@ -113,7 +113,8 @@ impl Evaluator<'_> {
                         continue;
                     }
                     let start = word.span.start;
-                    let place = if exact { Span::new(start + range.start, start + range.end) } else { word.span };
+                    let place =
+                        if exact { Span::new(start + range.start, start + range.end) } else { word.span };
                     let known = nearest(&name, self.names(scope));
                     let diagnostic = diagnostic::unset_variable(place, &name, known);
                     self.report(diagnostic);
@@ -255,7 +256,8 @@ impl Evaluator<'_> {
                     self.stages.iter().filter(|stage| stage.named).map(|stage| stage.name.as_str()).collect();
                 named.sort_unstable();
                 let known = nearest(name, named.iter().copied());
-                let diagnostic = diagnostic::unknown_target(self.stages[last].span, name, known, named.clone());
+                let diagnostic =
+                    diagnostic::unknown_target(self.stages[last].span, name, known, named.clone());
                 self.report(diagnostic);
                 last
             }),

@@ -149,9 +149,10 @@ impl Lexer<'_> {
         let keyword = text.value.split(char::is_whitespace).next().unwrap_or_default();
         let rest = text.value[keyword.len()..].trim_start();
         let takes = ["COPY", "ADD", "RUN"].iter().any(|known| known.eq_ignore_ascii_case(keyword));
-        let refuses = ["FROM", "APP", "CNI", "CSI", "APPENV", "APPCMDS", "LAUNCH", "CMDS", "CMD", "KUBEVERSION"]
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(keyword));
+        let refuses =
+            ["FROM", "APP", "CNI", "CSI", "APPENV", "APPCMDS", "LAUNCH", "CMDS", "CMD", "KUBEVERSION"]
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(keyword));
         if rest.starts_with('[') || !(takes || refuses) {
             return Vec::new();
         }
@@ -161,8 +162,12 @@ impl Lexer<'_> {
             match self.body(&operator) {
                 Some(body) => heredocs.push(heredoc(&operator, text.span(range), body)),
                 None if takes => {
-                    self.diagnostics.push(diagnostic::unterminated_heredoc(text.span(range.clone()), operator.name));
-                    let rest = (Span::new(self.position, self.source.len()), self.source[self.position..].to_owned());
+                    self.diagnostics
+                        .push(diagnostic::unterminated_heredoc(text.span(range.clone()), operator.name));
+                    let rest = (
+                        Span::new(self.position, self.source.len()),
+                        self.source[self.position..].to_owned(),
+                    );
                     self.position = self.source.len();
                     heredocs.push(heredoc(&operator, text.span(range), rest));
                 }
@@ -177,7 +182,9 @@ impl Lexer<'_> {
         let start = self.position;
         let mut content = String::new();
         while let Some(line) = self.next_line() {
-            let tabs = |text: &str| if operator.strip_tabs { text.len() - text.trim_start_matches('\t').len() } else { 0 };
+            let tabs = |text: &str| {
+                if operator.strip_tabs { text.len() - text.trim_start_matches('\t').len() } else { 0 }
+            };
             let text = &self.source[line.start..line.end];
             if &text[tabs(text)..] == operator.name {
                 return Some((Span::new(start, line.start), content));

@@ -15,6 +15,8 @@ mod parse;
 mod paths;
 mod stage;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod text;
 mod words;
 

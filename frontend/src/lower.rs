@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use solver::{
-    AppOp, AppSource, AppSpec, Base, CopySource, Definition, FileOp, HistoryStep, HttpSource, ImageSource, ImageSpec,
-    LocalSource, Metadata, Op, SourceFile, SourceKind, Span, VertexDigest,
+    AppOp, AppSource, AppSpec, Base, CopySource, Definition, FileOp, HistoryStep, HttpSource, ImageSource,
+    ImageSpec, LocalSource, Metadata, Op, SourceFile, SourceKind, Span, VertexDigest,
 };
 
 use crate::Options;
@@ -123,12 +123,16 @@ impl Lowering {
                     sources.push(CopySource::Inline(inline.clone()));
                     continue;
                 }
-                CopyFrom::Local(pattern) => (Some(self.local(pattern, copy.parents, step.span)), pattern.as_str()),
+                CopyFrom::Local(pattern) => {
+                    (Some(self.local(pattern, copy.parents, step.span)), pattern.as_str())
+                }
                 CopyFrom::Remote { url, checksum } => (Some(self.http(url, checksum, step.span)), "*"),
                 CopyFrom::Stage { index, pattern } => (self.states[*index], pattern.as_str()),
             };
             sources.push(CopySource::Input { input: inputs.len(), pattern: pattern.to_owned() });
-            inputs.push(vertex.expect("a stage that is copied from is reachable, and was checked to have files"));
+            inputs.push(
+                vertex.expect("a stage that is copied from is reachable, and was checked to have files"),
+            );
         }
         let op = FileOp {
             below,

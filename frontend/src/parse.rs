@@ -94,7 +94,9 @@ impl Parser {
             if !instruction.flags.contains(&name) {
                 let known = nearest(name, instruction.flags.iter().copied());
                 self.diagnostics.push(diagnostic::unknown_flag(span, instruction.keyword, name, known));
-            } else if !matches!(name, "exclude" | "mount" | "device") && flags.iter().any(|flag| flag.name == name) {
+            } else if !matches!(name, "exclude" | "mount" | "device")
+                && flags.iter().any(|flag| flag.name == name)
+            {
                 self.diagnostics.push(diagnostic::duplicate_flag(span, name));
             } else {
                 flags.push(Flag { name: name.to_owned(), value, span });
@@ -127,7 +129,11 @@ impl Parser {
             JsonList::Strings(strings) => Some(
                 strings
                     .into_iter()
-                    .map(|(string, range)| Word { text: string, span: text.span(range), quoting: Quoting::Literal })
+                    .map(|(string, range)| Word {
+                        text: string,
+                        span: text.span(range),
+                        quoting: Quoting::Literal,
+                    })
                     .collect(),
             ),
             JsonList::NotOnlyStrings => {

@@ -41,7 +41,8 @@ impl Text {
     pub(crate) fn on_one_line(&self) -> String {
         let mut line = String::with_capacity(self.value.len());
         for (index, piece) in self.pieces.iter().enumerate() {
-            let end = self.pieces.get(index + 1).map_or(self.value.len(), |next| next.0).min(self.value.len());
+            let end =
+                self.pieces.get(index + 1).map_or(self.value.len(), |next| next.0).min(self.value.len());
             let text = &self.value[piece.0.min(end)..end];
             let trimmed = text.trim_start();
             let spaced = trimmed.len() < text.len() || line.ends_with([' ', '\t']);

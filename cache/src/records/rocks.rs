@@ -24,10 +24,6 @@ const OPEN_ATTEMPTS: u32 = 4;
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// Files in level 0 before a window's owner compacts: each costs every later open 40 µs.
 const LEVEL_ZERO_LIMIT: u64 = 8;
-/// Smallest write buffer. A batch must fit into one: then its flush writes one file, and all of it or nothing is seen.
-const WRITE_BUFFER_BYTES: usize = 64 << 20;
-/// What an entry costs in the write buffer beside its key and value, rounded up.
-const ENTRY_OVERHEAD_BYTES: usize = 128;
 
 /// A RocksDB database, opened when first needed.
 #[derive(Debug)]
@@ -82,7 +78,7 @@ impl RocksRecords {
             if attempt > 0 {
                 std::thread::sleep(Duration::from_millis(5 << attempt));
             }
-            let families = [(FAMILY, family_options(WRITE_BUFFER_BYTES))];
+            let families = [(FAMILY, family_options())];
             match DB::open_cf_with_opts_for_read_only(&database_options(), &self.path, families, false) {
                 Ok(db) => return Reader::Open(db),
                 Err(error) if error.to_string().contains("Column family not found") => return Reader::Absent,
@@ -117,7 +113,7 @@ impl RocksRecords {
     }
 
     /// Opens for writing once.
-    fn try_open_writer(&self, buffer_bytes: usize) -> Result<DB, rocksdb::Error> {
+    fn try_open_writer(&self) -> Result<DB, rocksdb::Error> {
         let mut options = database_options();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -126,17 +122,17 @@ impl RocksRecords {
         if !families.iter().any(|family| family == FAMILY) {
             families.push(FAMILY.to_owned());
         }
-        let families = families.into_iter().map(|family| (family, family_options(buffer_bytes)));
+        let families = families.into_iter().map(|family| (family, family_options()));
         DB::open_cf_with_opts(&options, &self.path, families)
     }
 
     /// Opens for writing; waits while another window is open.
-    fn open_writer(&self, buffer_bytes: usize) -> Result<DB, CacheError> {
+    fn open_writer(&self) -> Result<DB, CacheError> {
         let start = Instant::now();
         let mut wait = Duration::from_millis(2);
         let mut failures = 0;
         loop {
-            match self.try_open_writer(buffer_bytes) {
+            match self.try_open_writer() {
                 Ok(db) => return Ok(db),
                 Err(error) if is_locked(&error) && start.elapsed() < WRITE_PATIENCE => {}
                 Err(error) if is_locked(&error) || failures + 1 == OPEN_ATTEMPTS => {
@@ -178,14 +174,13 @@ impl Records for RocksRecords {
     }
 
     fn commit(&self, batch: Batch) -> Result<(), CacheError> {
-        let bytes: usize =
-            batch.iter().map(|(key, value)| key.len() + value.len() + ENTRY_OVERHEAD_BYTES).sum();
-        let db = self.open_writer(bytes.max(WRITE_BUFFER_BYTES))?;
+        let db = self.open_writer()?;
         let family = db.cf_handle(FAMILY).expect("open_writer opens the family");
         let mut writes = WriteBatch::default();
         for (key, value) in &batch {
             writes.put_cf(family, key, value);
         }
+        // One batch goes into one memory table whatever its size, so all of it or nothing is seen after a crash.
         // Without the log the flush is the only thing that has to reach the disk, and no later open replays a log.
         let mut options = WriteOptions::default();
         options.disable_wal(true);
@@ -202,7 +197,7 @@ impl Records for RocksRecords {
             return;
         }
         // One attempt: whoever has the window open now compacts after it, and nobody waits for housekeeping.
-        if let Ok(db) = self.try_open_writer(WRITE_BUFFER_BYTES) {
+        if let Ok(db) = self.try_open_writer() {
             if let Some(family) = db.cf_handle(FAMILY) {
                 db.compact_range_cf(family, None::<&[u8]>, None::<&[u8]>);
             }
@@ -256,9 +251,8 @@ fn database_options() -> Options {
     options
 }
 
-fn family_options(buffer_bytes: usize) -> Options {
+fn family_options() -> Options {
     let mut options = Options::default();
-    options.set_write_buffer_size(buffer_bytes);
     // Compaction is ours to start, after the user has the result.
     options.set_disable_auto_compactions(true);
     // One level: a compaction merges all files into one. With several, files whose keys do not overlap would only

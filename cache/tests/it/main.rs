@@ -334,7 +334,7 @@ fn records_of_another_format_are_a_miss_and_stay() {
 }
 
 #[test]
-fn a_batch_larger_than_a_write_buffer_is_one_file() {
+fn a_batch_larger_than_the_write_buffer_is_one_file() {
     let dir = tempfile::tempdir().unwrap();
     let records = RocksRecords::new(&dir.path().join("db"));
     let batch = (0..70_u8).map(|n| (vec![2, n], vec![n; 1 << 20])).collect();

@@ -5,8 +5,13 @@ use solver::Span;
 use super::{Diagnostic, listed};
 
 pub(crate) fn empty_file() -> Diagnostic {
-    Diagnostic::error("empty-kubefile", Span::default(), "the Kubefile is empty: no FROM statement found", "nothing here")
-        .hint("start with `FROM scratch` or `FROM IMAGE`")
+    Diagnostic::error(
+        "empty-kubefile",
+        Span::default(),
+        "the Kubefile is empty: no FROM statement found",
+        "nothing here",
+    )
+    .hint("start with `FROM scratch` or `FROM IMAGE`")
 }
 
 pub(crate) fn no_from(span: Span) -> Diagnostic {
@@ -16,11 +21,17 @@ pub(crate) fn no_from(span: Span) -> Diagnostic {
 
 pub(crate) fn before_from(span: Span, keyword: &str) -> Diagnostic {
     let message = format!("{keyword} stands before the first FROM");
-    Diagnostic::error("before-from", span, message, "belongs to no stage").hint("only ARG may stand before FROM")
+    Diagnostic::error("before-from", span, message, "belongs to no stage")
+        .hint("only ARG may stand before FROM")
 }
 
 pub(crate) fn from_arguments(span: Span) -> Diagnostic {
-    Diagnostic::error("from-arguments", span, "FROM requires either one or three arguments", "expected `IMAGE [AS NAME]`")
+    Diagnostic::error(
+        "from-arguments",
+        span,
+        "FROM requires either one or three arguments",
+        "expected `IMAGE [AS NAME]`",
+    )
 }
 
 pub(crate) fn invalid_stage_name(span: Span, name: &str) -> Diagnostic {
@@ -40,7 +51,12 @@ pub(crate) fn empty_base(span: Span) -> Diagnostic {
 }
 
 pub(crate) fn invalid_platform(span: Span, platform: &str) -> Diagnostic {
-    Diagnostic::error("invalid-platform", span, format!("invalid platform `{platform}`"), "expected OS/ARCH[/VARIANT]")
+    Diagnostic::error(
+        "invalid-platform",
+        span,
+        format!("invalid platform `{platform}`"),
+        "expected OS/ARCH[/VARIANT]",
+    )
 }
 
 pub(crate) fn stage_reference_case(span: Span, stage: &str, similar: &str) -> Diagnostic {
@@ -49,8 +65,13 @@ pub(crate) fn stage_reference_case(span: Span, stage: &str, similar: &str) -> Di
 }
 
 pub(crate) fn unused_stage(span: Span, name: &str) -> Diagnostic {
-    Diagnostic::warning("unused-stage", span, format!("stage `{name}` is not used and is not built"), "unused")
-        .hint("use it with `COPY --from` or as the base of a later stage, or build it with --target")
+    Diagnostic::warning(
+        "unused-stage",
+        span,
+        format!("stage `{name}` is not used and is not built"),
+        "unused",
+    )
+    .hint("use it with `COPY --from` or as the base of a later stage, or build it with --target")
 }
 
 pub(crate) fn unknown_target<'a>(
@@ -67,7 +88,11 @@ pub(crate) fn unknown_target<'a>(
         "the last stage",
     )
     .did_you_mean(nearest);
-    if known.is_empty() { diagnostic.hint("no stage has a name") } else { diagnostic.hint(format!("the stages are {known}")) }
+    if known.is_empty() {
+        diagnostic.hint("no stage has a name")
+    } else {
+        diagnostic.hint(format!("the stages are {known}"))
+    }
 }
 
 pub(crate) fn base_unresolved(span: Span) -> Diagnostic {

@@ -26,8 +26,13 @@ pub(crate) fn copy_remote(span: Span) -> Diagnostic {
 }
 
 pub(crate) fn remote_without_file(span: Span, url: &str) -> Diagnostic {
-    Diagnostic::error("remote-without-file", span, format!("cannot tell a file name from `{url}`"), "names no file")
-        .hint("the path of the URL must end in the name of the file")
+    Diagnostic::error(
+        "remote-without-file",
+        span,
+        format!("cannot tell a file name from `{url}`"),
+        "names no file",
+    )
+    .hint("the path of the URL must end in the name of the file")
 }
 
 pub(crate) fn remote_without_host(span: Span, url: &str) -> Diagnostic {
@@ -51,7 +56,8 @@ pub(crate) fn copy_from_empty(span: Span, name: &str) -> Diagnostic {
 
 pub(crate) fn app_without_name(span: Span, keyword: &str) -> Diagnostic {
     let message = "app name should be specified in the app cmd";
-    Diagnostic::error("app-without-name", span, message, "no name").hint(format!("write `{keyword} NAME SOURCE…`"))
+    Diagnostic::error("app-without-name", span, message, "no name")
+        .hint(format!("write `{keyword} NAME SOURCE…`"))
 }
 
 pub(crate) fn invalid_app_name(span: Span, name: &str) -> Diagnostic {
@@ -63,8 +69,13 @@ pub(crate) fn invalid_app_name(span: Span, name: &str) -> Diagnostic {
 
 pub(crate) fn source_without_scheme(span: Span, keyword: &str, source: &str, path_like: bool) -> Diagnostic {
     let message = "source schema should be specified with https:// http:// local:// in APP".to_owned();
-    let diagnostic = Diagnostic::error("source-without-scheme", span, message, &format!("a source of {keyword}"));
-    if path_like { diagnostic.hint(format!("a file of the build context is `local://{source}`")) } else { diagnostic }
+    let diagnostic =
+        Diagnostic::error("source-without-scheme", span, message, &format!("a source of {keyword}"));
+    if path_like {
+        diagnostic.hint(format!("a file of the build context is `local://{source}`"))
+    } else {
+        diagnostic
+    }
 }
 
 pub(crate) fn app_redeclared(span: Span, first: Span, name: &str) -> Diagnostic {

@@ -6,7 +6,12 @@ use super::Diagnostic;
 use crate::expand::ExpandError;
 
 pub(crate) fn invalid_escape(span: Span, found: &str) -> Diagnostic {
-    Diagnostic::error("invalid-escape", span, format!("invalid ESCAPE '{found}'. Must be ` or \\"), "not an escape")
+    Diagnostic::error(
+        "invalid-escape",
+        span,
+        format!("invalid ESCAPE '{found}'. Must be ` or \\"),
+        "not an escape",
+    )
 }
 
 pub(crate) fn escape_twice(span: Span) -> Diagnostic {
@@ -24,8 +29,13 @@ pub(crate) fn unterminated_heredoc(span: Span, name: &str) -> Diagnostic {
 }
 
 pub(crate) fn heredoc_not_allowed(span: Span, keyword: &str) -> Diagnostic {
-    Diagnostic::error("heredoc-not-allowed", span, format!("heredocs are not supported in {keyword}"), "heredoc")
-        .hint("`COPY <<NAME DESTINATION` writes a file from the text")
+    Diagnostic::error(
+        "heredoc-not-allowed",
+        span,
+        format!("heredocs are not supported in {keyword}"),
+        "heredoc",
+    )
+    .hint("`COPY <<NAME DESTINATION` writes a file from the text")
 }
 
 pub(crate) fn heredoc_name(span: Span, name: &str) -> Diagnostic {
@@ -36,7 +46,8 @@ pub(crate) fn heredoc_name(span: Span, name: &str) -> Diagnostic {
 
 pub(crate) fn unknown_instruction(span: Span, keyword: &str, nearest: Option<&str>) -> Diagnostic {
     let message = format!("command {} is not supported", keyword.to_lowercase());
-    let diagnostic = Diagnostic::error("unsupported-instruction", span, message, "not an instruction of a Kubefile");
+    let diagnostic =
+        Diagnostic::error("unsupported-instruction", span, message, "not an instruction of a Kubefile");
     match instead(&keyword.to_ascii_uppercase()) {
         Some(hint) => diagnostic.hint(hint),
         None => diagnostic.did_you_mean(nearest),
@@ -77,12 +88,18 @@ pub(crate) fn flag_value(span: Span, name: &str, expected: &str) -> Diagnostic {
 }
 
 pub(crate) fn flag_not_supported_yet(span: Span, what: &str) -> Diagnostic {
-    Diagnostic::error("not-supported-yet", span, format!("{what} is not supported yet"), "cannot be built yet")
+    Diagnostic::error(
+        "not-supported-yet",
+        span,
+        format!("{what} is not supported yet"),
+        "cannot be built yet",
+    )
 }
 
 pub(crate) fn json_not_strings(span: Span) -> Diagnostic {
     let message = "when using JSON array syntax, arrays must be comprised of strings only";
-    Diagnostic::error("json-not-strings", span, message, "not only strings").hint("put each element in double quotes")
+    Diagnostic::error("json-not-strings", span, message, "not only strings")
+        .hint("put each element in double quotes")
 }
 
 pub(crate) fn json_invalid(span: Span, error: &str) -> Diagnostic {
@@ -93,15 +110,18 @@ pub(crate) fn json_invalid(span: Span, error: &str) -> Diagnostic {
 
 pub(crate) fn expansion_failed(span: Span, error: ExpandError) -> Diagnostic {
     let (message, hint) = match error {
-        ExpandError::Quote(quote) => {
-            (format!("unexpected end of statement while looking for matching {quote}"), "close the quote or escape it")
-        }
+        ExpandError::Quote(quote) => (
+            format!("unexpected end of statement while looking for matching {quote}"),
+            "close the quote or escape it",
+        ),
         ExpandError::Brace => ("missing `}` of a variable".to_owned(), "write `${NAME}`"),
         ExpandError::Name => ("bad variable name between `${` and `}`".to_owned(), "write `${NAME}`"),
         ExpandError::Modifier => {
             ("unsupported modifier in substitution".to_owned(), "`:-`, `-`, `:+` and `+` are supported")
         }
-        ExpandError::TooDeep => ("variables are nested too deeply".to_owned(), "use an ARG for the inner value"),
+        ExpandError::TooDeep => {
+            ("variables are nested too deeply".to_owned(), "use an ARG for the inner value")
+        }
     };
     Diagnostic::error("bad-substitution", span, message, "in this word").hint(hint)
 }
@@ -111,12 +131,19 @@ pub(crate) fn unset_variable(span: Span, name: &str, nearest: Option<&str>) -> D
     let diagnostic = Diagnostic::warning("unset-variable", span, message, "not set here");
     match nearest {
         Some(_) => diagnostic.did_you_mean(nearest),
-        None => diagnostic.hint(format!("declare it with `ARG {name}`, or give a default: `${{{name}:-value}}`")),
+        None => {
+            diagnostic.hint(format!("declare it with `ARG {name}`, or give a default: `${{{name}:-value}}`"))
+        }
     }
 }
 
 pub(crate) fn missing_arguments(span: Span, keyword: &str) -> Diagnostic {
-    Diagnostic::error("missing-arguments", span, format!("{keyword} requires at least one argument"), "no argument")
+    Diagnostic::error(
+        "missing-arguments",
+        span,
+        format!("{keyword} requires at least one argument"),
+        "no argument",
+    )
 }
 
 pub(crate) fn two_arguments(span: Span, keyword: &str) -> Diagnostic {
@@ -125,7 +152,12 @@ pub(crate) fn two_arguments(span: Span, keyword: &str) -> Diagnostic {
 }
 
 pub(crate) fn blank_name(span: Span, keyword: &str) -> Diagnostic {
-    Diagnostic::error("blank-name", span, format!("{keyword} names can not be blank"), "no name before the `=`")
+    Diagnostic::error(
+        "blank-name",
+        span,
+        format!("{keyword} names can not be blank"),
+        "no name before the `=`",
+    )
 }
 
 pub(crate) fn no_equals(span: Span, text: &str) -> Diagnostic {

@@ -84,7 +84,13 @@ fn source(evaluator: &mut Evaluator<'_>, statement: &Statement, word: &Word) -> 
         evaluator.report(diagnostic::remote_without_file(word.span, &paths::shown_url(&text)));
         return None;
     }
-    Some(AppFrom { kind: SourceKind::Remote, place: text, checksum: None, trailing_slash: false, span: word.span })
+    Some(AppFrom {
+        kind: SourceKind::Remote,
+        place: text,
+        checksum: None,
+        trailing_slash: false,
+        span: word.span,
+    })
 }
 
 /// `--checksum` belongs to the one remote source.
@@ -112,7 +118,8 @@ fn warn_same_names(evaluator: &mut Evaluator<'_>, sources: &[AppFrom]) {
             SourceKind::Local => source.place.rsplit('/').next(),
             SourceKind::Remote => paths::url_file_name(&source.place),
         };
-        let Some(name) = name.filter(|name| name.trim_matches('.').contains('.') && !source.trailing_slash) else {
+        let Some(name) = name.filter(|name| name.trim_matches('.').contains('.') && !source.trailing_slash)
+        else {
             continue;
         };
         match seen.get(name) {
@@ -193,7 +200,11 @@ pub(super) fn env(evaluator: &mut Evaluator<'_>, statement: &Statement) {
 }
 
 /// What is said of an application that must be declared above, here or by the base.
-fn known_app<'a>(evaluator: &'a mut Evaluator<'_>, statement: &Statement, word: &Word) -> Option<&'a mut Overrides> {
+fn known_app<'a>(
+    evaluator: &'a mut Evaluator<'_>,
+    statement: &Statement,
+    word: &Word,
+) -> Option<&'a mut Overrides> {
     let Some(name) = evaluator.expand(word, Scope::Stage) else {
         // It may be any application's.
         evaluator.stage().apps_open = true;

@@ -21,7 +21,8 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     let pinned = flag(statement, "checksum").map(|flag| checksum(evaluator, flag));
     let work = options(evaluator, statement);
     let written = evaluator.expand(destination, Scope::Stage);
-    let target = written.and_then(|path| directory_or_file(evaluator, statement, destination, path, sources.len()));
+    let target =
+        written.and_then(|path| directory_or_file(evaluator, statement, destination, path, sources.len()));
     let several_or_directory = target.as_deref().is_some_and(|path| path.ends_with('/'));
     let sources: Vec<Option<CopyFrom>> = sources
         .iter()
@@ -133,7 +134,8 @@ fn stage_copied_from(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<usize
     match evaluator.find_stage(&name).filter(|&stage| stage < current) {
         None => {
             let above = &evaluator.stages[..current];
-            let known = nearest(&name, above.iter().filter(|stage| stage.named).map(|stage| stage.name.as_str()));
+            let known =
+                nearest(&name, above.iter().filter(|stage| stage.named).map(|stage| stage.name.as_str()));
             let diagnostic = diagnostic::copy_from_image(flag.span, &name, known);
             evaluator.report(diagnostic);
             None
@@ -158,7 +160,8 @@ fn options(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<CopyW
             "parents" => switch(evaluator, flag).map(|on| work.parents = on),
             "link" => switch(evaluator, flag).map(|on| work.link = on),
             "unpack" | "keep-git-dir" => {
-                evaluator.report(diagnostic::flag_not_supported_yet(flag.span, &format!("ADD --{}", flag.name)));
+                evaluator
+                    .report(diagnostic::flag_not_supported_yet(flag.span, &format!("ADD --{}", flag.name)));
                 None
             }
             _ => Some(()),

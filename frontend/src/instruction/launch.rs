@@ -48,7 +48,8 @@ pub(crate) fn launch_rules(evaluator: &mut Evaluator<'_>) {
         if statement.keyword == "CMD" {
             cmd.get_or_insert(statement.span);
         }
-        let Some((keyword, seen)) = first.iter_mut().find(|(keyword, _)| *keyword == statement.keyword) else {
+        let Some((keyword, seen)) = first.iter_mut().find(|(keyword, _)| *keyword == statement.keyword)
+        else {
             continue;
         };
         if let Some(last) = last.filter(|last| last.span != statement.span) {

@@ -1,0 +1,233 @@
+//! What a Kubefile means and what is said of it, as text dumps: one `check` a feature.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+use solver::{AppSpec, Base, CopySource, Op, Platform, SourceFile};
+
+use crate::{Lowered, Options, Severity};
+
+fn options() -> Options {
+    let platform = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
+    Options { build_args: BTreeMap::new(), platform, target: None }
+}
+
+/// Every finding, then every visible vertex and what the image says.
+fn dump(text: &str, options: &Options) -> String {
+    let source = SourceFile { name: "Kubefile".into(), text: text.into() };
+    let parsed = crate::parse(&source);
+    let (model, checked) = crate::model(&parsed, options);
+    let mut all = [parsed.diagnostics, checked].concat();
+    let failed = all.iter().any(|diagnostic| diagnostic.is_error());
+    let bases = model.bases().iter().map(|request| (request.stage, Base::default())).collect();
+    let lowered = if failed { None } else { Some(crate::lower(&model, &source, options, &bases)) };
+    let mut out = String::new();
+    let lowered = lowered.and_then(|(lowered, more)| {
+        all.extend(more);
+        lowered
+    });
+    for diagnostic in &all {
+        let kind = if diagnostic.severity == Severity::Error { "error" } else { "warning" };
+        let place = source.position(diagnostic.start());
+        let _ = writeln!(out, "{kind} {}:{} {}", place.line, place.column, diagnostic.message);
+        diagnostic.hints.iter().for_each(|hint| writeln!(out, "  hint: {hint}").expect("a string"));
+    }
+    lowered.iter().for_each(|lowered| dump_lowered(&mut out, lowered));
+    out
+}
+
+fn dump_lowered(out: &mut String, Lowered { definition, image }: &Lowered) {
+    for (_, vertex, _) in definition.iter() {
+        let line = match &vertex.op {
+            Op::Local(_) | Op::State => continue,
+            Op::Http(http) => format!("http {} {:?}", http.url, http.checksum),
+            Op::Image(image) => format!("image {}", image.platform),
+            Op::App(app) => {
+                let paths: Vec<&str> = app.sources.iter().map(|source| source.path.as_str()).collect();
+                format!("app {} {}", app.name, paths.join(" "))
+            }
+            Op::File(file) => {
+                let sources = file.sources.iter().map(|source| match source {
+                    CopySource::Input { input, pattern } => format!("{input}:{pattern}"),
+                    CopySource::Inline(inline) => {
+                        format!("{}={:?}", inline.name, String::from_utf8_lossy(&inline.content))
+                    }
+                });
+                let sources: Vec<String> = sources.collect();
+                format!("file below={} {} > {}", file.below, sources.join(" "), file.destination)
+            }
+        };
+        let _ = writeln!(out, "{line}");
+    }
+    for (name, value) in image.env.iter().filter(|(name, _)| name != "PATH") {
+        let _ = writeln!(out, "env {name}={value}");
+    }
+    for (name, value) in &image.labels {
+        let _ = writeln!(out, "label {name}={value}");
+    }
+    for app in &image.apps {
+        if let AppSpec::Declared { env, cmds, .. } = app
+            && (cmds.is_some() || !env.is_empty())
+        {
+            let _ = writeln!(out, "override {env:?} {cmds:?}");
+        }
+    }
+    let _ = image.author.iter().try_for_each(|author| writeln!(out, "author {author}"));
+    if !image.launch.cmds.is_empty() || !image.launch.app_names.is_empty() {
+        let _ = writeln!(out, "launch {:?} {:?}", image.launch.cmds, image.launch.app_names);
+    }
+}
+
+/// The dump has these lines, and no error that is not among them.
+fn check(text: &str, expected: &[&str]) {
+    let dump = dump(text, &options());
+    for line in expected {
+        assert!(dump.lines().any(|known| known.contains(line)), "{text}\n---\n{dump}---\nlacks {line}");
+    }
+    for error in dump.lines().filter(|line| line.starts_with("error")) {
+        assert!(expected.iter().any(|line| error.contains(line)), "{text}\n---\nunexpected {error}");
+    }
+}
+
+#[test]
+fn copies_lower_with_flags_stages_and_heredocs() {
+    check(
+        "FROM scratch\nCOPY a ./b/ /d/\nCOPY --link c .",
+        &["file below=false 0:a 1:b > /d/", "below=false 0:c > ./"],
+    );
+    check("FROM scratch\nCOPY a /\nCOPY b /", &["file below=true 1:b > /"]);
+    check("FROM scratch AS x\nCOPY a /\nFROM scratch\nCOPY --from=X /a /b", &["file below=false 0:a > /b"]);
+    check("FROM scratch\nARG N=1\nCOPY <<F <<-'G' /d/\nn=$N\nF\n\t$N\nG\n", &[r#"F="n=1\n" G="$N\n" > /d/"#]);
+    check("FROM scratch\nADD http://h/a.tgz /x", &["http http://h/a.tgz None", "file below=false 0:* > /x"]);
+    check(
+        r#"FROM scratch
+COPY ["it's a", "/x y"]"#,
+        &["0:it's a > /x y"],
+    );
+    check("FROM i\nCOPY a /", &["image linux/amd64", "file below=true 1:a > /"]);
+}
+
+#[test]
+fn faulty_copies_are_named() {
+    check("FROM scratch\nCOPY a", &["error 2:1 invalid copy instruction: COPY a"]);
+    check("FROM scratch\nCOPY a b c", &["the destination must be a directory and end with a /"]);
+    check("FROM scratch\nCOPY http://h/a /", &["error 2:6 COPY does not fetch URLs"]);
+    check("FROM scratch\nCOPY --chmd=1 a /", &["error 2:6 unknown flag --chmd", "did you mean `--chmod`?"]);
+    check("FROM scratch\nCOPY --chmod=u+x a /", &["a symbolic --chmod is not supported yet"]);
+    check("FROM scratch\nCOPY --chown=me a /", &["--chown by name is not supported yet"]);
+    check("FROM scratch\nCOPY --from=nginx a /", &["COPY --from=IMAGE is not supported yet"]);
+    check("FROM scratch AS x\nFROM scratch\nCOPY --from=x a /", &["stage `x` has no files"]);
+    check(
+        "FROM scratch\nADD --unpack a /\nADD git@h:a /\nADD --keep-git-dir a /\nRUN ls",
+        &[
+            "error 2:5 ADD --unpack is not supported yet",
+            "error 3:5 a git repository in ADD is not supported yet",
+            "error 4:5 ADD --keep-git-dir is not supported yet",
+            "error 5:1 RUN is not supported yet",
+        ],
+    );
+    check("FROM scratch\nADD --checksum=md5:1 http://h/a /", &["invalid value of --checksum"]);
+    check("FROM scratch\nCOPY <<E /x\nbody", &["error 2:6 unterminated heredoc `E`"]);
+    check(
+        "FROM scratch\nCOPY $NO /x",
+        &["warning 2:6 variable `NO` is not set", "error 2:6 a source is empty"],
+    );
+}
+
+#[test]
+fn applications_are_checked_and_lowered() {
+    check(
+        "FROM scratch\nARG V=1\nAPP a$V local://./y/ https://u:p@h/$ARCH.sh?q",
+        &["app a1 y *", "h/amd64.sh?q None"],
+    );
+    check(
+        "FROM scratch\nAPP x\nAPPCMDS x [\"a\"]\nAPPENV x K=V K2=",
+        &[r#"override {"K": "V", "K2": ""} Some(["a"])"#],
+    );
+    check("FROM scratch\nCNI c local://a.sh\nCSI d local://b.sh", &["kube-cni-c=true", "kube-csi-d=true"]);
+    check("FROM scratch\nAPP ../x local://a", &["error 2:5 `../x` cannot be the name"]);
+    check("FROM scratch\nAPP x local://", &["error 2:7 the path of a source is empty"]);
+    check("FROM scratch\nAPP x http://h/", &["cannot tell a file name"]);
+    check(
+        "FROM scratch\nAPP mysql local://a\nLAUNCH mysq",
+        &["mysq does not exist in the image", "mean `mysql`?"],
+    );
+    check("FROM scratch\nAPP x <<E\nhi\nE\nLABEL a=b", &["error 2:7 heredocs are not supported in APP"]);
+    check(
+        "FROM scratch\nAPP x local://a\nAPP x local://b",
+        &["warning 3:1 application `x` is declared again", "app x b"],
+    );
+}
+
+#[test]
+fn image_facts_come_from_env_label_arg_and_the_rest() {
+    check(
+        "FROM scratch\nENV A=1 B=\"$A x\"\nENV C ${A:-n} d\nenv A=2",
+        &["env A=2", "env B= x", "env C=1 d"],
+    );
+    check("FROM scratch\nLABEL a=b c=\"d e\"\nLABEL k v w", &["label a=b", "label c=d e", "label k=v w"]);
+    check("FROM scratch\nLABEL a", &["LABEL must have two arguments"]);
+    check(
+        "FROM scratch\nENV\nENV a=1 b\nENV =x",
+        &["ENV requires at least", "can't find =", "can not be blank"],
+    );
+    check(
+        "FROM scratch\nMAINTAINER me\nKUBEVERSION 1.18 - 1.22",
+        &["author me", "supported-kube-version=1.18 - 1.22"],
+    );
+    check("FROM scratch\nKUBEVERSION", &["KUBEVERSION requires one argument"]);
+    check(
+        "ARG X=1\nFROM scratch\nLABEL a=$X\nARG X\nLABEL b=$X",
+        &["warning 3:9 variable `X` is not set", "label b=1"],
+    );
+}
+
+#[test]
+fn stages_targets_and_form_are_checked() {
+    check("", &["the Kubefile is empty"]);
+    check("APP x local://a", &["no FROM statement found"]);
+    check("LABEL a=b\nFROM scratch", &["error 1:1 LABEL stands before the first FROM"]);
+    check("FROM a b", &["FROM requires either one or three arguments"]);
+    check("FROM --x=1 scratch", &["flag x is not available in FROM"]);
+    check("FROM scratch AS a\nFROM scratch AS A", &["duplicate name of stage `A`", "stage `a` is not used"]);
+    check("FROM $X", &["variable `X` is not set", "base name is blank"]);
+    check(
+        "FROM scratch\nWORKDIR /\nAPPP x",
+        &["command workdir is not supported", "command appp is", "mean `APP`?"],
+    );
+    check("FROM scratch\nCMDS a\nCMDS b", &["cmds should be the last", "only one cmds could be specified"]);
+    check(
+        "FROM scratch\nCMD [\"a\"]\ncmd ls -l",
+        &[r#"launch ["[\"a\"]", "ls -l"] []"#, "CMD is deprecated"],
+    );
+    check(
+        "# escape=`\nFROM scratch\nCMDS a `\n\n# c\n b",
+        &[r#"launch ["a", "b"]"#, "warning 4:1 blank line"],
+    );
+    check("# escape=x\nFROM scratch", &["invalid ESCAPE 'x'"]);
+    check("FROM scratch\nLAUNCH [1]", &["arrays must be comprised of strings only"]);
+    let target = Options { target: Some("nope".into()), ..options() };
+    assert!(dump("FROM scratch AS node", &target).contains("target stage `nope` could not be found"));
+    let unused = Options { build_args: BTreeMap::from([("XX".into(), "1".into())]), ..options() };
+    assert!(dump("FROM scratch\nARG XY", &unused).contains("hint: did you mean `XY`?"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_survived_and_spans_are_in_range(
+        lines in prop::collection::vec(
+            ("(FROM|COPY|ADD|APP|APPCMDS|ENV|ARG|LABEL|LAUNCH|CMD|RUN|é)?", "[ -~é\\\\\t\r`$\\{\\}'\"<\\[\\]]{0,24}"),
+            0..12,
+        )
+    ) {
+        let text: Vec<String> = lines.into_iter().map(|(keyword, rest)| format!("{keyword} {rest}")).collect();
+        let source = SourceFile { name: String::new(), text: format!("FROM scratch\n{}", text.join("\n")) };
+        let parsed = crate::parse(&source);
+        let (model, checked) = crate::model(&parsed, &options());
+        let (_, lowered) = crate::lower(&model, &source, &options(), &BTreeMap::new());
+        for label in parsed.diagnostics.iter().chain(&checked).chain(&lowered).flat_map(|found| &found.labels) {
+            prop_assert!(source.text.get(label.span.start..label.span.end).is_some(), "{:?}", label);
+        }
+    }
+}
