@@ -115,14 +115,6 @@ impl BlobStore {
         Ok(BlobWriter { store: self, out: Hashing::new(self.unnamed()?) })
     }
 
-    /// A new blob for a caller that hashes the bytes itself, on another thread.
-    ///
-    /// # Errors
-    /// When its file cannot be made.
-    pub fn writer_prehashed(&self) -> Result<PrehashedWriter<'_>, CacheError> {
-        Ok(PrehashedWriter { store: self, out: self.unnamed()?, size: 0 })
-    }
-
     /// Stores bytes.
     ///
     /// # Errors
@@ -260,36 +252,6 @@ impl BlobWriter<'_> {
 impl Write for BlobWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.out.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-/// A blob being written whose digest the caller computes. Dropped without completing, it leaves nothing.
-#[derive(Debug)]
-pub struct PrehashedWriter<'store> {
-    store: &'store BlobStore,
-    out: Unnamed,
-    size: u64,
-}
-
-impl PrehashedWriter<'_> {
-    /// Ends the blob; it is stored at the next commit. `digest` must be the SHA-256 of all bytes written: it is
-    /// believed.
-    pub fn complete(self, digest: BlobDigest) -> Descriptor {
-        let blob = Descriptor { digest, size: self.size };
-        self.store.keep_if_new(blob, self.out);
-        blob
-    }
-}
-
-impl Write for PrehashedWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.size += written as u64;
-        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

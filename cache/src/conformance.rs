@@ -24,21 +24,4 @@ pub fn check<R: Records>(reopen: impl Fn() -> R) {
     let again = reopen();
     let seen = again.get_many(&[key(5), key(6)]).expect("another process reads");
     assert_eq!(seen, [Some(b"newer".to_vec()), Some(vec![6; 6])], "the newest value counts, the others stay");
-    check_scan(&again);
-}
-
-fn check_scan(records: &impl Records) {
-    let neighbours = [vec![8, 0xff], vec![10], vec![9, 0xff], vec![9, 0xff, 0xff, 1]];
-    records.commit(neighbours.map(|key| (key, Vec::new())).into()).expect("neighbours are written");
-    let scan = |prefix: &[u8]| {
-        let mut keys = Vec::new();
-        records.scan_prefix(prefix, &mut |key, _| keys.push(key.to_vec())).expect("a scan succeeds");
-        keys
-    };
-    let table = scan(&[9]);
-    assert_eq!(table.len(), 1002, "a prefix selects its keys and no neighbour's");
-    assert!(table.is_sorted(), "keys come in order");
-    assert_eq!(scan(&[9, 0xff]), [vec![9, 0xff], vec![9, 0xff, 0xff, 1]], "a prefix is part of itself");
-    assert_eq!(scan(&[]).len(), 1004, "the empty prefix selects all");
-    assert!(scan(&[11]).is_empty());
 }

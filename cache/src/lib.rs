@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Roots of what is kept are the names in index.json and the files in `used/`; nothing is deleted here. Every process
-//! holds `lock` shared while it works, and who deletes takes it alone ([`StoreLock::try_exclusive`]). Blobs and records become visible only at [`Store::commit`]: one
+//! holds `lock` shared while it works. Blobs and records become visible only at [`Store::commit`]: one
 //! `syncfs`, renames, the caller's index, then records. The crate knows neither OCI image building nor Kubefiles.
 
 mod blobs;
@@ -25,9 +25,9 @@ mod records;
 mod store;
 mod tmp;
 
-pub use blobs::{BlobStore, BlobWriter, PrehashedWriter};
+pub use blobs::{BlobStore, BlobWriter};
 pub use error::CacheError;
-pub use lock::{IndexLock, StoreLock};
+pub use lock::IndexLock;
 pub use once::OnceMap;
 pub use records::{Batch, MemoryRecords, Records, RocksRecords, Table};
 pub use store::Store;

@@ -8,9 +8,9 @@ use fs_err::{File, OpenOptions};
 
 use crate::CacheError;
 
-/// Held, shared, by every process that works on a store, and alone by one that deletes from it.
+/// Held, shared, by every process that works on a store.
 #[derive(Debug)]
-pub struct StoreLock {
+pub(crate) struct StoreLock {
     _file: File,
 }
 
@@ -42,20 +42,6 @@ impl StoreLock {
                 Ok(None)
             }
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Takes the lock alone, without waiting; `None` while anybody works on the store, this process's open
-    /// [`Store`](crate::Store)s included.
-    ///
-    /// # Errors
-    /// When the lock file cannot be made.
-    pub fn try_exclusive(root: &Path) -> Result<Option<Self>, CacheError> {
-        let file = open(&root.join("lock"))?;
-        match file.file().try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error.into()),
         }
     }
 }

@@ -28,12 +28,6 @@ pub enum Table {
     DeltaBlobs = 6,
     /// Tree digest of a delta → container images named in it.
     Scans = 7,
-    /// Target and output settings → the image they gave.
-    Results = 8,
-    /// Key → text of what was hashed into it, for explanations.
-    Keys = 9,
-    /// Host directory → fingerprints of its files.
-    Stat = 10,
 }
 
 impl Table {
@@ -62,12 +56,6 @@ pub trait Records: Send + Sync + Debug {
     /// # Errors
     /// When the store fails; nothing, or all, is written.
     fn commit(&self, batch: Batch) -> Result<(), CacheError>;
-
-    /// Visits every value whose key starts with `prefix`, in the order of the keys. `visit` must not commit.
-    ///
-    /// # Errors
-    /// When the store fails on the way.
-    fn scan_prefix(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), CacheError>;
 
     /// Work that may wait until the user has the result.
     fn maintain(&self) {}

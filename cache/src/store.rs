@@ -105,11 +105,6 @@ impl Store {
         &self.blobs
     }
 
-    /// The committed records, for scans; what waits for the commit is not among them.
-    pub fn records(&self) -> &dyn Records {
-        &*self.records
-    }
-
     /// A directory for this open store alone, on the file system of the blobs; gone when the store is closed.
     ///
     /// # Errors

@@ -166,7 +166,6 @@ pub(crate) struct Inspect {
     pub(crate) name: String,
 }
 
-
 /// `sealer version`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Version {

@@ -45,7 +45,9 @@ impl Failure {
         let diagnostics = match error {
             BuildError::Cancelled => return Self::Cancelled(signal),
             BuildError::Steps(steps) => steps.iter().map(step).collect(),
-            BuildError::UntypedApp { span, several_sources, .. } => vec![untyped_app(&error, span, several_sources)],
+            BuildError::UntypedApp { span, several_sources, .. } => {
+                vec![untyped_app(&error, span, several_sources)]
+            }
             BuildError::ContainerImages(found) => return container_images(&found),
             other => return Self::usage(with_causes(&other)),
         };
@@ -122,8 +124,11 @@ fn render(source: &SourceFile, diagnostic: &Diagnostic, coloured: bool) -> Strin
     };
     let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
     let title = level.primary_title(diagnostic.message.as_str());
-    let Some(primary) = diagnostic.labels.first() else { return renderer.render(&[annotate_snippets::Group::with_title(title)]) };
-    let place = |label: &Label| label.span.start.min(source.text.len())..label.span.end.min(source.text.len());
+    let Some(primary) = diagnostic.labels.first() else {
+        return renderer.render(&[annotate_snippets::Group::with_title(title)]);
+    };
+    let place =
+        |label: &Label| label.span.start.min(source.text.len())..label.span.end.min(source.text.len());
     let snippet = Snippet::source(source.text.as_str()).path(source.name.as_str()).annotations(
         diagnostic.labels.iter().enumerate().map(|(number, label)| {
             let kind = if number == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
@@ -150,13 +155,16 @@ fn step(error: &StepError) -> Diagnostic {
 fn untyped_app(error: &BuildError, span: Span, several_sources: bool) -> Diagnostic {
     let mut hints = vec!["say how it is launched: APPCMDS NAME [\"COMMAND\"]".to_owned()];
     if several_sources {
-        hints.push("a packaged chart launches by itself only when it is the application's one source".to_owned());
+        hints.push(
+            "a packaged chart launches by itself only when it is the application's one source".to_owned(),
+        );
     }
     error_at("untyped-app", error.to_string(), &[span], hints)
 }
 
 fn container_images(found: &[engine::FoundImage]) -> Failure {
-    let mut message = String::from("container images are not supported yet, and files of the image name some:");
+    let mut message =
+        String::from("container images are not supported yet, and files of the image name some:");
     for image in found.iter().take(20) {
         message.push_str(&format!("\n  {}:{}: {}", image.path, image.line, image.reference));
     }
@@ -169,7 +177,10 @@ fn container_images(found: &[engine::FoundImage]) -> Failure {
 fn hints_of(error: &OpError) -> Vec<String> {
     let hint = match error {
         OpError::Local(engine::LocalError::NotFound { ignored: false, context, .. }) => {
-            format!("sources are relative to the build context `{}`, whatever the working directory", context.display())
+            format!(
+                "sources are relative to the build context `{}`, whatever the working directory",
+                context.display()
+            )
         }
         OpError::Local(engine::LocalError::NotFound { .. }) => {
             "the first of .sealerignore, .containerignore and .dockerignore in the context decides".to_owned()

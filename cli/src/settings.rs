@@ -48,7 +48,9 @@ pub(crate) fn carries_images(mode: &str) -> Result<bool, Failure> {
     match mode {
         "all" => Ok(true),
         "lite" => Ok(false),
-        other => Err(Failure::usage(format!("build mode {other} is not supported")).hint("use `all` or `lite`")),
+        other => {
+            Err(Failure::usage(format!("build mode {other} is not supported")).hint("use `all` or `lite`"))
+        }
     }
 }
 
@@ -70,7 +72,8 @@ pub(crate) fn platform(given: &[String]) -> Result<Platform, Failure> {
         [os, architecture, variant] => return Ok(normalised(os, architecture, Some(variant))),
         _ => {}
     }
-    Err(Failure::usage(format!("`{text}` is not a platform")).hint("write os/architecture, such as linux/arm64"))
+    Err(Failure::usage(format!("`{text}` is not a platform"))
+        .hint("write os/architecture, such as linux/arm64"))
 }
 
 fn normalised(os: &str, architecture: &str, variant: Option<&&str>) -> Platform {
@@ -102,7 +105,8 @@ pub(crate) fn pairs(words: &[String], what: &str) -> Result<BTreeMap<String, Str
 
 /// `zstd`, `gzip` or `uncompressed`, with the format's own levels.
 pub(crate) fn compression(given: &str) -> Result<LayerCompression, Failure> {
-    let (format, level) = given.split_once(':').map_or((given, None), |(format, level)| (format, Some(level)));
+    let (format, level) =
+        given.split_once(':').map_or((given, None), |(format, level)| (format, Some(level)));
     let (media_type, default, levels) = match format {
         "zstd" => (MediaType::TarZstd, 3, 1..=19),
         "gzip" => (MediaType::TarGzip, 6, 1..=12),
@@ -115,8 +119,11 @@ pub(crate) fn compression(given: &str) -> Result<LayerCompression, Failure> {
     let level = match level {
         None => default,
         Some(text) => text.parse().ok().filter(|level| levels.contains(level)).ok_or_else(|| {
-            Failure::usage(format!("`{text}` is not a level of {format}"))
-                .hint(format!("levels are {} to {}", levels.start(), levels.end()))
+            Failure::usage(format!("`{text}` is not a level of {format}")).hint(format!(
+                "levels are {} to {}",
+                levels.start(),
+                levels.end()
+            ))
         })?,
     };
     Ok(LayerCompression { media_type, level })
@@ -136,7 +143,8 @@ pub(crate) fn times(given: Option<&str>) -> Result<TimePolicy, Failure> {
     // The year 9999, the last one RFC 3339 can say.
     let in_range = |seconds: &i64| (0..253_402_300_800).contains(seconds);
     text.parse().ok().filter(in_range).map(TimePolicy::Fixed).ok_or_else(|| {
-        Failure::usage(format!("{from} `{text}` is not a number of seconds since 1970")).hint("`--timestamp keep` keeps the files' own times")
+        Failure::usage(format!("{from} `{text}` is not a number of seconds since 1970"))
+            .hint("`--timestamp keep` keeps the files' own times")
     })
 }
 
@@ -173,8 +181,12 @@ pub(crate) fn kubefile(build: &Build) -> Result<PathBuf, Failure> {
     if here.exists() {
         return Ok(here);
     }
-    Err(Failure::usage(format!("there is no Kubefile: neither `{}` nor `{}`", in_context.display(), here.display()))
-        .hint("name it with `-f FILE`"))
+    Err(Failure::usage(format!(
+        "there is no Kubefile: neither `{}` nor `{}`",
+        in_context.display(),
+        here.display()
+    ))
+    .hint("name it with `-f FILE`"))
 }
 
 /// Seconds since 1970.

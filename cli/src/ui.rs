@@ -31,11 +31,19 @@ pub(crate) fn coloured(color: Color) -> bool {
 /// Says of each accepted flag that it does nothing here.
 pub(crate) fn warn_of_flags_without_effect(global: &Global) {
     let given = [
-        ("--config", global.config.is_some(), "there is no such file; flags and SEALER_* variables say everything"),
+        (
+            "--config",
+            global.config.is_some(),
+            "there is no such file; flags and SEALER_* variables say everything",
+        ),
         ("--debug", global.debug, "errors always carry what there is to know"),
         ("--hide-time", global.hide_time, "messages carry no time"),
         ("--hide-path", global.hide_path, "messages carry no source path"),
-        ("--log-to-file", global.log_to_file == Some(true), "no log file is written; redirect standard error"),
+        (
+            "--log-to-file",
+            global.log_to_file == Some(true),
+            "no log file is written; redirect standard error",
+        ),
         ("--remote-logger-url", global.remote_logger_url.is_some(), "there is no remote logger"),
         ("--task-name", global.task_name.is_some(), "there is no remote logger"),
     ];

@@ -121,10 +121,14 @@ impl Session<'_> {
         })
     }
 
+    /// Whether people are told of a vertex here; a download was shown while it was pinned.
+    fn is_shown(&self, index: VertexIndex) -> bool {
+        !self.graph.metadata(index).hidden && !matches!(self.graph.vertex(index).op, Op::Http(_))
+    }
+
     fn finished(&self, index: VertexIndex, outcome: StepOutcome) {
-        let metadata = self.graph.metadata(index);
-        if !metadata.hidden {
-            let (vertex, name) = (self.graph.digest(index), metadata.name.clone());
+        if self.is_shown(index) {
+            let (vertex, name) = (self.graph.digest(index), self.graph.metadata(index).name.clone());
             self.events.event(Event::Finished { vertex, name, outcome });
         }
     }
@@ -184,11 +188,10 @@ impl Work<'_, '_> {
     }
 
     fn started(&self, index: VertexIndex) {
-        let metadata = self.session.graph.metadata(index);
-        // A download was shown while it was pinned.
-        if !metadata.hidden && !matches!(self.session.graph.vertex(index).op, Op::Http(_)) {
-            let (vertex, name) = (self.session.graph.digest(index), metadata.name.clone());
-            self.session.events.event(Event::Started { vertex, name });
+        let session = self.session;
+        if session.is_shown(index) {
+            let (vertex, name) = (session.graph.digest(index), session.graph.metadata(index).name.clone());
+            session.events.event(Event::Started { vertex, name });
         }
     }
 

@@ -185,9 +185,8 @@ impl<'a> Session<'a> {
             let records = wave.iter().zip(records);
             records.map(|(&index, record)| self.usable(index, record.ok_or(MissReason::NoRecord)?)).collect()
         });
-        let shown = |index: &VertexIndex| !self.graph.metadata(*index).hidden;
-        let steps = self.graph.indices().filter(shown).count();
-        self.events.event(Event::Planned { steps, cached: plan.counts().0 });
+        let (cached, misses) = plan.counts();
+        self.events.event(Event::Planned { steps: cached + misses, cached });
         (keys, plan)
     }
 

@@ -18,14 +18,6 @@ impl Records for MemoryRecords {
         Ok(keys.iter().map(|key| values.get(key).cloned()).collect())
     }
 
-    fn scan_prefix(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), CacheError> {
-        let values = self.values.read().unwrap_or_else(PoisonError::into_inner);
-        for (key, value) in values.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix)) {
-            visit(key, value);
-        }
-        Ok(())
-    }
-
     fn commit(&self, batch: Batch) -> Result<(), CacheError> {
         self.values.write().unwrap_or_else(PoisonError::into_inner).extend(batch);
         Ok(())

@@ -9,8 +9,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rocksdb::{
-    ColumnFamily, DB, DBCompactionStyle, Direction, InfoLogger, IteratorMode, LogLevel, Options, ReadOptions,
-    WriteBatch, WriteOptions,
+    ColumnFamily, DB, DBCompactionStyle, InfoLogger, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use super::{Batch, Records};
@@ -157,20 +156,6 @@ impl Records for RocksRecords {
             pinned.into_iter().map(|value| Ok(value?.map(|bytes| bytes.to_vec()))).collect()
         })?;
         Ok(values.unwrap_or_else(|| vec![None; keys.len()]))
-    }
-
-    fn scan_prefix(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), CacheError> {
-        self.with_reader(|db, family| {
-            for item in db.iterator_cf(family, IteratorMode::From(prefix, Direction::Forward)) {
-                let (key, value) = item?;
-                if !key.starts_with(prefix) {
-                    break;
-                }
-                visit(&key, &value);
-            }
-            Ok(())
-        })?;
-        Ok(())
     }
 
     fn commit(&self, batch: Batch) -> Result<(), CacheError> {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use cache::{BlobStore, CacheError, MemoryRecords, OnceMap, Records, RocksRecords, Store, StoreLock, Table};
+use cache::{BlobStore, CacheError, MemoryRecords, OnceMap, Records, RocksRecords, Store, Table};
 use solver::{BlobDigest, Descriptor};
 
 fn commit(store: &Store) {
@@ -22,9 +22,6 @@ fn memory_conforms() {
     impl Records for Shared {
         fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, CacheError> {
             self.0.get_many(keys)
-        }
-        fn scan_prefix(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), CacheError> {
-            self.0.scan_prefix(prefix, visit)
         }
         fn commit(&self, batch: cache::Batch) -> Result<(), CacheError> {
             self.0.commit(batch)
@@ -248,7 +245,7 @@ fn records_wait_until_the_image_is_published() {
 }
 
 #[test]
-fn hashing_elsewhere_and_starting_over_give_the_same_blob() {
+fn starting_over_gives_the_same_blob() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let mut writer = store.blobs().writer().unwrap();
@@ -257,10 +254,7 @@ fn hashing_elsewhere_and_starting_over_give_the_same_blob() {
     writer.write_all(b"hello").unwrap();
     let blob = writer.written();
     drop(writer);
-    let mut writer = store.blobs().writer_prehashed().unwrap();
-    writer.write_all(b"hello").unwrap();
-    assert_eq!(writer.complete(blob.digest), blob);
-    drop(store.blobs().writer_prehashed().unwrap());
+    assert_eq!(store.blobs().put(b"hello").unwrap(), blob);
     assert_eq!(fs_err::read_dir(store.tmp_dir().unwrap()).unwrap().count(), 1);
     assert!(store.blobs().verify(&blob));
 }
@@ -285,18 +279,6 @@ fn looking_at_a_store_changes_nothing() {
     drop(store);
     assert_eq!(list(), before);
     assert!(root.join("tmp/1-1").exists());
-}
-
-#[test]
-fn deleting_is_for_who_is_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    let looking = Store::open_existing(dir.path()).unwrap();
-    assert!(StoreLock::try_exclusive(dir.path()).unwrap().is_none());
-    drop(store);
-    assert!(StoreLock::try_exclusive(dir.path()).unwrap().is_none(), "a reader counts");
-    drop(looking);
-    assert!(StoreLock::try_exclusive(dir.path()).unwrap().is_some());
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cache::Store;
-use engine::{BuildError, BuildOptions, Built, Cancel, Export, Exported, Images, Session, TimePolicy, full_name};
+use engine::{
+    BuildError, BuildOptions, Built, Cancel, Export, Exported, Images, Session, TimePolicy, full_name,
+};
 use frontend::{Diagnostic, Model, Options, Severity};
 use solver::{Base, Event, EventSink, HistoryStep, ImageSpec, SourceFile};
 
@@ -57,7 +59,8 @@ pub(crate) fn run(args: &Build, global: &Global, root: &Path) -> Result<(), Fail
     let exported = exported.map_err(|error| Failure::build(error, &source, interrupt.signal()))?;
     store.warnings().iter().for_each(|warning| ui::warning(warning));
     let wall_ms = start.elapsed().as_millis();
-    let result = Finished { built: &built, exported: &exported, network, wall_ms, names: &settings.export.names };
+    let result =
+        Finished { built: &built, exported: &exported, network, wall_ms, names: &settings.export.names };
     result.tell(args, global)?;
     store.maintain();
     Ok(())
@@ -82,7 +85,8 @@ fn build(
             return Err(BuildError::ContainerImages(discovered.images));
         }
         if discovered.has_charts {
-            let text = "charts were searched line by line: images that only rendering them names are not found yet";
+            let text =
+                "charts were searched line by line: images that only rendering them names are not found yet";
             events.event(Event::Warning { text: text.to_owned(), span: None });
         }
     }
@@ -115,7 +119,8 @@ fn resolve_bases(
                     None => options.platform.clone(),
                 };
                 if image.platform() != wanted {
-                    let message = format!("`{}` is for {}, not for {wanted}", request.reference, image.platform());
+                    let message =
+                        format!("`{}` is for {}, not for {wanted}", request.reference, image.platform());
                     wrong.push(error(message, "build for the base's platform with `--platform`"));
                     continue;
                 }
@@ -235,13 +240,17 @@ fn refuse_unsupported(args: &Build) -> Result<(), Failure> {
         ("--image-list-with-auth", &args.image_list_with_auth),
     ];
     if let Some((flag, _)) = lists.iter().find(|(_, given)| given.is_some()) {
-        return Err(Failure::usage(format!("`{flag}` is not supported yet: images cannot carry container images"))
-            .hint("leave it out and use `--build-mode lite`"));
+        return Err(Failure::usage(format!(
+            "`{flag}` is not supported yet: images cannot carry container images"
+        ))
+        .hint("leave it out and use `--build-mode lite`"));
     }
     match args.pull.as_str() {
         "missing" | "ifnewer" | "never" | "false" => Ok(()),
-        "always" | "true" => Err(Failure::usage("`--pull always` is not supported yet: bases come from the local store")
-            .hint("leave it out")),
+        "always" | "true" => {
+            Err(Failure::usage("`--pull always` is not supported yet: bases come from the local store")
+                .hint("leave it out"))
+        }
         other => Err(Failure::usage(format!("unsupported pull policy {other:?}"))
             .hint("use missing, ifnewer or never")),
     }
@@ -260,8 +269,10 @@ impl Interrupt {
         let fail = |error: std::io::Error| Failure::usage(format!("cannot listen for signals: {error}"));
         for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             // In this order: at the first signal the flag is not set yet when it is asked for.
-            signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&flag)).map_err(fail)?;
-            signal_hook::flag::register_usize(number, Arc::clone(&signal), number.unsigned_abs() as usize).map_err(fail)?;
+            signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&flag))
+                .map_err(fail)?;
+            signal_hook::flag::register_usize(number, Arc::clone(&signal), number.unsigned_abs() as usize)
+                .map_err(fail)?;
             signal_hook::flag::register(number, Arc::clone(&flag)).map_err(fail)?;
         }
         Ok(Self { cancel: flag.into(), signal })
@@ -283,7 +294,8 @@ struct Finished<'a> {
 
 impl Finished<'_> {
     fn tell(&self, args: &Build, global: &Global) -> Result<(), Failure> {
-        let fail = |error: std::io::Error| Failure::usage(format!("the image is built and stored, but {error}"));
+        let fail =
+            |error: std::io::Error| Failure::usage(format!("the image is built and stored, but {error}"));
         if let Some(file) = &args.iidfile {
             fs_err::write(file, self.exported.config.to_string()).map_err(fail)?;
         }

@@ -35,7 +35,8 @@ pub(crate) fn run(quiet: bool, root: &Path) -> Result<(), Failure> {
         rows[1..].iter().for_each(|row| ui::data(&row[2]));
         return Ok(());
     }
-    let widths: Vec<usize> = (0..4).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> =
+        (0..4).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
     for row in &rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}   "));
         ui::data(&format!("{}{}", cells.collect::<String>(), row[4]));
@@ -70,7 +71,13 @@ fn bytes(size: u64) -> String {
         value /= 1000.0;
         unit = next;
     }
-    let decimals = if unit == "B" || value >= 99.95 { 0 } else if value >= 9.995 { 1 } else { 2 };
+    let decimals = if unit == "B" || value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
     let shown = format!("{value:.decimals$}");
     let shown = if shown.contains('.') { shown.trim_end_matches('0').trim_end_matches('.') } else { &shown };
     format!("{shown} {unit}")
@@ -82,14 +89,28 @@ mod tests {
 
     #[test]
     fn sizes_have_three_digits() {
-        for (size, shown) in [(0, "0 B"), (512, "512 B"), (3_550, "3.55 KB"), (44_500, "44.5 KB"), (145_000, "145 KB"), (999_999, "1 MB"), (1_230_000_000, "1.23 GB")] {
+        for (size, shown) in [
+            (0, "0 B"),
+            (512, "512 B"),
+            (3_550, "3.55 KB"),
+            (44_500, "44.5 KB"),
+            (145_000, "145 KB"),
+            (999_999, "1 MB"),
+            (1_230_000_000, "1.23 GB"),
+        ] {
             assert_eq!(bytes(size), shown);
         }
     }
 
     #[test]
     fn ages_are_said_as_people_do() {
-        for (seconds, said) in [(0, "Less than a second ago"), (1, "1 second ago"), (59, "59 seconds ago"), (7200, "2 hours ago"), (86_400 * 3, "3 days ago")] {
+        for (seconds, said) in [
+            (0, "Less than a second ago"),
+            (1, "1 second ago"),
+            (59, "59 seconds ago"),
+            (7200, "2 hours ago"),
+            (86_400 * 3, "3 days ago"),
+        ] {
             assert_eq!(age(seconds), said);
         }
     }

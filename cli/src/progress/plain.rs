@@ -43,7 +43,8 @@ impl Plain {
                 let known = steps.contains_key(&vertex);
                 let step = steps.entry(vertex).or_insert_with(fresh);
                 let seconds = step.start.elapsed().as_secs_f64();
-                let size = if step.done_bytes > 0 { format!(", {}", bytes(step.done_bytes)) } else { String::new() };
+                let size =
+                    if step.done_bytes > 0 { format!(", {}", bytes(step.done_bytes)) } else { String::new() };
                 let ended = match outcome {
                     StepOutcome::Cached => "CACHED".to_owned(),
                     StepOutcome::Done => format!("DONE {seconds:.2}s{size}"),
@@ -84,7 +85,8 @@ mod tests {
         assert_eq!(plain.lines(hit), ["#1 APP a", "#1 CACHED"]);
         assert_eq!(plain.lines(Event::Started { vertex: b, name: "APP b".into() }), ["#2 APP b"]);
         assert!(plain.lines(Event::Progress { vertex: b, done_bytes: 2048, total_bytes: None }).is_empty());
-        let done = plain.lines(Event::Finished { vertex: b, name: "APP b".into(), outcome: StepOutcome::Done });
+        let done =
+            plain.lines(Event::Finished { vertex: b, name: "APP b".into(), outcome: StepOutcome::Done });
         assert!(done[0].starts_with("#2 DONE 0.") && done[0].ends_with("2.00 KiB"), "{done:?}");
     }
 }

@@ -36,6 +36,8 @@ impl EventSink for Tty {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Planned { steps, cached } => {
+                // Downloads ended before the plan was made; they are no steps.
+                self.total.set_position(0);
                 self.total.set_length(steps as u64);
                 self.total.set_message(format!("({cached} cached)"));
                 self.total.enable_steady_tick(TICK);
@@ -52,7 +54,9 @@ impl EventSink for Tty {
                 if let Some(line) = running.get(&vertex) {
                     if let Some(total) = total_bytes.filter(|_| line.length().is_none()) {
                         line.set_length(total);
-                        line.set_style(style("{elapsed:>5} {spinner} {wide_msg} {decimal_bytes}/{decimal_total_bytes}"));
+                        line.set_style(style(
+                            "{elapsed:>5} {spinner} {wide_msg} {decimal_bytes}/{decimal_total_bytes}",
+                        ));
                     }
                     line.set_position(done_bytes);
                 }

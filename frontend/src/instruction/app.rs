@@ -80,10 +80,6 @@ fn source(evaluator: &mut Evaluator<'_>, statement: &Statement, word: &Word) -> 
         evaluator.report(diagnostic::remote_without_host(word.span, &text));
         return None;
     }
-    if paths::url_file_name(&text).is_none() {
-        evaluator.report(diagnostic::remote_without_file(word.span, &paths::shown_url(&text)));
-        return None;
-    }
     Some(AppFrom {
         kind: SourceKind::Remote,
         place: text,

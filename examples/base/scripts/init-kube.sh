@@ -1,0 +1,4 @@
+#!/bin/sh
+# Where a runtime image prepares a host.
+set -e
+swapoff -a
