@@ -173,8 +173,8 @@ pub(crate) fn kubefile(build: &Build) -> Result<PathBuf, Failure> {
     if let Some(file) = build.file.clone().filter(|file| !file.as_os_str().is_empty()) {
         return Ok(file);
     }
-    let in_context = build.path.join("Kubefile");
     let here = PathBuf::from("Kubefile");
+    let in_context = if build.path == Path::new(".") { here.clone() } else { build.path.join("Kubefile") };
     if in_context.exists() {
         return Ok(in_context);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::key::{KeyHasher, walk_op};
+use crate::key::{KeyHasher, walk_op, walk_wiring};
 use crate::{Op, SourceFile, Span, VertexDigest};
 
 /// An op with its inputs.
@@ -54,6 +54,7 @@ impl Definition {
         );
         let mut hasher = KeyHasher::new("vertex");
         walk_op(&op, &mut hasher);
+        walk_wiring(&op, &mut hasher);
         inputs.iter().for_each(|input| hasher.bytes("input", input.as_bytes()));
         let digest = VertexDigest::from_bytes(hasher.finish());
         match self.vertices.entry(digest) {

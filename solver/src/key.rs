@@ -3,6 +3,7 @@
 //! | value | vertex digest | definition key | content key |
 //! |---|---|---|---|
 //! | op parameters (patterns, destination, owner, mode, app name, expanded text) | yes | yes | yes |
+//! | which input plays which part | yes | yes | – |
 //! | identities of the inputs | yes | – | – |
 //! | definition keys of the inputs | – | yes | – |
 //! | pin of a source (context selection, HTTP body and file name, manifest) | – | yes | – |
@@ -139,15 +140,24 @@ pub(crate) fn walk_op(op: &Op, to: &mut KeyHasher) {
     }
 }
 
+/// Writes which input plays which part. Content keys leave it out: a COPY that lands on nothing has one input less
+/// than one that lands on a base where nothing stands in its way, and does the same.
+pub(crate) fn walk_wiring(op: &Op, to: &mut KeyHasher) {
+    if let Op::File(file) = op {
+        to.number("below", file.below.into());
+        for source in &file.sources {
+            if let CopySource::Input { input, .. } = source {
+                to.number("input", *input as u64);
+            }
+        }
+    }
+}
+
 fn walk_file(file: &crate::FileOp, to: &mut KeyHasher) {
     to.bytes("op", b"file");
-    to.number("below", file.below.into());
     for source in &file.sources {
         match source {
-            CopySource::Input { input, pattern } => {
-                to.number("input", *input as u64);
-                to.bytes("pattern", pattern.as_bytes());
-            }
+            CopySource::Input { pattern, .. } => to.bytes("pattern", pattern.as_bytes()),
             CopySource::Inline(inline) => {
                 to.bytes("inline", inline.name.as_bytes());
                 to.bytes("content", &inline.content);
@@ -174,6 +184,7 @@ pub fn definition_keys(graph: &Graph, mut pin: impl FnMut(VertexIndex) -> Pin) -
         let vertex = graph.vertex(index);
         let mut hasher = KeyHasher::new("definition key");
         walk_op(&vertex.op, &mut hasher);
+        walk_wiring(&vertex.op, &mut hasher);
         match vertex.op {
             Op::Local(_) | Op::Http(_) | Op::Image(_) => match pin(index) {
                 Pin::Tree(tree) => hasher.bytes("tree", tree.as_bytes()),

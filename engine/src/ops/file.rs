@@ -124,7 +124,8 @@ impl<'a> Prepared<'a> {
             digest: found.entry.digest(),
         });
         let facts = self.destination.facts.iter().cloned().map(ContentRead::Destination);
-        subtrees.chain(facts.filter(|_| self.op.below)).collect()
+        // Facts of an empty state are facts too: the same copy onto a base where nothing stands there is the same.
+        subtrees.chain(facts).collect()
     }
 
     /// Makes the delta.

@@ -1,0 +1,154 @@
+//! COPY, ADD and stages, seen in the built image.
+
+use std::process::Command;
+
+use crate::server::Server;
+use crate::space::Space;
+
+/// Builds a Kubefile over a small context and compares the listing with what is expected, one `path header` a line.
+fn check(kubefile: &str, expected: &[&str]) {
+    let space = Space::new();
+    space
+        .file("a.txt", "a")
+        .file("b.txt", "bb")
+        .file("dir/c.md", "c")
+        .file("dir/sub/d.txt", "d")
+        .file("x y", "s");
+    std::os::unix::fs::symlink("dir", space.context().join("link")).unwrap();
+    std::os::unix::fs::symlink("nowhere", space.context().join("dir/dangling")).unwrap();
+    space.kubefile(kubefile);
+    let run = space.build(&[]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let root = space.rootfs("localhost/x:1");
+    let listing: Vec<String> = root.iter().map(|(path, node)| format!("{path} {}", node.header)).collect();
+    assert_eq!(listing, expected, "{kubefile}");
+}
+
+#[test]
+fn a_file_goes_to_a_name_or_below_a_directory() {
+    check("FROM scratch\nCOPY a.txt /x", &["x - 0644 0/0 1"]);
+    check("FROM scratch\nCOPY a.txt /x/", &["x d 0755 0/0 0", "x/a.txt - 0644 0/0 1"]);
+    check("FROM scratch\nCOPY a.txt .", &["a.txt - 0644 0/0 1"]);
+    check("FROM scratch\nCOPY [\"x y\", \"/z/\"]", &["z d 0755 0/0 0", "z/x y - 0644 0/0 1"]);
+    check("FROM scratch\nCOPY a.txt /../../up/", &["up d 0755 0/0 0", "up/a.txt - 0644 0/0 1"]);
+}
+
+#[test]
+fn a_directory_gives_its_content_and_a_link_to_it_does_too() {
+    let expected = [
+        "d d 0755 0/0 0",
+        "d/c.md - 0644 0/0 1",
+        "d/dangling l 0777 0/0 0 -> nowhere",
+        "d/sub d 0755 0/0 0",
+        "d/sub/d.txt - 0644 0/0 1",
+    ];
+    check("FROM scratch\nCOPY dir /d", &expected);
+    check("FROM scratch\nCOPY link /d", &expected);
+    check(
+        "FROM scratch\nCOPY --exclude=sub --exclude=dangling dir /d",
+        &["d d 0755 0/0 0", "d/c.md - 0644 0/0 1"],
+    );
+}
+
+#[test]
+fn patterns_select_and_parents_are_kept_when_asked_for() {
+    check(
+        "FROM scratch\nCOPY *.txt /t/",
+        &["t d 0755 0/0 0", "t/a.txt - 0644 0/0 1", "t/b.txt - 0644 0/0 2"],
+    );
+    check("FROM scratch\nCOPY dir/**/*.txt /t/", &["t d 0755 0/0 0", "t/d.txt - 0644 0/0 1"]);
+    check(
+        "FROM scratch\nCOPY --parents dir/sub/d.txt /t/",
+        &["t d 0755 0/0 0", "t/dir d 0755 0/0 0", "t/dir/sub d 0755 0/0 0", "t/dir/sub/d.txt - 0644 0/0 1"],
+    );
+}
+
+#[test]
+fn owner_and_mode_are_as_asked_for() {
+    check("FROM scratch\nCOPY --chown=1:2 --chmod=600 a.txt /x", &["x - 0600 1/2 1"]);
+    check("FROM scratch\nCOPY --chown=7 --link a.txt /x", &["x - 0644 7/7 1"]);
+}
+
+#[test]
+fn text_of_the_kubefile_becomes_files() {
+    check("FROM scratch\nARG N=1\nCOPY <<EOF /x\nn=$N\nEOF\n", &["x - 0644 0/0 4"]);
+    check("FROM scratch\nCOPY <<-'EOF' /x\n\tn=$N\nEOF\n", &["x - 0644 0/0 5"]);
+}
+
+#[test]
+fn stages_are_built_as_needed_and_copied_from() {
+    let text = "ARG BASE=scratch\nFROM ${BASE} AS one\nCOPY dir /out/d\nFROM scratch AS two\nCOPY missing /\nFROM scratch\nCOPY --from=one /out/d/sub /s\n";
+    check(text, &["s d 0755 0/0 0", "s/d.txt - 0644 0/0 1"]);
+    let space = Space::new();
+    space.file("a", "a").kubefile("FROM scratch AS one\nCOPY a /one\nFROM scratch\nCOPY a /two\n");
+    space.built(&["--target", "one"]);
+    assert!(space.rootfs("localhost/x:1").contains_key("one"));
+}
+
+#[test]
+fn the_first_ignore_file_decides() {
+    let space = Space::new();
+    space.file("keep.log", "k").file("drop.log", "d").file("sub/deep.log", "e").file("x.txt", "x");
+    space.file(".dockerignore", "*.txt\n").file(".containerignore", "*\n");
+    space
+        .file(".sealerignore", "*.log\n!keep.log\n.*ignore\nKubefile\n")
+        .kubefile("FROM scratch\nCOPY . /\n");
+    space.built(&[]);
+    let names: Vec<String> = space.rootfs("localhost/x:1").into_keys().collect();
+    assert_eq!(names, ["keep.log", "sub", "sub/deep.log", "x.txt"]);
+}
+
+#[test]
+fn archives_are_extracted_and_other_files_copied() {
+    for flags in ["-cf", "-czf", "-cJf", "-cjf"] {
+        let space = Space::new();
+        space.file("src/in/f", "content");
+        let tar = Command::new("tar")
+            .args(["--owner=3", "--group=4", flags, "../a.tar", "-C", "src", "in"])
+            .current_dir(space.context())
+            .status();
+        assert!(tar.unwrap().success());
+        fs_err::copy(space.root().join("a.tar"), space.context().join("a.bin")).unwrap();
+        space.kubefile("FROM scratch\nADD a.bin /d/\nADD src/in/f /e/\nCOPY a.bin /plain\n");
+        space.built(&[]);
+        let root = space.rootfs("localhost/x:1");
+        assert_eq!(root["d/in/f"].content, b"content", "{flags}");
+        assert_eq!(root["d/in/f"].header, "- 0644 3/4 7");
+        assert_eq!(root["e/f"].content, b"content");
+        assert!(root.contains_key("plain"), "COPY extracts nothing");
+    }
+}
+
+#[test]
+fn urls_are_added_with_the_mode_sealer_gives_them() {
+    let space = Space::new();
+    let server = Server::start();
+    server.file("/f.txt", b"hello".to_vec());
+    space.kubefile(&format!(
+        "FROM scratch\nADD {} /d/\nAPP a {}\nAPPCMDS a [\"x\"]\n",
+        server.url("/f.txt"),
+        server.url("/f.txt?q=1")
+    ));
+    space.built(&[]);
+    let root = space.rootfs("localhost/x:1");
+    assert_eq!(root["d/f.txt"].header, "- 0600 0/0 5");
+    assert_eq!(root["application/apps/a/f.txt"].header, "- 0644 0/0 5");
+}
+
+#[test]
+fn a_destination_is_resolved_inside_the_base() {
+    let space = Space::new();
+    space.file("rootfs/usr/bin/old", "o").file("new", "n");
+    std::os::unix::fs::symlink("usr/bin", space.context().join("rootfs/bin")).unwrap();
+    space.kubefile("FROM scratch\nCOPY rootfs /\n");
+    assert_eq!(space.run(&["build", "-t", "base:1", "--build-mode", "lite", "."]).code, Some(0));
+    space.kubefile("FROM base:1\nCOPY new /bin/\nCOPY --from=0 /bin/old /copied\n");
+    let run = space.build(&[]);
+    assert_eq!(run.code, Some(1), "a stage cannot copy from itself: {}", run.stderr);
+    space.kubefile("FROM base:1 AS b\nFROM base:1\nCOPY new /bin/\nCOPY --from=b /bin/old /copied\n");
+    space.built(&[]);
+    let root = space.rootfs("localhost/x:1");
+    assert_eq!(root["usr/bin/new"].content, b"n");
+    assert_eq!(root["bin"].header, "l 0777 0/0 0 -> usr/bin");
+    assert_eq!(root["copied"].content, b"o");
+}

@@ -1,0 +1,284 @@
+//! What goes wrong is told with its line, ends with the right code, and leaves nothing behind.
+
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::server::{Response, Server, Stored};
+use crate::space::Space;
+
+/// Builds and checks that it fails with all of these texts, at this place, without a trace.
+fn check(space: &Space, flags: &[&str], place: &str, texts: &[&str]) {
+    let run = space.build(flags);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert_eq!(run.stdout, "");
+    for text in texts.iter().copied().chain([place]) {
+        assert!(run.stderr.contains(text), "`{text}` is not in:\n{}", run.stderr);
+    }
+    let tmp = fs_err::read_dir(space.store().join("tmp")).map_or(0, Iterator::count);
+    assert_eq!(tmp, 0, "leftovers in tmp/");
+    assert!(!space.store().join("index.json").exists(), "something was tagged");
+}
+
+fn text_error(kubefile: &str, place: &str, texts: &[&str]) {
+    let space = Space::new();
+    space.file("a.yaml", "kind: A\n").kubefile(kubefile);
+    check(&space, &[], place, texts);
+}
+
+#[test]
+fn mistakes_in_the_text_are_told_at_their_place() {
+    for (kubefile, place, text) in [
+        (
+            "FROM scratch\nAPP redis local://a.yaml\nLAUNCH redsi\n",
+            "Kubefile:3:8",
+            "application redsi does not exist in the image",
+        ),
+        (
+            "FROM scratch\nAPP a local://a.yaml\nLAUNCH a\nLAUNCH a\n",
+            "Kubefile:4:1",
+            "only one launch could be specified",
+        ),
+        (
+            "FROM scratch\nAPP a ftp://x/y\n",
+            "Kubefile:2:7",
+            "source schema should be specified with https:// http:// local:// in APP",
+        ),
+        ("FROM scratch\nAPP ../../etc local://a.yaml\n", "Kubefile:2:5", "../../etc"),
+        ("FROM scratch\nRUN echo\n", "Kubefile:2:1", "not supported yet"),
+        ("FROM scratch\nCOPY --chmod=u+x a.yaml /\n", "Kubefile:2:", "not supported yet"),
+        ("FROM scratch\nADD https://h/r.git#main /\n", "Kubefile:2:", "not supported yet"),
+        ("FROM scratch\nCOPY --chwon=1 a.yaml /\n", "Kubefile:2:6", "--chown"),
+        ("COPY a.yaml /\n", "Kubefile:", "no FROM statement found"),
+    ] {
+        text_error(kubefile, place, &[text]);
+    }
+    text_error(
+        "FROM scratch\nAPP redis local://a.yaml\nLAUNCH redsi\n",
+        "Kubefile:3:8",
+        &["hint: ", "redis"],
+    );
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let text = "FROM scratch\nWORKDIR /x\nAPPCMDS no [\"x\"]\nCOPY a\nLAUNCH nope\n";
+    text_error(
+        text,
+        "Kubefile:2:1",
+        &["command workdir is not supported", "Kubefile:3:9", "Kubefile:4:1", "Kubefile:5:8"],
+    );
+    let text = "FROM scratch\nCOPY one /\nAPP a local://two\nAPP b local://a.yaml\n";
+    text_error(text, "Kubefile:2:1", &["`one` is not in the build context", "Kubefile:3:1", "`two`"]);
+}
+
+#[test]
+fn a_base_that_is_not_there_is_told_at_its_from() {
+    text_error(
+        "FROM nope:1\nAPP a local://a.yaml\n",
+        "Kubefile:1:",
+        &["failed to process from", "not supported yet"],
+    );
+}
+
+#[test]
+fn nothing_leaves_the_context() {
+    let space = Space::new();
+    fs_err::write(space.root().join("secret"), "s").unwrap();
+    symlink("../secret", space.context().join("up")).unwrap();
+    symlink("/etc/passwd", space.context().join("away")).unwrap();
+    symlink("loop", space.context().join("loop")).unwrap();
+    for (source, text) in [
+        ("up", "leaves the build context"),
+        ("away", "leaves the build context"),
+        ("loop", "symbolic links"),
+        ("../secret", "is not in the build context"),
+    ] {
+        space.kubefile(&format!("FROM scratch\nCOPY {source} /x\n"));
+        check(&space, &[], "Kubefile:2:1", &[text]);
+    }
+    assert!(Command::new("mkfifo").arg(space.context().join("pipe")).status().unwrap().success());
+    space.kubefile("FROM scratch\nCOPY pipe /x\n");
+    check(&space, &[], "Kubefile:2:1", &["is a FIFO"]);
+    space.file(".wh.x", "").kubefile("FROM scratch\nCOPY .wh.x /x\n");
+    check(&space, &[], "Kubefile:2:1", &["mark deletions"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let space = Space::new();
+    space.file("locked", "x").kubefile("FROM scratch\nCOPY locked /x\n");
+    let path = space.context().join("locked");
+    if rustix::process::geteuid().is_root() {
+        // Root reads everything but what is not there.
+        fs_err::remove_file(&path).unwrap();
+        symlink("gone", &path).unwrap();
+        check(&space, &[], "Kubefile:2:1", &["locked"]);
+    } else {
+        use std::os::unix::fs::PermissionsExt;
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+        check(&space, &[], "Kubefile:2:1", &["locked", "ermission denied"]);
+    }
+}
+
+fn archive(entries: &[(&str, tar::EntryType, &str)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, kind, target) in entries {
+        let mut header = tar::Header::new_ustar();
+        header.as_ustar_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_link_name_literal(target).unwrap();
+        header.set_size(0);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_cksum();
+        builder.append(&header, std::io::empty()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn hostile_archives_are_refused() {
+    use tar::EntryType::{Link, Regular, Symlink};
+    for (entries, text) in [
+        (vec![("../x", Regular, "")], "leaves the archive"),
+        (vec![("a/l", Symlink, "../../etc")], "leads out of the archive"),
+        (vec![("l", Symlink, "/etc"), ("l/x", Regular, "")], "which the archive makes a link"),
+        (vec![("h", Link, "../../etc/passwd")], "leads out of the archive"),
+        (vec![("h", Link, "nothing")], "names a file the archive does not have"),
+    ] {
+        let space = Space::new();
+        space.file("evil.tar", archive(&entries)).kubefile("FROM scratch\nADD evil.tar /d/\n");
+        check(&space, &[], "Kubefile:2:1", &[text]);
+    }
+    let space = Space::new();
+    let mut zeros = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best()));
+    let mut header = tar::Header::new_ustar();
+    header.set_size(3 << 30);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_path("zeros").unwrap();
+    header.set_cksum();
+    zeros.append(&header, std::io::Read::take(std::io::repeat(0), 3 << 30)).unwrap();
+    space
+        .file("bomb.tgz", zeros.into_inner().unwrap().finish().unwrap())
+        .kubefile("FROM scratch\nADD bomb.tgz /\n");
+    check(&space, &[], "Kubefile:2:1", &["far more than its own size"]);
+}
+
+#[test]
+fn servers_that_fail_are_told_with_the_line() {
+    let server = Server::start();
+    server.file("/f.yaml", b"kind: A\n".to_vec());
+    server.file("/big.yaml", vec![b'#'; 5000]);
+    let space = Space::new();
+    let sum = "0".repeat(64);
+    for (source, flags, text) in [
+        (format!("APP a {}", server.url("/nope.yaml")), vec![], "404"),
+        (
+            format!("ADD --checksum=sha256:{sum} {} /", server.url("/f.yaml")),
+            vec![],
+            "has the checksum sha256:",
+        ),
+        (format!("APP a {}", server.url("/big.yaml")), vec!["--max-download", "1K"], "--max-download"),
+    ] {
+        space.kubefile(&format!("FROM scratch\n{source}\n"));
+        check(&space, &flags, "Kubefile:2:1", &[text]);
+    }
+}
+
+#[test]
+fn a_server_that_stumbles_is_asked_again() {
+    let server = Server::start();
+    server.route("/f.yaml", |request| {
+        if request.attempt < 2 { Response::status(500) } else { Response::ok(b"kind: A\n".to_vec()) }
+    });
+    let space = Space::new();
+    space.kubefile(&format!("FROM scratch\nAPP a {}\n", server.url("/f.yaml")));
+    space.built(&[]);
+    assert_eq!(space.rootfs("localhost/x:1")["application/apps/a/f.yaml"].content, b"kind: A\n");
+}
+
+#[test]
+fn an_unchanged_url_is_asked_about_and_not_fetched_again() {
+    let server = Server::start();
+    server.file("/f.yaml", vec![b'#'; 100_000]);
+    let space = Space::new();
+    space.kubefile(&format!("FROM scratch\nAPP a {}\n", server.url("/f.yaml")));
+    assert_eq!(space.built(&[])["bytes_fetched"], 100_000);
+    let again = space.built(&[]);
+    assert_eq!((again["bytes_fetched"].as_u64(), again["executed"].as_u64()), (Some(0), Some(0)), "{again}");
+}
+
+#[test]
+fn secrets_of_a_url_are_told_to_nobody() {
+    let server = Server::start();
+    let space = Space::new();
+    let url = server.url("/nope.yaml?token=hunter2").replace("http://", "http://user:hunter3@");
+    space.kubefile(&format!("FROM scratch\nADD {url} /x\n"));
+    let run = space.build(&["--progress", "json"]);
+    assert_eq!(run.code, Some(1));
+    // The line of the Kubefile itself is the user's own text, and is shown.
+    let messages: Vec<&str> = run.stderr.lines().filter(|line| !line.contains("2 |")).collect();
+    assert!(!messages.join("\n").contains("hunter"), "{}", run.stderr);
+}
+
+#[test]
+fn ctrl_c_ends_with_130_and_the_next_build_succeeds() {
+    let server = Server::start();
+    let stored = Stored::new(b"kind: A\n".to_vec());
+    server.route("/f.yaml", move |request| {
+        if request.attempt == 0 { Response::ok(vec![b'#'; 9]).stall_after(4) } else { stored.answer(request) }
+    });
+    let space = Space::new();
+    space.kubefile(&format!("FROM scratch\nAPP a {}\n", server.url("/f.yaml")));
+    let build = ["build", "-t", "x:1", "--build-mode", "lite", "."];
+    let mut child = space.command().args(build).stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while server.requests().is_empty() && start.elapsed() < Duration::from_secs(20) {
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs_err::read_dir(space.store().join("tmp")).map_or(0, Iterator::count), 0);
+    space.built(&[]);
+}
+
+#[test]
+fn wrong_usage_is_exit_code_1() {
+    let space = Space::new();
+    space.file("a.yaml", "kind: A\n").kubefile("FROM scratch\nAPP a local://a.yaml\n");
+    for (words, text) in [
+        (&["build", "."][..], "--tag"),
+        (&["build", "-t", "x", "--type", "foo", "."], "image type foo is not supported"),
+        (&["build", "-t", "x", "--platform", "a/b,c/d", "."], "not supported yet"),
+        (&["build", "-t", "X:Y:Z", "."], "is not an image name"),
+        (&["build", "-t", "x", "--compression", "lzma", "."], "compression `lzma` is not supported"),
+        (&["build", "-t", "x", "--build-arg", "A", "."], "build args should be key=value"),
+        (&["build", "-t", "x", "--image-list", "l", "."], "not supported yet"),
+        (&["build", "-t", "x", "nowhere"], "Kubefile"),
+        (&["inspect", "nope"], "image not known"),
+    ] {
+        let run = space.run(words);
+        assert_eq!(run.code, Some(1), "{words:?}: {}", run.stderr);
+        assert!(run.stderr.contains(text), "{words:?}: {}", run.stderr);
+        assert_eq!(run.stdout, "");
+    }
+}
+
+#[test]
+fn images_named_in_manifests_stop_a_build_that_should_carry_them() {
+    let space = Space::new();
+    space.file("m.yaml", "kind: Pod\nimage: nginx:1.2\n").kubefile("FROM scratch\nAPP a local://m.yaml\n");
+    let run = space.run(&["build", "-t", "x:1", "."]);
+    assert_eq!(run.code, Some(1));
+    for text in ["application/apps/a/m.yaml:2: nginx:1.2", "--build-mode lite"] {
+        assert!(run.stderr.contains(text), "{}", run.stderr);
+    }
+    space.built(&[]);
+}
