@@ -1,1 +1,197 @@
+//! Layers as bytes: the same wherever they are made, and cut so that a change stays where it is.
 
+use std::collections::{BTreeMap, HashSet};
+
+use super::*;
+use crate::contents::{Location, content_digest};
+use crate::delta::OpenDir;
+use crate::tree::Meta;
+
+struct Lab {
+    _dir: tempfile::TempDir,
+    store: Store,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        Self { _dir: dir, store }
+    }
+
+    /// Writes files as a layer with a number of threads; gives the layer and its bytes.
+    fn layer(
+        &self,
+        files: &BTreeMap<String, Vec<u8>>,
+        media_type: MediaType,
+        threads: usize,
+    ) -> Result<(Layer, Vec<u8>), FrameError> {
+        let trees = Trees::new(&self.store);
+        let contents = Contents::new(&self.store, false);
+        let mut root = OpenDir::root();
+        for (name, bytes) in files {
+            let content = content_digest(bytes);
+            contents.add(content, Location::Inline(bytes.clone().into()));
+            let node = Node::File { content, size: bytes.len() as u64 };
+            root.put(&trees, name.as_bytes(), Entry { meta: Meta::with_mode(0o644), node })?;
+        }
+        let delta = root.finish(&trees);
+        let writer = LayerWriter {
+            store: &self.store,
+            trees: &trees,
+            contents: &contents,
+            times: TimePolicy::Fixed(0),
+            compression: LayerCompression {
+                media_type,
+                level: if media_type == MediaType::Tar { 0 } else { 3 },
+            },
+            cancel: &Cancel::new(),
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let layer = pool.install(|| writer.write(&delta, &|_| {}))?;
+        let mut bytes = Vec::new();
+        self.store.blobs().open(&layer.blob.digest)?.read_to_end(&mut bytes)?;
+        Ok((layer, bytes))
+    }
+}
+
+fn files(count: usize, size: usize) -> BTreeMap<String, Vec<u8>> {
+    let byte = |n: usize, i: usize| (n * 31 + i * i / 7) as u8;
+    (0..count).map(|n| (format!("f{n:05}"), (0..size).map(|i| byte(n, i)).collect())).collect()
+}
+
+/// The tar bytes of each frame.
+fn frames(layer: &Layer, tar: &[u8]) -> Vec<Vec<u8>> {
+    let mut start = 0;
+    let mut cut = |&(end, _): &(u64, u64)| {
+        let frame = tar[start..end as usize].to_vec();
+        start = end as usize;
+        frame
+    };
+    layer.frames.iter().map(&mut cut).collect()
+}
+
+#[test]
+fn every_format_holds_the_same_tar_and_threads_do_not_show() {
+    let sizes = [0, 1, 511, 512, 513, (4 << 20) - 1, 4 << 20, (4 << 20) + 1, 9 << 20];
+    let mut sample = files(300, 9000);
+    sample.extend(sizes.iter().map(|&size| (format!("size{size}"), vec![7; size])));
+    let (plain, tar) = Lab::new().layer(&sample, MediaType::Tar, 1).unwrap();
+    assert_eq!(DiffId::from_bytes(Sha256::digest(&tar).into()), plain.diff_id);
+    for media_type in [MediaType::TarZstd, MediaType::TarGzip] {
+        let (first, bytes) = Lab::new().layer(&sample, media_type, 1).unwrap();
+        let mut unpacked = Vec::new();
+        layer::uncompressed(bytes.as_slice(), media_type).unwrap().read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == tar, "{media_type:?}");
+        assert_eq!(first.diff_id, plain.diff_id);
+        for threads in [2, 3, 8] {
+            let (again, other) = Lab::new().layer(&sample, media_type, threads).unwrap();
+            assert!(bytes == other, "{media_type:?} with {threads} threads");
+            assert_eq!(first, again);
+        }
+    }
+    let mut archive = tar::Archive::new(tar.as_slice());
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_string_lossy().into_owned();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        assert!(content == sample[&name], "{name}");
+    }
+}
+
+#[test]
+fn frames_are_about_a_mebibyte_and_at_most_four() {
+    let (layer, tar) = Lab::new().layer(&files(4000, 10_000), MediaType::Tar, 2).unwrap();
+    let frames = frames(&layer, &tar);
+    assert!(
+        frames.iter().all(|frame| frame.len() as u64 <= LONGEST + 1024),
+        "no frame is longer than the limit"
+    );
+    assert!((20..=80).contains(&frames.len()), "{} frames of 40 MB", frames.len());
+}
+
+#[test]
+fn a_change_remakes_the_frames_it_touches_and_no_others() {
+    let before = files(4000, 5000);
+    let cut = |files: &BTreeMap<String, Vec<u8>>| {
+        let (layer, tar) = Lab::new().layer(files, MediaType::Tar, 2).unwrap();
+        frames(&layer, &tar)
+    };
+    let known: HashSet<Vec<u8>> = cut(&before).into_iter().collect();
+    let changes: [(&str, fn(&mut BTreeMap<String, Vec<u8>>)); 4] = [
+        ("grow", |files| files.get_mut("f01234").unwrap().extend(vec![1; 70_000])),
+        ("edit", |files| files.get_mut("f01234").unwrap()[7] ^= 1),
+        ("insert", |files| _ = files.insert("f01234x".into(), vec![2; 3000])),
+        ("delete", |files| _ = files.remove("f01234")),
+    ];
+    for (what, change) in changes {
+        let mut after = before.clone();
+        change(&mut after);
+        let new = cut(&after).into_iter().filter(|frame| !known.contains(frame)).count();
+        assert!(new <= 3, "{what} remade {new} frames");
+    }
+}
+
+#[test]
+fn an_empty_delta_is_an_empty_archive() {
+    for media_type in [MediaType::Tar, MediaType::TarZstd, MediaType::TarGzip] {
+        let (layer, bytes) = Lab::new().layer(&BTreeMap::new(), media_type, 2).unwrap();
+        let mut tar = Vec::new();
+        layer::uncompressed(bytes.as_slice(), media_type).unwrap().read_to_end(&mut tar).unwrap();
+        assert_eq!(tar, layer::END);
+        assert_eq!(layer.frames, [(1024, bytes.len() as u64)]);
+    }
+}
+
+#[test]
+fn a_file_that_changed_after_it_was_identified_is_an_error_and_no_blob() {
+    for (size, now) in [(5, 5), (5, 4), (6 << 20, 6 << 20), (6 << 20, 5 << 20)] {
+        let lab = Lab::new();
+        let trees = Trees::new(&lab.store);
+        let contents = Contents::new(&lab.store, false);
+        let content = content_digest(&vec![1; size]);
+        let mut bytes = vec![1; now];
+        bytes[now - 1] = 2;
+        contents.add(content, Location::Inline(bytes.into()));
+        let mut root = OpenDir::root();
+        let node = Node::File { content, size: size as u64 };
+        root.put(&trees, b"f", Entry { meta: Meta::with_mode(0o644), node }).unwrap();
+        let delta = root.finish(&trees);
+        let (times, compression) = (TimePolicy::Fixed(0), LayerCompression::default());
+        let cancel = &Cancel::new();
+        let writer =
+            LayerWriter { store: &lab.store, trees: &trees, contents: &contents, times, compression, cancel };
+        let result = writer.write(&delta, &|_| {});
+        assert!(matches!(result, Err(FrameError::Changed { ref path }) if path == "f"), "{result:?}");
+        assert!(!lab.store.blobs().has_pending());
+    }
+}
+
+#[test]
+fn gnu_tar_lists_names_of_every_kind() {
+    let names = ["plain".to_owned(), "new\nline".to_owned(), "ü".repeat(100), "x".repeat(255)];
+    let sample: BTreeMap<String, Vec<u8>> = names.iter().map(|name| (name.clone(), b"c".to_vec())).collect();
+    let (_, tar) = Lab::new().layer(&sample, MediaType::Tar, 1).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    fs_err::write(dir.path().join("l.tar"), tar).unwrap();
+    let unpack = std::process::Command::new("tar").args(["-xf", "l.tar"]).current_dir(dir.path()).status();
+    assert!(unpack.unwrap().success());
+    assert!(names.iter().all(|name| dir.path().join(name).is_file()));
+}
+
+#[test]
+fn a_layer_key_depends_on_everything_its_bytes_depend_on() {
+    let tree = |byte| TreeDigest::from_bytes([byte; 32]);
+    let with = |media_type, level| LayerCompression { media_type, level };
+    let zstd = with(MediaType::TarZstd, 3);
+    let keys = HashSet::from([
+        layer_key(&tree(1), TimePolicy::Fixed(0), zstd),
+        layer_key(&tree(2), TimePolicy::Fixed(0), zstd),
+        layer_key(&tree(1), TimePolicy::Fixed(1), zstd),
+        layer_key(&tree(1), TimePolicy::Keep, zstd),
+        layer_key(&tree(1), TimePolicy::Fixed(0), with(MediaType::TarZstd, 4)),
+        layer_key(&tree(1), TimePolicy::Fixed(0), with(MediaType::TarGzip, 3)),
+    ]);
+    assert_eq!(keys.len(), 6);
+}

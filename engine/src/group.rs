@@ -100,3 +100,7 @@ fn first_eight(bytes: &[u8; 32]) -> [u8; 8] {
     let [a, b, c, d, e, f, g, h, ..] = *bytes;
     [a, b, c, d, e, f, g, h]
 }
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;

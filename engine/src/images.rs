@@ -318,6 +318,9 @@ pub fn full_name(name: &str) -> Result<String, ImagesError> {
         return Err(fail("the tag may have letters, digits, `_`, `.` and `-` only, 128 at most"));
     }
     let (domain, rest) = split_domain(path);
+    if !domain.is_none_or(is_domain) {
+        return Err(fail("what stands before the first `/` is not a host"));
+    }
     let good = |part: &str| {
         let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         !part.is_empty()
@@ -331,6 +334,19 @@ pub fn full_name(name: &str) -> Result<String, ImagesError> {
         ));
     }
     Ok(format!("{}/{rest}:{}", domain.unwrap_or("localhost"), tag.unwrap_or("latest")))
+}
+
+/// `host[:port]` (distribution's grammar).
+fn is_domain(domain: &str) -> bool {
+    let (host, port) = domain.split_once(':').map_or((domain, None), |(host, port)| (host, Some(port)));
+    let label = |label: &str| {
+        let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+        edge(label.bytes().next())
+            && edge(label.bytes().last())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    host.split('.').all(label)
+        && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The domain of a name, if its first part looks like one (distribution's rule).

@@ -259,7 +259,7 @@ mod tests {
         let meta = Meta {
             uid: 3_000_000,
             mode: 0o4755,
-            xattrs: vec![(b"user.a".to_vec(), b"\0\n=".to_vec())],
+            xattrs: vec![(b"user.a".to_vec(), b"\0 =".to_vec())],
             ..Meta::default()
         };
         let entry = Entry { meta, node: Node::Symlink(vec![b't'; 300]) };
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(header.mode().unwrap(), 0o4755);
         let keys: Vec<_> = pax.iter().map(|(key, _)| String::from_utf8_lossy(key).into_owned()).collect();
         assert_eq!(keys, ["linkpath", "uid", "SCHILY.xattr.user.a"]);
-        assert_eq!(pax[2].1, b"\0\n=");
+        assert_eq!(pax[2].1, b"\0 =");
     }
 
     #[test]

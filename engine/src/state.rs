@@ -205,3 +205,7 @@ fn header(found: &Found) -> Option<Header> {
         },
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

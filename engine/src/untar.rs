@@ -240,3 +240,7 @@ fn safe_path(path: &[u8]) -> Result<Vec<Name>, UntarError> {
 fn shown(path: &[Name]) -> String {
     String::from_utf8_lossy(&path.join(&b'/')).into_owned()
 }
+
+#[cfg(test)]
+#[path = "untar_tests.rs"]
+mod tests;

@@ -1,1 +1,169 @@
+//! The scheduler driven by a simulated world: random graphs, random ends.
 
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{AppOp, Definition, HttpSource, Metadata, MissReason, SourceFile, VertexDigest, plan};
+
+/// A graph from a list of picks: vertex `n` reads some earlier ones; every fifth is a download, every seventh a state.
+fn graph(picks: &[Vec<prop::sample::Index>]) -> Graph {
+    let mut definition = Definition::new(SourceFile::default());
+    let mut all: Vec<VertexDigest> = Vec::new();
+    for (number, picks) in picks.iter().enumerate() {
+        let mut inputs: Vec<VertexDigest> =
+            if all.is_empty() { Vec::new() } else { picks.iter().map(|pick| *pick.get(&all)).collect() };
+        let op = match number {
+            n if n % 5 == 0 => {
+                inputs.clear();
+                Op::Http(HttpSource { url: format!("http://h/{n}"), checksum: None })
+            }
+            n if n % 7 == 0 && !inputs.is_empty() => Op::State,
+            n => Op::App(AppOp { name: format!("a{n}"), sources: Vec::new() }),
+        };
+        all.push(definition.add(op, inputs, Metadata::default()));
+    }
+    let used: BTreeSet<VertexDigest> = all
+        .iter()
+        .filter_map(|one| definition.get(one))
+        .flat_map(|(vertex, _)| vertex.inputs.clone())
+        .collect();
+    let loose = all.iter().copied().filter(|one| !used.contains(one)).collect::<BTreeSet<_>>();
+    let target = definition.add(
+        Op::App(AppOp { name: "target".into(), sources: Vec::new() }),
+        loose.into_iter().collect(),
+        Metadata::default(),
+    );
+    definition.set_target(target);
+    Graph::new(&definition).unwrap()
+}
+
+fn all_miss(graph: &Graph) -> Plan<()> {
+    plan(graph, |wave| wave.iter().map(|_| Err(MissReason::NoRecord)).collect())
+}
+
+/// Runs a scheduler to its end: `choose` says which of the running ends next, `fails` which fail. Checks on the way
+/// that inputs come first, nothing starts twice, and no limit is passed.
+fn drive(
+    graph: &Graph,
+    limits: Limits,
+    mut choose: impl FnMut(usize) -> usize,
+    fails: impl Fn(usize) -> bool,
+) -> Vec<Phase> {
+    let plan = all_miss(graph);
+    let mut scheduler = Scheduler::new(graph, &plan, limits);
+    let mut running: Vec<VertexIndex> = Vec::new();
+    let mut started = BTreeSet::new();
+    for _ in 0..=graph.len() {
+        while let Some(index) = scheduler.next_start() {
+            assert!(started.insert(index), "started twice");
+            assert!(
+                graph.inputs(index).iter().all(|input| scheduler.phase(*input) == Phase::Done),
+                "inputs first"
+            );
+            running.push(index);
+        }
+        let in_lane = |lane| running.iter().filter(|&&i| Lane::from(&graph.vertex(i).op) == lane).count();
+        assert!(in_lane(Lane::Cpu) <= limits.cpu && in_lane(Lane::Net) <= limits.net);
+        assert_eq!(scheduler.is_finished(), running.is_empty());
+        if running.is_empty() {
+            return graph.indices().map(|index| scheduler.phase(index)).collect();
+        }
+        let index = running.swap_remove(choose(running.len()));
+        scheduler.finish(index, if fails(index.position()) { Outcome::Failed } else { Outcome::Done });
+    }
+    panic!("the scheduler does not end");
+}
+
+fn picks() -> impl Strategy<Value = Vec<Vec<prop::sample::Index>>> {
+    prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..4), 1..60)
+}
+
+proptest! {
+    #[test]
+    fn everything_runs_once_after_its_inputs_within_the_limits(
+        picks in picks(), cpu in 1_usize..4, net in 1_usize..4, seed: u64
+    ) {
+        let graph = graph(&picks);
+        let mut random = seed;
+        let phases = drive(&graph, Limits { cpu, net }, |running| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) as usize % running
+        }, |_| false);
+        prop_assert!(phases.iter().all(|phase| *phase == Phase::Done));
+    }
+
+    #[test]
+    fn a_failure_skips_its_dependents_and_cancels_what_had_not_started(
+        picks in picks(), bad: prop::sample::Index, cpu in 1_usize..4
+    ) {
+        let graph = graph(&picks);
+        let bad = bad.index(graph.len());
+        prop_assume!(graph.vertex(graph.indices().nth(bad).unwrap()).op != Op::State);
+        let phases = drive(&graph, Limits { cpu, net: 1 }, |_| 0, |position| position == bad);
+        let mut below = vec![false; graph.len()];
+        below[bad] = true;
+        for index in graph.indices() {
+            let depends = graph.inputs(index).iter().any(|input| below[input.position()]);
+            below[index.position()] |= depends;
+            let phase = phases[index.position()];
+            if index.position() == bad {
+                prop_assert_eq!(phase, Phase::Failed);
+            } else if depends {
+                prop_assert_eq!(phase, Phase::Skipped);
+            } else {
+                prop_assert!(matches!(phase, Phase::Done | Phase::Cancelled), "{:?}", phase);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_longest_remaining_chain_starts_first() {
+    let mut definition = Definition::new(SourceFile::default());
+    let mut add = |name: &str, inputs: Vec<VertexDigest>| {
+        let op = Op::App(AppOp { name: name.into(), sources: Vec::new() });
+        definition.add(op, inputs, Metadata { name: name.into(), ..Metadata::default() })
+    };
+    let short = add("short", vec![]);
+    let long = add("long", vec![]);
+    let middle = add("middle", vec![long]);
+    let target = add("target", vec![middle, short]);
+    definition.set_target(target);
+    let graph = Graph::new(&definition).unwrap();
+    let plan = all_miss(&graph);
+    let mut scheduler = Scheduler::new(&graph, &plan, Limits { cpu: 1, net: 1 });
+    assert_eq!(graph.metadata(scheduler.next_start().unwrap()).name, "long");
+    assert_eq!(scheduler.next_start(), None, "one at a time");
+}
+
+#[test]
+fn a_stopped_build_starts_nothing_and_ends_with_what_runs() {
+    let graph = graph(&vec![Vec::new(); 9]);
+    let plan = all_miss(&graph);
+    let mut scheduler = Scheduler::new(&graph, &plan, Limits { cpu: 2, net: 2 });
+    let first = scheduler.next_start().unwrap();
+    scheduler.stop();
+    assert_eq!(scheduler.next_start(), None);
+    assert!(!scheduler.is_finished());
+    scheduler.finish(first, Outcome::Done);
+    assert!(scheduler.is_finished());
+    assert_eq!(scheduler.phase(graph.target().unwrap()), Phase::Cancelled);
+}
+
+#[test]
+fn a_chain_of_100000_vertices_needs_no_stack() {
+    let mut definition = Definition::new(SourceFile::default());
+    let mut below: Option<VertexDigest> = None;
+    for number in 0..50_000 {
+        let op = Op::App(AppOp { name: format!("{number}"), sources: Vec::new() });
+        let step = definition.add(op, vec![], Metadata::default());
+        below =
+            Some(definition.add(Op::State, [step].into_iter().chain(below).collect(), Metadata::default()));
+    }
+    definition.set_target(below.unwrap());
+    let graph = Graph::new(&definition).unwrap();
+    let phases = drive(&graph, Limits { cpu: 8, net: 1 }, |_| 0, |_| false);
+    assert!(phases.iter().all(|phase| *phase == Phase::Done));
+}
