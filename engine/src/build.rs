@@ -16,11 +16,13 @@ use solver::{
     TreeDigest, VertexDigest, VertexIndex, content_key,
 };
 
+use crate::chain::state_of;
 use crate::error::{BuildError, OpError};
 use crate::group::{LAYER_LIMIT, groups, merged};
 use crate::ops::{Input, app, file};
-use crate::session::{Pins, Session, state_of};
+use crate::session::{Pins, Session};
 use crate::state::State;
+use crate::tree::Node;
 
 /// How often a waiting loop looks whether the build was cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
@@ -218,6 +220,16 @@ impl Work<'_, '_> {
                     return self.keep(index, None, record);
                 }
                 let delta = prepared.run(trees, contents)?;
+                for (path, other) in prepared.replaced(trees, &delta)? {
+                    let what = match other.node {
+                        Node::Symlink(to) => {
+                            format!("the link `/{path}` -> `{}`", String::from_utf8_lossy(&to))
+                        }
+                        _ => format!("the file `/{path}`"),
+                    };
+                    let text = format!("the directory `/{path}` replaces {what} of the state below");
+                    self.session.warn(index, text);
+                }
                 self.keep(index, Some(key), Record { delta, facts: Facts::None })
             }
             Op::App(op) => {

@@ -119,7 +119,8 @@ fn a_change_remakes_the_frames_it_touches_and_no_others() {
         frames(&layer, &tar)
     };
     let known: HashSet<Vec<u8>> = cut(&before).into_iter().collect();
-    let changes: [(&str, fn(&mut BTreeMap<String, Vec<u8>>)); 4] = [
+    type Change = fn(&mut BTreeMap<String, Vec<u8>>);
+    let changes: [(&str, Change); 4] = [
         ("grow", |files| files.get_mut("f01234").unwrap().extend(vec![1; 70_000])),
         ("edit", |files| files.get_mut("f01234").unwrap()[7] ^= 1),
         ("insert", |files| _ = files.insert("f01234x".into(), vec![2; 3000])),

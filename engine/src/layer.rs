@@ -225,7 +225,9 @@ mod tests {
 
     use super::*;
 
-    fn read_back(path: &[u8], entry: &Entry) -> (Vec<u8>, tar::Header, Vec<(Vec<u8>, Vec<u8>)>) {
+    type Pax = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn read_back(path: &[u8], entry: &Entry) -> (Vec<u8>, tar::Header, Pax) {
         let mut bytes = Vec::new();
         write_header(&mut bytes, path, entry, TimePolicy::Fixed(0));
         bytes.write_all(&END).unwrap();

@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod cancel;
+pub mod chain;
 pub mod contents;
 pub mod decompress;
 pub mod delta;
@@ -31,6 +32,7 @@ pub mod untar;
 
 pub use build::Built;
 pub use cancel::Cancel;
+pub use chain::Chain;
 pub use contents::ContentError;
 pub use discover::{Discovered, discover};
 pub use error::{BuildError, FoundImage, OpError, StepError};
@@ -45,6 +47,6 @@ pub use net::{
     FetchError, FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher, RedirectError, Validator,
     file_name_of, redacted,
 };
-pub use session::{BuildOptions, Chain, Pins, Session};
+pub use session::{BuildOptions, Pins, Session};
 pub use source::local::LocalError;
 pub use state::State;

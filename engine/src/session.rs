@@ -1,7 +1,6 @@
 //! One build between its definition and its layers: pin, plan, and what both need.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use cache::{OnceMap, Store, Table};
@@ -12,18 +11,17 @@ use solver::{
 };
 
 use crate::cancel::Cancel;
+use crate::chain::{Chain, chain};
 use crate::contents::{Contents, Location, content_digest};
 use crate::error::{BuildError, OpError, StepError};
 use crate::frames::{FrameError, LayerCompression, LayerWriter, layer_key};
 use crate::group::{LAYER_LIMIT, Member};
-use crate::ignore::{IgnoreRules, ignore_file_names};
 use crate::images::Images;
 use crate::layer::TimePolicy;
 use crate::net::Fetcher;
 use crate::ops::Input;
 use crate::source::local::{Context, LocalError, Scan};
 use crate::source::{http, image};
-use crate::state::State;
 use crate::tree::Trees;
 
 /// Most downloads at once.
@@ -58,15 +56,6 @@ struct Pinned {
 /// All pins of a build.
 #[derive(Debug)]
 pub struct Pins(Vec<Option<Pinned>>);
-
-/// The steps of the final image, oldest first, above its base.
-#[derive(Debug)]
-pub struct Chain {
-    /// The base image's vertex, if any.
-    pub base: Option<VertexIndex>,
-    /// The steps.
-    pub steps: Vec<VertexIndex>,
-}
 
 /// A build being made.
 pub struct Session<'a> {
@@ -350,80 +339,7 @@ impl<'a> Session<'a> {
         if let Some(context) = self.context.get() {
             return Ok(context);
         }
-        let context = open_context(&self.options.context)?;
+        let context = Context::open(&self.options.context)?;
         Ok(self.context.get_or_init(|| context))
     }
-}
-
-fn open_context(dir: &Path) -> Result<Context, LocalError> {
-    let fail = |source| LocalError::Io { path: dir.to_owned(), source };
-    let root = fs_err::canonicalize(dir).map_err(fail)?;
-    if !root.is_dir() {
-        return Err(fail(std::io::ErrorKind::NotADirectory.into()));
-    }
-    let found = ignore_file_names().into_iter().map(|name| root.join(name)).find(|path| path.is_file());
-    let ignore = match found {
-        None => IgnoreRules::none(),
-        Some(path) => {
-            let text = fs_err::read(&path).map_err(|source| LocalError::Io { path: path.clone(), source })?;
-            IgnoreRules::parse(&String::from_utf8_lossy(&text))
-                .map_err(|source| LocalError::IgnoreFile { path, source })?
-        }
-    };
-    Ok(Context { root, ignore })
-}
-
-/// The final image from the target down to its base.
-fn chain(graph: &Graph) -> Chain {
-    let mut chain = Chain { base: None, steps: Vec::new() };
-    let mut at = graph.target();
-    while let Some(index) = at {
-        at = match (&graph.vertex(index).op, graph.inputs(index)) {
-            (Op::State, [step, below @ ..]) => {
-                chain.steps.push(*step);
-                below.first().copied()
-            }
-            _ => {
-                chain.base = Some(index);
-                None
-            }
-        };
-    }
-    chain.steps.reverse();
-    chain
-}
-
-/// States by vertex, built once from the deltas of their steps.
-pub(crate) fn state_of(
-    graph: &Graph,
-    pins: &Pins,
-    delta: &dyn Fn(VertexIndex) -> TreeDigest,
-    memo: &mut HashMap<VertexIndex, State>,
-    index: VertexIndex,
-) -> State {
-    // From the top down to something known, then up again: a loop, because stages can be thousands of steps long.
-    let mut steps = Vec::new();
-    let mut at = Some(index);
-    let mut state = State::default();
-    while let Some(here) = at {
-        if let Some(known) = memo.get(&here) {
-            state = known.clone();
-            break;
-        }
-        match (&graph.vertex(here).op, graph.inputs(here)) {
-            (Op::State, [step, below @ ..]) => {
-                steps.push(*step);
-                at = below.first().copied();
-            }
-            _ => {
-                if let Some(Input::State(base)) = Session::input_of(pins, here) {
-                    state = base;
-                }
-                break;
-            }
-        }
-    }
-    state.deltas.extend(steps.into_iter().rev().map(delta));
-    memo.insert(index, state.clone());
-    state
 }

@@ -35,11 +35,17 @@ pub(crate) struct Evaluator<'a> {
     /// Stages by lower-case name.
     pub(crate) stage_names: HashMap<String, usize>,
     /// ARGs before the first FROM.
-    pub(crate) globals: HashMap<String, Lookup>,
+    pub(crate) globals: BTreeMap<String, Lookup>,
     /// Names of all ARGs: these consume build args.
     pub(crate) declared_args: HashSet<String>,
     /// LAUNCH names, checked when all applications are known.
     pub(crate) launched: Vec<(usize, String, Span)>,
+    /// Where each application is declared last, as written; made when first asked for.
+    pub(crate) last_declared: Option<HashMap<&'a str, Span>>,
+    /// By stage, what cannot be built yet: an error only where the stage is built.
+    unsupported: Vec<(usize, Diagnostic)>,
+    /// Bytes that variables may still expand to.
+    expansion_budget: usize,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -51,9 +57,12 @@ pub(crate) fn evaluate(file: &File, options: &Options, bases: Option<&BTreeMap<u
         bases,
         stages: Vec::new(),
         stage_names: HashMap::new(),
-        globals: HashMap::new(),
+        globals: BTreeMap::new(),
         declared_args: HashSet::new(),
         launched: Vec::new(),
+        last_declared: None,
+        unsupported: Vec::new(),
+        expansion_budget: EXPANSION_BUDGET,
         diagnostics: Vec::new(),
     };
     evaluator.statements();
@@ -61,6 +70,11 @@ pub(crate) fn evaluate(file: &File, options: &Options, bases: Option<&BTreeMap<u
     evaluator.check_launched();
     evaluator.check_build_args();
     let (target, reachable) = evaluator.choose_target();
+    let needed = |stage: usize| reachable.get(stage) == Some(&true);
+    let unsupported = std::mem::take(&mut evaluator.unsupported).into_iter();
+    let unsupported = unsupported.filter(|(stage, _)| needed(*stage)).map(|(_, diagnostic)| diagnostic);
+    evaluator.diagnostics.extend(unsupported);
+    instruction::check_cmd(&mut evaluator, target, &reachable);
     evaluator.check_commands(target);
     evaluator.diagnostics.sort_by_key(Diagnostic::start);
     Evaluation { stages: evaluator.stages, target, reachable, diagnostics: evaluator.diagnostics }
@@ -72,12 +86,12 @@ impl Evaluator<'_> {
         let has_from = file.statements.iter().any(|statement| statement.keyword == "FROM");
         if let (false, Some(first)) = (has_from, file.statements.first()) {
             self.report(diagnostic::no_from(first.span));
+            // The rest is checked as if there were one.
+            self.stages.push(Stage { span: first.span, ..instruction::on_unknown() });
         }
         for statement in &file.statements {
             if self.stages.is_empty() && !matches!(statement.keyword, "FROM" | "ARG") {
-                if has_from {
-                    self.report(diagnostic::before_from(statement.keyword_span, statement.keyword));
-                }
+                self.report(diagnostic::before_from(statement.keyword_span, statement.keyword));
                 continue;
             }
             if let Some(instruction) = instruction::find(statement.keyword) {
@@ -91,6 +105,11 @@ impl Evaluator<'_> {
         self.diagnostics.push(diagnostic);
     }
 
+    /// Adds what cannot be built yet in the current stage; it counts only if that stage is built.
+    pub(crate) fn report_unsupported(&mut self, diagnostic: Diagnostic) {
+        self.unsupported.push((self.stages.len() - 1, diagnostic));
+    }
+
     /// The stage being filled; instructions other than FROM and ARG run only when there is one.
     pub(crate) fn stage(&mut self) -> &mut Stage {
         self.stages.last_mut().expect("instructions before the first FROM are not applied")
@@ -101,12 +120,16 @@ impl Evaluator<'_> {
     /// `None` if the word is faulty (reported) or only the base image can complete it.
     pub(crate) fn expand(&mut self, word: &Word, scope: Scope) -> Option<String> {
         let lookup = |name: &str| self.lookup(name, scope);
-        match expand::expand(&word.text, word.quoting, self.file.escape, &lookup) {
+        let expanded =
+            expand::expand(&word.text, word.quoting, self.file.escape, self.expansion_budget, &lookup);
+        match expanded {
             Err(error) => {
                 self.report(diagnostic::expansion_failed(word.span, error));
                 None
             }
             Ok(expansion) => {
+                let added = expansion.text.len().saturating_sub(word.text.len());
+                self.expansion_budget = self.expansion_budget.saturating_sub(added);
                 let exact = word.span.end - word.span.start == word.text.len();
                 for (name, range) in expansion.unset {
                     if self.is_declared(&name, scope) {
@@ -115,13 +138,18 @@ impl Evaluator<'_> {
                     let start = word.span.start;
                     let place =
                         if exact { Span::new(start + range.start, start + range.end) } else { word.span };
-                    let known = nearest(&name, self.names(scope));
+                    let known = self.helps().then(|| nearest(&name, self.names(scope))).flatten();
                     let diagnostic = diagnostic::unset_variable(place, &name, known);
                     self.report(diagnostic);
                 }
                 (!expansion.unknown).then_some(expansion.text)
             }
         }
+    }
+
+    /// Whether to look for similar names: nobody reads the thousandth finding, and each look costs.
+    fn helps(&self) -> bool {
+        self.diagnostics.len() < 1000
     }
 
     fn lookup(&self, name: &str, scope: Scope) -> Lookup {
@@ -157,17 +185,18 @@ impl Evaluator<'_> {
         }
     }
 
-    fn names(&self, scope: Scope) -> Vec<&str> {
-        let mut names: Vec<&str> = PREDEFINED.to_vec();
-        match (scope, self.stages.last()) {
-            (Scope::Stage, Some(stage)) => {
-                names.extend(stage.env.names());
-                names.extend(stage.args.keys().map(String::as_str));
-            }
-            _ => names.extend(self.globals.keys().map(String::as_str)),
-        }
-        names.sort_unstable();
-        names
+    /// Names to suggest. Lazy: a text full of mistakes must not list them all each time.
+    fn names(&self, scope: Scope) -> impl Iterator<Item = &str> {
+        let stage = self.stages.last().filter(|_| scope == Scope::Stage);
+        let globals = self.globals.keys().filter(move |_| stage.is_none());
+        let env = stage.into_iter().flat_map(|stage| stage.env.names());
+        let args = stage.into_iter().flat_map(|stage| stage.args.keys());
+        PREDEFINED
+            .iter()
+            .copied()
+            .chain(args.map(String::as_str))
+            .chain(env)
+            .chain(globals.map(String::as_str))
     }
 
     /// Variables that are always there.
@@ -198,31 +227,36 @@ impl Evaluator<'_> {
             if stage.open || stage.apps_open || stage.apps.contains(&name) {
                 continue;
             }
-            let help = AppHelp::Nearest(nearest(&name, stage.apps.names()));
+            let elsewhere = || self.stages.iter().find(|stage| stage.apps.contains(&name));
+            let help = match self.helps().then(elsewhere) {
+                None => AppHelp::Nearest(None),
+                Some(Some(stage)) => AppHelp::OtherStage(&stage.name),
+                Some(None) => AppHelp::Nearest(nearest(&name, stage.apps.names())),
+            };
             let diagnostic = diagnostic::unknown_app(span, "LAUNCH", &name, help);
             self.report(diagnostic);
         }
     }
 
-    /// Applications that nothing tells the type of need commands.
+    /// Applications that nothing tells the type of need commands. Only the target's are applications of the image,
+    /// and a stage may give the commands of what it takes over.
     fn check_commands(&mut self, target: Option<usize>) {
-        let mut found = Vec::new();
-        for (index, stage) in self.stages.iter().enumerate() {
-            for app in &stage.apps.list {
-                let given = stage.apps.overrides.get(app.name()).is_some_and(|given| given.cmds.is_some());
-                match app {
-                    App::Declared(app) if app.step.is_none() && !given && stage.span <= app.span => {
-                        found.push(diagnostic::app_needs_commands(app.span, &app.name));
-                    }
-                    App::Inherited(app)
-                        if app.kind.is_none() && app.cmds.is_empty() && !given && target == Some(index) =>
-                    {
-                        found.push(diagnostic::inherited_app_needs_commands(stage.span, &app.name));
-                    }
-                    _ => {}
+        let target = target.and_then(|target| self.stages.get(target));
+        // Where a name is not known yet, the commands may be this application's.
+        let Some(stage) = target.filter(|stage| !stage.apps_open) else { return };
+        let given = |name: &str| stage.apps.overrides.get(name).is_some_and(|given| given.cmds.is_some());
+        let without = stage.apps.list.iter().filter(|app| !given(app.name()));
+        let found: Vec<Diagnostic> = without
+            .filter_map(|app| match app {
+                App::Declared(app) if app.sources == 0 => {
+                    Some(diagnostic::app_needs_commands(app.span, &app.name))
                 }
-            }
-        }
+                App::Inherited(app) if app.kind.is_none() && app.cmds.is_empty() => {
+                    Some(diagnostic::inherited_app_needs_commands(stage.span, &app.name))
+                }
+                App::Declared(_) | App::Inherited(_) => None,
+            })
+            .collect();
         self.diagnostics.extend(found);
     }
 
@@ -289,6 +323,9 @@ impl Evaluator<'_> {
         reachable
     }
 }
+
+/// More than any text that people write expands to; values made of values double with every line.
+const EXPANSION_BUDGET: usize = 64 << 20;
 
 /// Which variables a word sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

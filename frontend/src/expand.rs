@@ -41,22 +41,28 @@ pub(crate) enum ExpandError {
     Modifier,
     /// Defaults in defaults in defaults …
     TooDeep,
+    /// More text than allowed: values made of values made of values …
+    TooLarge,
 }
 
 /// Deeper nesting of defaults is an attack on the stack, not a Kubefile.
 const MAX_DEPTH: usize = 32;
 
-/// Expands a word.
+/// Expands a word to at most `limit` bytes; a word without variables costs nothing of it.
 pub(crate) fn expand(
     raw: &str,
     quoting: Quoting,
     escape: char,
+    limit: usize,
     lookup: &dyn Fn(&str) -> Lookup,
 ) -> Result<Expansion, ExpandError> {
     if !raw.contains(['$', '\'', '"', escape]) {
         return Ok(Expansion { text: raw.to_owned(), ..Expansion::default() });
     }
-    let mut expander = Expander { raw, position: 0, quoting, escape, lookup, out: Expansion::default() };
+    let out = Expansion::default();
+    // The word itself is already paid for.
+    let limit = raw.len().saturating_add(limit);
+    let mut expander = Expander { raw, position: 0, quoting, escape, limit, lookup, out };
     expander.run(false, 0)?;
     Ok(expander.out)
 }
@@ -66,6 +72,7 @@ struct Expander<'a> {
     position: usize,
     quoting: Quoting,
     escape: char,
+    limit: usize,
     lookup: &'a dyn Fn(&str) -> Lookup,
     out: Expansion,
 }
@@ -148,8 +155,7 @@ impl Expander<'_> {
             self.out.text.push('$');
             return Ok(());
         }
-        self.insert(name, start);
-        Ok(())
+        self.insert(name, start)
     }
 
     fn name(&mut self) -> String {
@@ -163,12 +169,17 @@ impl Expander<'_> {
         rest[..length].to_owned()
     }
 
-    fn insert(&mut self, name: String, start: usize) {
+    fn insert(&mut self, name: String, start: usize) -> Result<(), ExpandError> {
         match (self.lookup)(&name) {
             Lookup::Value(value) => self.out.text.push_str(&value),
             Lookup::Unknown => self.out.unknown = true,
             Lookup::Unset => self.out.unset.push((name, start..self.position)),
         }
+        self.within_limit()
+    }
+
+    fn within_limit(&self) -> Result<(), ExpandError> {
+        if self.out.text.len() > self.limit { Err(ExpandError::TooLarge) } else { Ok(()) }
     }
 
     /// After a `${`.
@@ -183,8 +194,7 @@ impl Expander<'_> {
         let (empty_is_unset, modifier) = match (self.next(), self.peek()) {
             (None, _) => return Err(ExpandError::Brace),
             (Some('}'), _) => {
-                self.insert(name, start);
-                return Ok(());
+                return self.insert(name, start);
             }
             (Some(':'), Some(modifier @ ('-' | '+'))) => {
                 self.position += 1;
@@ -198,7 +208,7 @@ impl Expander<'_> {
         self.position += 1;
         let word = std::mem::replace(&mut self.out, before);
         self.choose(&name, modifier, empty_is_unset, word);
-        Ok(())
+        self.within_limit()
     }
 
     fn choose(&mut self, name: &str, modifier: char, empty_is_unset: bool, word: Expansion) {
@@ -230,13 +240,14 @@ mod tests {
         match name {
             "X" => Lookup::Value("x".into()),
             "EMPTY" => Lookup::Value(String::new()),
+            "LONG" => Lookup::Value("0123456789abcdef".into()),
             "BASE" => Lookup::Unknown,
             _ => Lookup::Unset,
         }
     }
 
     fn check(raw: &str, expected: &str) {
-        let result = match expand(raw, Quoting::Shell, '\\', &lookup) {
+        let result = match expand(raw, Quoting::Shell, '\\', 64, &lookup) {
             Err(error) => format!("{error:?}"),
             Ok(expansion) if expansion.unknown => "?".to_owned(),
             Ok(expansion) => {
@@ -272,11 +283,12 @@ mod tests {
             check(raw, expected);
         }
         check(&"${A:-".repeat(10_000), "TooDeep");
+        check(&["$LONG"; 12].concat(), "TooLarge");
     }
 
     #[test]
     fn literal_text_keeps_quotes() {
-        let expansion = expand(r#"it's "$X" \$X \n"#, Quoting::Literal, '\\', &lookup).expect("no error");
+        let expansion = expand(r#"it's "$X" \$X \n"#, Quoting::Literal, '\\', 64, &lookup).expect("no error");
         assert_eq!(expansion.text, r#"it's "x" $X \n"#);
     }
 }

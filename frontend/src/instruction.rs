@@ -7,8 +7,8 @@ mod from;
 mod launch;
 mod run;
 
-pub(crate) use from::parse_platform;
-pub(crate) use launch::launch_rules;
+pub(crate) use from::{on_unknown, parse_platform};
+pub(crate) use launch::{check_cmd, launch_rules};
 
 use std::fmt;
 
@@ -72,7 +72,7 @@ pub const INSTRUCTIONS: &[Instruction] = &[
     },
     Instruction {
         keyword: "ADD",
-        syntax: "ADD [--chown=UID[:GID]] [--chmod=MODE] [--exclude=PATTERN] [--link] [--checksum=sha256:HEX] SOURCE… DESTINATION",
+        syntax: "ADD [--chown=UID[:GID]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] [--checksum=sha256:HEX] SOURCE… DESTINATION",
         doc: "copies files, fetches URLs and extracts local archives",
         form: Form::WordsOrJson,
         flags: &["chown", "chmod", "exclude", "parents", "link", "checksum", "unpack", "keep-git-dir"],
@@ -191,6 +191,11 @@ pub const INSTRUCTIONS: &[Instruction] = &[
         apply: env::kubeversion,
     },
 ];
+
+/// How an instruction is written.
+pub(crate) fn syntax(keyword: &str) -> &'static str {
+    find(keyword).map_or("", |instruction| instruction.syntax)
+}
 
 /// The row of a keyword, in any case.
 pub(crate) fn find(keyword: &str) -> Option<&'static Instruction> {

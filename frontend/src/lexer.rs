@@ -2,6 +2,8 @@
 //!
 //! It knows keywords only as far as heredocs need: which instructions may have a body below them.
 
+use std::collections::HashMap;
+
 use solver::Span;
 
 use crate::ast::Heredoc;
@@ -29,14 +31,18 @@ pub(crate) struct Lexed {
 /// Splits a text into logical lines.
 pub(crate) fn lex(source: &str) -> Lexed {
     let start = if source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    let mut lexer = Lexer { source, position: start, escape: '\\', diagnostics: Vec::new() };
+    let mut lexer =
+        Lexer { source, position: start, escape: '\\', last_lines: None, diagnostics: Vec::new() };
     lexer.directives();
     let mut lines = Vec::new();
     while let Some(line) = lexer.next_line() {
         if is_blank_or_comment(&source[line.start..line.end]) {
             continue;
         }
-        lines.push(lexer.logical_line(line));
+        let line = lexer.logical_line(line);
+        if !line.text.value.is_empty() {
+            lines.push(line);
+        }
     }
     Lexed { lines, escape: lexer.escape, diagnostics: lexer.diagnostics }
 }
@@ -45,6 +51,8 @@ struct Lexer<'a> {
     source: &'a str,
     position: usize,
     escape: char,
+    /// Where each line stands last: as it is, and without leading tabs. Made when first asked for.
+    last_lines: Option<[HashMap<&'a str, usize>; 2]>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -55,7 +63,7 @@ struct Operator<'a> {
     strip_tabs: bool,
 }
 
-impl Lexer<'_> {
+impl<'a> Lexer<'a> {
     /// The next physical line without its line end.
     fn next_line(&mut self) -> Option<Span> {
         let line = self.peek_line()?;
@@ -98,12 +106,13 @@ impl Lexer<'_> {
 
     /// Joins a first line with its continuations, then takes the bodies of its heredocs.
     fn logical_line(&mut self, first: Span) -> LogicalLine {
-        let indent = self.source[first.start..first.end].len()
-            - self.source[first.start..first.end].trim_start().len();
         let mut text = Text::default();
-        let mut line = Span::new(first.start + indent, first.end);
+        let mut line = first;
         let mut blank: Option<Span> = None;
         loop {
+            if text.value.is_empty() {
+                line = self.without_indent(line);
+            }
             let (end, continues) = self.without_continuation(line);
             text.push(self.source, line.start..end);
             if !continues {
@@ -118,6 +127,11 @@ impl Lexer<'_> {
         text.trim_end();
         let heredocs = self.heredocs(&text);
         LogicalLine { text, heredocs }
+    }
+
+    /// White space before the keyword does not count.
+    fn without_indent(&self, line: Span) -> Span {
+        Span::new(line.end - self.source[line.start..line.end].trim_start().len(), line.end)
     }
 
     /// The next line of a continuation; blank and comment lines inside one do not count.
@@ -159,7 +173,8 @@ impl Lexer<'_> {
         let mut heredocs = Vec::new();
         for range in words::split(&text.value, keyword.len(), Quotes::Respected(self.escape)) {
             let Some(operator) = operator(&text.value[range.clone()]) else { continue };
-            match self.body(&operator) {
+            let body = if self.may_close(&operator) { self.body(&operator) } else { None };
+            match body {
                 Some(body) => heredocs.push(heredoc(&operator, text.span(range), body)),
                 None if takes => {
                     self.diagnostics
@@ -175,6 +190,24 @@ impl Lexer<'_> {
             }
         }
         heredocs
+    }
+
+    /// Whether a line below may be the delimiter. Without this, a text of heredocs that never close is read to its
+    /// end once for each.
+    fn may_close(&mut self, operator: &Operator<'_>) -> bool {
+        let source = self.source;
+        let lines = self.last_lines.get_or_insert_with(|| {
+            let mut lines = [HashMap::new(), HashMap::new()];
+            let mut start = 0;
+            for line in source.split('\n') {
+                let text = line.strip_suffix('\r').unwrap_or(line);
+                lines[0].insert(text, start);
+                lines[1].insert(text.trim_start_matches('\t'), start);
+                start += line.len() + 1;
+            }
+            lines
+        });
+        lines[usize::from(operator.strip_tabs)].get(operator.name).is_some_and(|&last| last >= self.position)
     }
 
     /// Takes the lines up to the delimiter; nothing is taken if there is none.

@@ -152,7 +152,11 @@ impl Lowering {
         let mut listed = Vec::with_capacity(sources.len());
         for source in sources {
             let (vertex, path) = match source.kind {
-                SourceKind::Local => (self.local(&source.place, false, step.span), source.place.clone()),
+                SourceKind::Local => {
+                    // Sources of applications are paths, not patterns (spec §1.5).
+                    let pattern = paths::literal_pattern(&source.place);
+                    (self.local(&pattern, false, step.span), source.place.clone())
+                }
                 SourceKind::Remote => (self.http(&source.place, &source.checksum, step.span), "*".to_owned()),
             };
             inputs.push(vertex);
@@ -163,7 +167,7 @@ impl Lowering {
 
     fn local(&mut self, pattern: &str, parents: bool, span: Span) -> VertexDigest {
         let op = LocalSource { context: "context".to_owned(), pattern: pattern.to_owned(), parents };
-        self.definition.add(Op::Local(op), Vec::new(), hidden(format!("local://{pattern}"), span))
+        self.definition.add(Op::Local(op), Vec::new(), hidden(format!("[context] {pattern}"), span))
     }
 
     fn http(&mut self, url: &str, checksum: &Option<String>, span: Span) -> VertexDigest {
@@ -188,7 +192,7 @@ impl Lowering {
                 vertex: app.step.map(|(stage, step)| self.steps[stage][step]),
                 env: overrides.env,
                 cmds: overrides.cmds,
-                single_source: app.single_source,
+                single_source: app.sources == 1,
                 span: app.span,
             },
         }

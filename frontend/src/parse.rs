@@ -136,7 +136,7 @@ impl Parser {
                     })
                     .collect(),
             ),
-            JsonList::NotOnlyStrings => {
+            JsonList::NotOnlyStrings(_) => {
                 self.diagnostics.push(diagnostic::json_not_strings(span));
                 None
             }

@@ -15,6 +15,18 @@ pub(crate) fn clean(path: &str) -> String {
     if kept.is_empty() { ".".to_owned() } else { kept.join("/") }
 }
 
+/// A pattern that matches a path alone, whatever characters are in it.
+pub(crate) fn literal_pattern(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
 /// Whether a source is fetched by HTTP.
 pub(crate) fn is_remote(source: &str) -> bool {
     source.starts_with("http://") || source.starts_with("https://")
@@ -61,6 +73,12 @@ mod tests {
         {
             assert_eq!(clean(path), cleaned, "{path}");
         }
+    }
+
+    #[test]
+    fn wildcards_of_a_literal_path_are_escaped() {
+        assert_eq!(literal_pattern("a/b.yaml"), "a/b.yaml");
+        assert_eq!(literal_pattern(r"a[1]*?\b"), r"a\[1]\*\?\\b");
     }
 
     #[test]

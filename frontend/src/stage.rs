@@ -39,7 +39,7 @@ pub(crate) struct Stage {
     pub(crate) history: Vec<History>,
     /// Stages it copies from.
     pub(crate) copies_from: Vec<usize>,
-    pub(crate) args: HashMap<String, Lookup>,
+    pub(crate) args: BTreeMap<String, Lookup>,
     pub(crate) env: Env,
     pub(crate) extension_env: BTreeMap<String, String>,
     pub(crate) labels: BTreeMap<String, String>,
@@ -157,9 +157,10 @@ pub(crate) enum App {
 #[derive(Debug, Clone)]
 pub(crate) struct DeclaredApp {
     pub(crate) name: String,
-    /// Stage and step that collect its files; `None` if it has no source.
+    /// Stage and step that collect its files; `None` if it has no source, or a faulty one.
     pub(crate) step: Option<(usize, usize)>,
-    pub(crate) single_source: bool,
+    /// How many sources are written, faulty ones too.
+    pub(crate) sources: usize,
     pub(crate) span: Span,
 }
 

@@ -118,6 +118,8 @@ fn faulty_copies_are_named() {
     check("FROM scratch\nCOPY --chown=me a /", &["--chown by name is not supported yet"]);
     check("FROM scratch\nCOPY --from=nginx a /", &["COPY --from=IMAGE is not supported yet"]);
     check("FROM scratch AS x\nFROM scratch\nCOPY --from=x a /", &["stage `x` has no files"]);
+    check("FROM scratch AS x\nCOPY --from=x a /\nFROM scratch", &["`x` is not a stage above"]);
+    check("FROM scratch\nCOPY --from=1 a /", &["`1` is not a stage above"]);
     check(
         "FROM scratch\nADD --unpack a /\nADD git@h:a /\nADD --keep-git-dir a /\nRUN ls",
         &[
@@ -184,6 +186,30 @@ fn image_facts_come_from_env_label_arg_and_the_rest() {
 }
 
 #[test]
+fn what_cannot_be_built_yet_is_no_error_in_a_stage_that_is_not_built() {
+    check("FROM scratch AS x\nRUN ls\nCOPY --from=i a /\nFROM scratch", &["stage `x` is not used"]);
+    check("FROM scratch AS x\nRUN ls\nFROM scratch\nCOPY --from=x a /", &["RUN is not supported yet"]);
+}
+
+#[test]
+fn a_stage_may_give_the_commands_of_an_application_it_takes_over() {
+    check("FROM scratch AS x\nAPP a\nFROM x\nAPPCMDS a [\"b\"]", &[r#"override {} Some(["b"])"#]);
+}
+
+#[test]
+fn a_faulty_source_makes_no_second_error_and_hides_none() {
+    check(
+        "FROM scratch\nAPP x redis.yaml\nLAUNCH x nope",
+        &["source schema should be specified", "application nope does not exist"],
+    );
+}
+
+#[test]
+fn white_space_and_continuations_may_stand_before_a_keyword() {
+    check("\\\n  FROM scratch\n\t\\\n# c\n \tCOPY a /\n\\", &["file below=false 0:a > /"]);
+}
+
+#[test]
 fn stages_targets_and_form_are_checked() {
     check("", &["the Kubefile is empty"]);
     check("APP x local://a", &["no FROM statement found"]);
@@ -221,13 +247,32 @@ proptest! {
             0..12,
         )
     ) {
-        let text: Vec<String> = lines.into_iter().map(|(keyword, rest)| format!("{keyword} {rest}")).collect();
-        let source = SourceFile { name: String::new(), text: format!("FROM scratch\n{}", text.join("\n")) };
-        let parsed = crate::parse(&source);
-        let (model, checked) = crate::model(&parsed, &options());
-        let (_, lowered) = crate::lower(&model, &source, &options(), &BTreeMap::new());
-        for label in parsed.diagnostics.iter().chain(&checked).chain(&lowered).flat_map(|found| &found.labels) {
-            prop_assert!(source.text.get(label.span.start..label.span.end).is_some(), "{:?}", label);
-        }
+        let lines = lines.into_iter().map(|(keyword, rest)| format!("{keyword} {rest}\n"));
+        survives(&format!("FROM scratch\n{}", lines.collect::<String>()))?;
     }
+
+    #[test]
+    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        survives(&String::from_utf8_lossy(&bytes))?;
+    }
+}
+
+/// The whole road, with and without bases; all places are in the text and between characters.
+fn survives(text: &str) -> Result<(), TestCaseError> {
+    let source = SourceFile { name: String::new(), text: text.to_owned() };
+    let parsed = crate::parse(&source);
+    let (model, checked) = crate::model(&parsed, &options());
+    let bases = model.bases().iter().map(|request| (request.stage, Base::default())).collect();
+    let (lowered, found) = crate::lower(&model, &source, &options(), &bases);
+    prop_assert_eq!(lowered.is_none(), found.iter().any(|found| found.is_error()));
+    let (_, unresolved) = crate::lower(&model, &source, &options(), &BTreeMap::new());
+    let statements = parsed.file.statements.iter().flat_map(|statement| {
+        let flags = statement.flags.iter().map(|flag| flag.span);
+        flags.chain(statement.heredocs.iter().map(|heredoc| heredoc.span)).chain([statement.span])
+    });
+    let found = parsed.diagnostics.iter().chain(&checked).chain(&found).chain(&unresolved);
+    for span in found.flat_map(|found| &found.labels).map(|label| label.span).chain(statements) {
+        prop_assert!(source.text.get(span.start..span.end).is_some(), "{:?}", span);
+    }
+    Ok(())
 }

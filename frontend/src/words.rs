@@ -75,8 +75,8 @@ fn closing_quote(text: &str, from: usize, quote: char, escape: char) -> Option<u
 pub(crate) enum JsonList {
     /// An array of strings, each with its range.
     Strings(Vec<(String, Range<usize>)>),
-    /// An array with something else in it.
-    NotOnlyStrings,
+    /// An array with something else in it: the error, in the words of Go's decoder.
+    NotOnlyStrings(String),
     /// No JSON array: the error, in the words of Go's decoder.
     Invalid(String),
 }
@@ -88,14 +88,16 @@ pub(crate) fn json_list(text: &str, from: usize) -> JsonList {
             let mut strings = Vec::with_capacity(values.len());
             let mut position = from;
             for value in values {
-                let Value::String(string) = value else { return JsonList::NotOnlyStrings };
+                let Value::String(string) = value else {
+                    return JsonList::NotOnlyStrings(wrong_type(&value, "string"));
+                };
                 let range = json_string(text, position);
                 position = range.end;
                 strings.push((string, range));
             }
             JsonList::Strings(strings)
         }
-        Ok(value) => JsonList::Invalid(wrong_type(&value)),
+        Ok(value) => JsonList::Invalid(wrong_type(&value, "[]string")),
         Err(error) => JsonList::Invalid(go_error(&text[from..], &error)),
     }
 }
@@ -107,15 +109,16 @@ fn json_string(text: &str, from: usize) -> Range<usize> {
     start..closing_quote(text, inside, '"', '\\').unwrap_or(text.len())
 }
 
-fn wrong_type(value: &Value) -> String {
+fn wrong_type(value: &Value, wanted: &str) -> String {
     let kind = match value {
         Value::Object(_) => "object",
         Value::String(_) => "string",
         Value::Number(_) => "number",
         Value::Bool(_) => "bool",
-        Value::Null | Value::Array(_) => "value",
+        Value::Array(_) => "array",
+        Value::Null => "null",
     };
-    format!("json: cannot unmarshal {kind} into Go value of type []string")
+    format!("json: cannot unmarshal {kind} into Go value of type {wanted}")
 }
 
 /// Go's wording of a JSON syntax error, as sealer prints it.

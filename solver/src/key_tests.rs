@@ -123,7 +123,13 @@ fn keys_of_this_version_are_these() {
 }
 
 const PINNED: [&str; 7] = [
-    "87d45382c074", "b68f6d92b9d2", "8b65e2138129", "a988cb86ec0f", "1843aa7d8ee0", "914af2ece407", "058b921ab8b9",
+    "87d45382c074",
+    "b68f6d92b9d2",
+    "8b65e2138129",
+    "a988cb86ec0f",
+    "1843aa7d8ee0",
+    "914af2ece407",
+    "058b921ab8b9",
 ];
 
 #[test]

@@ -152,3 +152,15 @@ fn a_destination_is_resolved_inside_the_base() {
     assert_eq!(root["bin"].header, "l 0777 0/0 0 -> usr/bin");
     assert_eq!(root["copied"].content, b"o");
 }
+
+#[test]
+fn a_directory_that_replaces_a_link_of_the_base_is_warned_about() {
+    let space = Space::new();
+    space.file("rootfs/usr/lib/old", "o").file("over/lib/x", "x");
+    std::os::unix::fs::symlink("usr/lib", space.context().join("rootfs/lib")).unwrap();
+    space.kubefile("FROM scratch\nCOPY rootfs /\nCOPY over /\n");
+    let run = space.build(&[]);
+    let text = "warning: the directory `/lib` replaces the link `/lib` -> `usr/lib` of the state below";
+    assert!(run.stderr.contains(text), "{}", run.stderr);
+    assert!(space.rootfs("localhost/x:1")["lib"].header.starts_with('d'));
+}

@@ -116,7 +116,7 @@ fn a_file_that_cannot_be_read_is_named() {
         check(&space, &[], "Kubefile:2:1", &["locked"]);
     } else {
         use std::os::unix::fs::PermissionsExt;
-        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
         check(&space, &[], "Kubefile:2:1", &["locked", "ermission denied"]);
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::server::Server;
-use crate::space::Space;
+use crate::space::{Space, skipped};
 
 /// Cases that differ, and the row of spec §9 that says so.
 const DIFFERENT: [(&str, &str); 4] = [
@@ -21,10 +21,9 @@ const WAITING: [(&str, &str); 1] =
     [("23b-multi-platform", "several platforms come with base images and registries")];
 
 fn golden() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden");
-    let found = std::env::var_os("SEALER_GOLDEN").map(PathBuf::from).unwrap_or(beside);
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden");
     if !found.is_dir() {
-        eprintln!("SKIPPED: the golden data is not at {}", found.display());
+        skipped(&format!("the golden data is not at {}", found.display()));
         return None;
     }
     Some(found)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use crate::space::{Space, has_peer, run};
+use crate::space::{Space, has_peer, run, say, skipped};
 
 fn sample() -> Space {
     let space = Space::new();
@@ -62,7 +62,7 @@ fn with_buildah_mount(space: &Space, look: impl FnOnce(&Path)) {
 #[test]
 fn buildah_mounts_the_root_file_system_we_meant() {
     if !rustix::process::geteuid().is_root() || !has_peer("buildah") {
-        eprintln!("SKIPPED: mounting with buildah needs root and buildah");
+        skipped("mounting with buildah needs root and buildah");
         return;
     }
     let space = sample();
@@ -94,7 +94,7 @@ fn buildah_mounts_the_root_file_system_we_meant() {
 #[test]
 fn buildah_mounts_an_image_of_1000_apps() {
     if !rustix::process::geteuid().is_root() || !has_peer("buildah") {
-        eprintln!("SKIPPED: mounting with buildah needs root and buildah");
+        skipped("mounting with buildah needs root and buildah");
         return;
     }
     let space = Space::new();
@@ -145,9 +145,9 @@ fn a_build_syncs_once_however_many_apps_it_has() {
         let same = syncs(&space, &build);
         space.file("a0.yaml", "kind: Other\n");
         let changed = syncs(&space, &build);
-        eprintln!(
-            "{apps} apps: fresh store {fresh:?}, nothing changed {same:?}, one changed {changed:?} (RocksDB's, others)"
-        );
+        say(&format!(
+            "{apps} apps: syncs on a fresh store {fresh:?}, nothing changed {same:?}, one changed {changed:?} (RocksDB's, others)"
+        ));
         assert_eq!(same, (0, 0), "a build in which nothing changed makes nothing durable");
         counts.push((fresh, changed));
     }

@@ -1,7 +1,7 @@
 //! A temporary place with a context and a store, and what a built image looks like from outside.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -169,6 +169,16 @@ pub(crate) fn run(command: &mut Command) -> Run {
     }
 }
 
+/// Says that a test did not run; past the test harness, which shows nothing of tests that pass.
+pub(crate) fn skipped(why: &str) {
+    say(&format!("SKIPPED: {why}"));
+}
+
+/// Writes past the harness.
+pub(crate) fn say(text: &str) {
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
+}
+
 /// Whether a peer can be run; installed when this is root, and said visibly when it cannot be had.
 pub(crate) fn has_peer(program: &str) -> bool {
     static INSTALLING: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -185,7 +195,7 @@ pub(crate) fn has_peer(program: &str) -> bool {
     }
     let found = there();
     if !found {
-        eprintln!("SKIPPED: {program} is not installed and could not be");
+        skipped(&format!("{program} is not installed and could not be"));
     }
     found
 }

@@ -72,6 +72,7 @@ struct Match {
 pub struct Prepared<'a> {
     op: &'a FileOp,
     matches: Vec<Match>,
+    below: State,
     destination: Resolved,
 }
 
@@ -113,7 +114,7 @@ impl<'a> Prepared<'a> {
                 }
             }
         }
-        Ok(Self { op, matches, destination })
+        Ok(Self { op, matches, below, destination })
     }
 
     /// What the copy has read: its content key is made of this.
@@ -128,11 +129,35 @@ impl<'a> Prepared<'a> {
         subtrees.chain(facts).collect()
     }
 
+    /// Paths where a directory of the delta would land on a link or a file of the state below, and what stands there.
+    /// The copy replaces it, as buildah does, which is seldom what was meant.
+    ///
+    /// # Errors
+    /// If a directory object is missing.
+    pub fn replaced(&self, trees: &Trees<'_>, delta: &TreeDigest) -> Result<Vec<(String, Entry)>, TreeError> {
+        let mut replaced = Vec::new();
+        let mut pending =
+            vec![(Vec::new(), *delta, self.below.deltas.iter().rev().copied().collect::<Vec<_>>())];
+        while let Some((path, directory, below)) = pending.pop() {
+            for (name, entry) in &trees.load(&directory)?.entries {
+                let Node::Dir(child) = entry.node else { continue };
+                let mut path = path.clone();
+                push_name(&mut path, name);
+                match State::child(trees, &below, name)? {
+                    Found::Absent => {}
+                    Found::Other(other) => replaced.push((lossy(&path), other)),
+                    Found::Dir { parts, .. } => pending.push((path, child, parts)),
+                }
+            }
+        }
+        Ok(replaced)
+    }
+
     /// Makes the delta.
     ///
     /// # Errors
     /// When the destination does not fit, or an archive cannot be extracted.
-    pub fn run(self, trees: &Trees<'_>, contents: &Contents<'_>) -> Result<TreeDigest, FileError> {
+    pub fn run(&self, trees: &Trees<'_>, contents: &Contents<'_>) -> Result<TreeDigest, FileError> {
         let lands_below = self.lands_below()?;
         let mut root = OpenDir::root();
         for found in &self.matches {

@@ -4,6 +4,9 @@
 //! leave the context. Owner becomes 0:0 and setuid and setgid go, as in sealer; what the process's umask, user or
 //! working directory are shows nowhere.
 
+mod context;
+mod error;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -15,94 +18,20 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use solver::{ContentDigest, LocalSource, TreeDigest};
-use thiserror::Error;
 
 use crate::cancel::Cancel;
 use crate::contents::{Contents, Location};
-use crate::ignore::{IgnoreRules, Matched};
-use crate::pattern::{Pattern, PatternError};
+use crate::ignore::Matched;
+use crate::pattern::Pattern;
 use crate::tree::{Directory, Entry, Meta, Name, Node, Trees, components, push_name};
 
-/// Most links followed for one source path.
-const LINK_LIMIT: usize = 40;
+pub use context::Context;
+pub use error::LocalError;
+
+use error::LINK_LIMIT;
+
 /// Files are read in pieces of this size; larger ones are hashed on several threads by nobody: files are many.
 const READ_SIZE: usize = 128 * 1024;
-
-/// A context that cannot be read as asked.
-#[derive(Debug, Error)]
-pub enum LocalError {
-    /// Nothing matches.
-    #[error("`{pattern}` is not in the build context `{context}`{ignored}", ignored = if *.ignored { " (an ignore file leaves it out)" } else { "" })]
-    NotFound {
-        /// As written.
-        pattern: String,
-        /// The context.
-        context: PathBuf,
-        /// Whether the path exists but an ignore file leaves it out.
-        ignored: bool,
-    },
-    /// A link leads out.
-    #[error("`{path}` leaves the build context through the link `{link}` -> `{target}`")]
-    Escapes {
-        /// The source path.
-        path: String,
-        /// The link, relative to the context.
-        link: String,
-        /// Where it points.
-        target: String,
-    },
-    /// Links in a circle.
-    #[error("`{path}` has more than {LINK_LIMIT} symbolic links on its way")]
-    LinkLoop {
-        /// The source path.
-        path: String,
-    },
-    /// A kind of file that does not belong in an image.
-    #[error("`{path}` is a {kind}, which cannot be copied into an image")]
-    Special {
-        /// Host path.
-        path: PathBuf,
-        /// `device` or `FIFO`.
-        kind: &'static str,
-    },
-    /// A name that means a deletion in a layer.
-    #[error("`{path}` cannot be copied: names that start with `.wh.` mark deletions in image layers")]
-    WhiteoutName {
-        /// Host path.
-        path: PathBuf,
-    },
-    /// The pattern is not one.
-    #[error(transparent)]
-    Pattern(#[from] PatternError),
-    /// The ignore file is wrong.
-    #[error("`{}`: {source}", path.display())]
-    IgnoreFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: crate::ignore::IgnoreError,
-    },
-    /// The file system says no.
-    #[error("cannot read `{path}`: {source}")]
-    Io {
-        /// Host path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The build was stopped.
-    #[error("the build was cancelled")]
-    Cancelled,
-}
-
-/// A build context on this host.
-#[derive(Debug)]
-pub struct Context {
-    /// Canonical path of its root.
-    pub root: PathBuf,
-    /// What its ignore file leaves out.
-    pub ignore: IgnoreRules,
-}
 
 /// An open directory of the context.
 struct Place<'p> {

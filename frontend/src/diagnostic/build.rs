@@ -129,6 +129,12 @@ pub(crate) fn cmd_deprecated(span: Span) -> Diagnostic {
         .hint("use `CMDS [\"command\", …]` as the last instruction")
 }
 
+pub(crate) fn cmd_not_final(span: Span) -> Diagnostic {
+    let message = "CMD of a stage that is not the one to build has no effect";
+    Diagnostic::warning("cmd-not-final", span, message, "not taken over")
+        .hint("give the commands in the last stage")
+}
+
 pub(crate) fn run_not_supported_yet(span: Span) -> Diagnostic {
     Diagnostic::error("not-supported-yet", span, "RUN is not supported yet", "cannot be built yet")
         .hint("prepare the files outside and bring them in with COPY, ADD or APP")

@@ -3,6 +3,7 @@
 use solver::Span;
 
 use super::Diagnostic;
+use crate::ast::Word;
 
 pub(crate) fn invalid_copy(span: Span, keyword: &str, line: &str) -> Diagnostic {
     let message = format!("invalid {} instruction: {line}", keyword.to_lowercase());
@@ -16,8 +17,12 @@ pub(crate) fn destination_not_directory(span: Span, keyword: &str) -> Diagnostic
     Diagnostic::error("destination-not-directory", span, message, "add a `/`")
 }
 
-pub(crate) fn empty_path(span: Span, what: &str) -> Diagnostic {
-    Diagnostic::error("empty-path", span, format!("{what} is empty"), "nothing is left after expansion")
+pub(crate) fn empty_path(word: &Word, what: &str) -> Diagnostic {
+    let message = format!("{what} is empty");
+    if !word.text.contains('$') {
+        return Diagnostic::error("empty-path", word.span, message, "nothing is given");
+    }
+    Diagnostic::error("empty-path", word.span, message, "nothing is left after expansion")
         .hint("give the variable a value, or a default: `${NAME:-value}`")
 }
 
@@ -46,7 +51,14 @@ pub(crate) fn checksum_needs_one_remote(span: Span) -> Diagnostic {
 
 pub(crate) fn copy_from_image(span: Span, name: &str, nearest: Option<&str>) -> Diagnostic {
     let message = format!("COPY --from=IMAGE is not supported yet, and no stage above is named `{name}`");
-    Diagnostic::error("copy-from-image", span, message, "not a stage above").did_you_mean(nearest)
+    let stage = format!("start a stage with `FROM {name} AS NAME` and copy from that");
+    Diagnostic::error("copy-from-image", span, message, "not a stage above").did_you_mean(nearest).hint(stage)
+}
+
+pub(crate) fn copy_from_not_above(span: Span, name: &str) -> Diagnostic {
+    let message = format!("`{name}` is not a stage above");
+    Diagnostic::error("copy-from-not-above", span, message, "no stage above")
+        .hint("a stage copies from stages above it; the first has index 0")
 }
 
 pub(crate) fn copy_from_empty(span: Span, name: &str) -> Diagnostic {
@@ -54,10 +66,9 @@ pub(crate) fn copy_from_empty(span: Span, name: &str) -> Diagnostic {
     Diagnostic::error("copy-from-empty", span, message, "starts FROM scratch and copies nothing")
 }
 
-pub(crate) fn app_without_name(span: Span, keyword: &str) -> Diagnostic {
+pub(crate) fn app_without_name(span: Span, syntax: &str) -> Diagnostic {
     let message = "app name should be specified in the app cmd";
-    Diagnostic::error("app-without-name", span, message, "no name")
-        .hint(format!("write `{keyword} NAME SOURCE…`"))
+    Diagnostic::error("app-without-name", span, message, "no name").hint(format!("write `{syntax}`"))
 }
 
 pub(crate) fn invalid_app_name(span: Span, name: &str) -> Diagnostic {
@@ -76,6 +87,12 @@ pub(crate) fn source_without_scheme(span: Span, keyword: &str, source: &str, pat
     } else {
         diagnostic
     }
+}
+
+pub(crate) fn app_wildcard(span: Span, keyword: &str) -> Diagnostic {
+    let message = format!("wildcards are not expanded in {keyword}");
+    Diagnostic::warning("app-wildcard", span, message, "taken as it is written")
+        .hint("name the directory: its content becomes the files of the application")
 }
 
 pub(crate) fn app_redeclared(span: Span, first: Span, name: &str) -> Diagnostic {
@@ -112,6 +129,9 @@ pub(crate) fn unknown_app(span: Span, keyword: &str, name: &str, help: AppHelp<'
         AppHelp::DeclaredBelow(below) => diagnostic
             .also(below, "declared here")
             .hint(format!("move {keyword} below the declaration of `{name}`")),
+        AppHelp::OtherStage(stage) => diagnostic.hint(format!(
+            "stage `{stage}` declares it, but only the stage to build and those it starts from count"
+        )),
         AppHelp::Nearest(nearest) => diagnostic.did_you_mean(nearest),
     }
 }
@@ -121,6 +141,8 @@ pub(crate) fn unknown_app(span: Span, keyword: &str, name: &str, help: AppHelp<'
 pub(crate) enum AppHelp<'a> {
     /// It is declared, but further down.
     DeclaredBelow(Span),
+    /// It is declared in a stage that this one does not start from.
+    OtherStage(&'a str),
     /// The nearest known name.
     Nearest(Option<&'a str>),
 }
@@ -133,6 +155,7 @@ pub(crate) fn app_commands_format(span: Span, error: &str) -> Diagnostic {
 }
 
 pub(crate) fn app_env_ignored(span: Span, text: &str) -> Diagnostic {
-    let message = format!("`{text}` has no `=` and is ignored");
-    Diagnostic::warning("appenv-ignored", span, message, "not KEY=VALUE")
+    let message = format!("`{text}` is not KEY=VALUE and is ignored");
+    Diagnostic::warning("appenv-ignored", span, message, "ignored")
+        .hint("values are split at white space: they cannot contain any")
 }

@@ -87,13 +87,9 @@ pub(crate) fn flag_value(span: Span, name: &str, expected: &str) -> Diagnostic {
     Diagnostic::error("flag-value", span, message, "not a value this flag takes")
 }
 
-pub(crate) fn flag_not_supported_yet(span: Span, what: &str) -> Diagnostic {
-    Diagnostic::error(
-        "not-supported-yet",
-        span,
-        format!("{what} is not supported yet"),
-        "cannot be built yet",
-    )
+pub(crate) fn not_supported_yet(span: Span, what: &str, hint: &str) -> Diagnostic {
+    let message = format!("{what} is not supported yet");
+    Diagnostic::error("not-supported-yet", span, message, "cannot be built yet").hint(hint)
 }
 
 pub(crate) fn json_not_strings(span: Span) -> Diagnostic {
@@ -118,6 +114,9 @@ pub(crate) fn expansion_failed(span: Span, error: ExpandError) -> Diagnostic {
         ExpandError::Name => ("bad variable name between `${` and `}`".to_owned(), "write `${NAME}`"),
         ExpandError::Modifier => {
             ("unsupported modifier in substitution".to_owned(), "`:-`, `-`, `:+` and `+` are supported")
+        }
+        ExpandError::TooLarge => {
+            ("variables expand to too much text".to_owned(), "put large content into a file and COPY it")
         }
         ExpandError::TooDeep => {
             ("variables are nested too deeply".to_owned(), "use an ARG for the inner value")

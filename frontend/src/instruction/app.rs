@@ -8,6 +8,7 @@ use super::copy::checksum;
 use crate::ast::{Arguments, Statement, Word};
 use crate::diagnostic::{self, AppHelp};
 use crate::evaluate::{self, Evaluator, Scope};
+use crate::instruction;
 use crate::paths;
 use crate::stage::{App, AppFrom, DeclaredApp, History, Overrides, Step, Work};
 use crate::suggest::nearest;
@@ -16,27 +17,30 @@ use crate::words::{self, JsonList};
 /// Applies APP, CNI and CSI.
 pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     let Some((name, sources)) = evaluate::words(statement).split_first() else {
-        evaluator.report(diagnostic::app_without_name(statement.span, statement.keyword));
+        evaluator
+            .report(diagnostic::app_without_name(statement.span, instruction::syntax(statement.keyword)));
         return;
     };
     let name = app_name(evaluator, statement, name);
     let mut sources: Vec<Option<AppFrom>> =
         sources.iter().map(|word| source(evaluator, statement, word)).collect();
     pin(evaluator, statement, &mut sources);
-    let (Some(name), Some(sources)) = (name, sources.into_iter().collect::<Option<Vec<_>>>()) else {
-        let stage = evaluator.stage();
-        stage.apps_open = true;
-        stage.has_files = true;
+    let written = sources.len();
+    evaluator.stage().has_files |= written > 0;
+    let Some(name) = name else {
+        evaluator.stage().apps_open = true;
         return;
     };
+    // With a faulty source the name still counts: what refers to it is not wrong.
+    let sources: Vec<AppFrom> = sources.into_iter().collect::<Option<_>>().unwrap_or_default();
     warn_same_names(evaluator, &sources);
-    declare(evaluator, statement, name, sources);
+    declare(evaluator, statement, name, written, sources);
 }
 
 fn app_name(evaluator: &mut Evaluator<'_>, statement: &Statement, word: &Word) -> Option<String> {
     let name = evaluator.expand(word, Scope::Stage)?;
     if name.is_empty() {
-        evaluator.report(diagnostic::app_without_name(word.span, statement.keyword));
+        evaluator.report(diagnostic::app_without_name(word.span, instruction::syntax(statement.keyword)));
         return None;
     }
     let valid = !name.starts_with(['.', '-'])
@@ -52,8 +56,11 @@ fn source(evaluator: &mut Evaluator<'_>, statement: &Statement, word: &Word) -> 
     let text = evaluator.expand(word, Scope::Stage)?;
     if let Some(path) = text.strip_prefix("local://") {
         if path.is_empty() {
-            evaluator.report(diagnostic::empty_path(word.span, "the path of a source"));
+            evaluator.report(diagnostic::empty_path(word, "the path of a source"));
             return None;
+        }
+        if path.contains(['*', '?']) {
+            evaluator.report(diagnostic::app_wildcard(word.span, statement.keyword));
         }
         return Some(AppFrom {
             kind: SourceKind::Local,
@@ -64,7 +71,7 @@ fn source(evaluator: &mut Evaluator<'_>, statement: &Statement, word: &Word) -> 
         });
     }
     if text.is_empty() {
-        evaluator.report(diagnostic::empty_path(word.span, "a source"));
+        evaluator.report(diagnostic::empty_path(word, "a source"));
         return None;
     }
     if !paths::is_remote(&text) {
@@ -73,7 +80,12 @@ fn source(evaluator: &mut Evaluator<'_>, statement: &Statement, word: &Word) -> 
         return None;
     }
     if paths::is_git(&text) {
-        evaluator.report(diagnostic::flag_not_supported_yet(word.span, "a git repository as a source"));
+        let hint = "clone it into the build context and use local://";
+        evaluator.report_unsupported(diagnostic::not_supported_yet(
+            word.span,
+            "a git repository as a source",
+            hint,
+        ));
         return None;
     }
     if !paths::url_has_host(&text) {
@@ -127,13 +139,18 @@ fn warn_same_names(evaluator: &mut Evaluator<'_>, sources: &[AppFrom]) {
     }
 }
 
-fn declare(evaluator: &mut Evaluator<'_>, statement: &Statement, name: String, sources: Vec<AppFrom>) {
+/// `written` counts the sources in the text; there are fewer `sources` if one is faulty: none.
+fn declare(
+    evaluator: &mut Evaluator<'_>,
+    statement: &Statement,
+    name: String,
+    written: usize,
+    sources: Vec<AppFrom>,
+) {
     let stage_index = evaluator.stages.len() - 1;
     let stage = evaluator.stage();
-    let single_source = sources.len() == 1;
     let step = (!sources.is_empty()).then_some(stage.steps.len());
     if step.is_some() {
-        stage.has_files = true;
         let work = Work::App { name: name.clone(), sources };
         stage.steps.push(Step { line: statement.line.clone(), span: statement.span, work });
         stage.history.push(History { text: statement.line.clone(), step });
@@ -146,7 +163,7 @@ fn declare(evaluator: &mut Evaluator<'_>, statement: &Statement, name: String, s
     let app = DeclaredApp {
         name: name.clone(),
         step: step.map(|step| (stage_index, step)),
-        single_source,
+        sources: written,
         span: statement.span,
     };
     if let Some(App::Declared(first)) = stage.apps.put(App::Declared(app)) {
@@ -158,17 +175,13 @@ fn declare(evaluator: &mut Evaluator<'_>, statement: &Statement, name: String, s
 pub(super) fn commands(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     let Arguments::Named(name, rest) = &statement.arguments else { return };
     let Some(name) = name else {
-        evaluator.report(diagnostic::app_without_name(statement.span, statement.keyword));
+        evaluator
+            .report(diagnostic::app_without_name(statement.span, instruction::syntax(statement.keyword)));
         return;
     };
     let cmds = match words::json_list(&rest.text, 0) {
         JsonList::Strings(strings) => Some(strings.into_iter().map(|(string, _)| string).collect()),
-        JsonList::NotOnlyStrings => {
-            let error = "json: cannot unmarshal a value that is no string into Go value of type string";
-            evaluator.report(diagnostic::app_commands_format(rest.span, error));
-            None
-        }
-        JsonList::Invalid(error) => {
+        JsonList::NotOnlyStrings(error) | JsonList::Invalid(error) => {
             evaluator.report(diagnostic::app_commands_format(rest.span, &error));
             None
         }
@@ -180,19 +193,22 @@ pub(super) fn commands(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     }
 }
 
-/// Applies APPENV; words without `=` are ignored, as sealer does, but not silently.
+/// Applies APPENV; words without a name or `=` are ignored, as sealer does, but not silently.
 pub(super) fn env(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     let Some((name, pairs)) = evaluate::words(statement).split_first() else {
-        evaluator.report(diagnostic::app_without_name(statement.span, statement.keyword));
+        evaluator
+            .report(diagnostic::app_without_name(statement.span, instruction::syntax(statement.keyword)));
         return;
     };
-    for word in pairs.iter().filter(|word| !word.text.contains('=')) {
+    let pair = |word: &'_ Word| {
+        let (key, value) = word.text.split_once('=').filter(|(key, _)| !key.is_empty())?;
+        Some((key.to_owned(), value.to_owned()))
+    };
+    for word in pairs.iter().filter(|word| pair(word).is_none()) {
         evaluator.report(diagnostic::app_env_ignored(word.span, &word.text));
     }
     let Some(overrides) = known_app(evaluator, statement, name) else { return };
-    for (key, value) in pairs.iter().filter_map(|word| word.text.split_once('=')) {
-        overrides.env.insert(key.to_owned(), value.to_owned());
-    }
+    overrides.env.extend(pairs.iter().filter_map(pair));
 }
 
 /// What is said of an application that must be declared above, here or by the base.
@@ -206,11 +222,12 @@ fn known_app<'a>(
         evaluator.stage().apps_open = true;
         return None;
     };
-    let stage = evaluator.stages.last()?;
+    let stage = evaluator.stage();
     if !stage.open && !stage.apps_open && !stage.apps.contains(&name) {
-        let help = match declared_below(evaluator, statement, &name) {
+        let below = declared_below(evaluator, statement, &name);
+        let help = match below {
             Some(span) => AppHelp::DeclaredBelow(span),
-            None => AppHelp::Nearest(nearest(&name, stage.apps.names())),
+            None => AppHelp::Nearest(nearest(&name, evaluator.stage().apps.names())),
         };
         let diagnostic = diagnostic::unknown_app(word.span, statement.keyword, &name, help);
         evaluator.report(diagnostic);
@@ -219,10 +236,12 @@ fn known_app<'a>(
     Some(evaluator.stage().apps.overrides.entry(name).or_default())
 }
 
-fn declared_below(evaluator: &Evaluator<'_>, statement: &Statement, name: &str) -> Option<Span> {
-    let below = evaluator.file.statements.iter().skip_while(|other| other.span != statement.span);
-    below
-        .filter(|other| matches!(other.keyword, "APP" | "CNI" | "CSI"))
-        .find(|other| evaluate::words(other).first().is_some_and(|word| word.text == name))
-        .map(|other| other.span)
+/// The last declaration of a name, if it stands below a statement.
+fn declared_below(evaluator: &mut Evaluator<'_>, statement: &Statement, name: &str) -> Option<Span> {
+    let file = evaluator.file;
+    let declared = evaluator.last_declared.get_or_insert_with(|| {
+        let apps = file.statements.iter().filter(|other| matches!(other.keyword, "APP" | "CNI" | "CSI"));
+        apps.filter_map(|other| Some((evaluate::words(other).first()?.text.as_str(), other.span))).collect()
+    });
+    declared.get(name).copied().filter(|below| below.start > statement.span.start)
 }

@@ -2,7 +2,7 @@
 
 use solver::{Inline, Owner};
 
-use crate::ast::{Flag, Quoting, Statement, Word};
+use crate::ast::{Flag, Heredoc, Quoting, Statement, Word};
 use crate::diagnostic;
 use crate::evaluate::{self, Evaluator, Scope};
 use crate::paths;
@@ -70,7 +70,7 @@ fn directory_or_file(
     sources: usize,
 ) -> Option<String> {
     if path.is_empty() {
-        evaluator.report(diagnostic::empty_path(word.span, "the destination"));
+        evaluator.report(diagnostic::empty_path(word, "the destination"));
         return None;
     }
     if matches!(path.rsplit('/').next(), Some("." | "..")) {
@@ -89,7 +89,7 @@ fn source(
     word: &Word,
     context: Context,
 ) -> Option<CopyFrom> {
-    if let Some(heredoc) = statement.heredocs.iter().find(|heredoc| heredoc.operator == word.span) {
+    if let Some(heredoc) = heredoc(statement, word) {
         if heredoc.name.contains('/') || matches!(heredoc.name.as_str(), "." | "..") {
             evaluator.report(diagnostic::heredoc_name(word.span, &heredoc.name));
             return None;
@@ -100,7 +100,7 @@ fn source(
     }
     let text = evaluator.expand(word, Scope::Stage)?;
     if text.is_empty() {
-        evaluator.report(diagnostic::empty_path(word.span, "a source"));
+        evaluator.report(diagnostic::empty_path(word, "a source"));
         return None;
     }
     if let Some(from) = context.from {
@@ -108,7 +108,8 @@ fn source(
     }
     if paths::is_git(&text) {
         let what = format!("a git repository in {}", statement.keyword);
-        evaluator.report(diagnostic::flag_not_supported_yet(word.span, &what));
+        let hint = "clone it into the build context and copy from there";
+        evaluator.report_unsupported(diagnostic::not_supported_yet(word.span, &what, hint));
         return None;
     }
     if !paths::is_remote(&text) {
@@ -127,17 +128,29 @@ fn source(
     None
 }
 
+/// The heredoc a word opens; operators stand in the order of the text.
+fn heredoc<'a>(statement: &'a Statement, word: &Word) -> Option<&'a Heredoc> {
+    let found = statement.heredocs.binary_search_by_key(&word.span.start, |heredoc| heredoc.operator.start);
+    Some(&statement.heredocs[found.ok()?])
+}
+
 /// `--from`: a stage above, by name or index.
 fn stage_copied_from(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<usize> {
     let name = value(evaluator, flag, "a stage")?;
     let current = evaluator.stages.len() - 1;
-    match evaluator.find_stage(&name).filter(|&stage| stage < current) {
+    let found = evaluator.find_stage(&name);
+    match found.filter(|&stage| stage < current) {
+        // No image could be meant.
+        None if found.is_some() || name.chars().all(|c| c.is_ascii_digit()) => {
+            evaluator.report(diagnostic::copy_from_not_above(flag.span, &name));
+            None
+        }
         None => {
             let above = &evaluator.stages[..current];
             let known =
                 nearest(&name, above.iter().filter(|stage| stage.named).map(|stage| stage.name.as_str()));
             let diagnostic = diagnostic::copy_from_image(flag.span, &name, known);
-            evaluator.report(diagnostic);
+            evaluator.report_unsupported(diagnostic);
             None
         }
         Some(stage) if !evaluator.stages[stage].has_files => {
@@ -160,8 +173,9 @@ fn options(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<CopyW
             "parents" => switch(evaluator, flag).map(|on| work.parents = on),
             "link" => switch(evaluator, flag).map(|on| work.link = on),
             "unpack" | "keep-git-dir" => {
-                evaluator
-                    .report(diagnostic::flag_not_supported_yet(flag.span, &format!("ADD --{}", flag.name)));
+                let hint = "leave it out: ADD extracts local archives by itself";
+                let what = format!("ADD --{}", flag.name);
+                evaluator.report_unsupported(diagnostic::not_supported_yet(flag.span, &what, hint));
                 None
             }
             _ => Some(()),
@@ -198,29 +212,31 @@ fn switch(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<bool> {
 fn owner(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<Owner> {
     let text = value(evaluator, flag, "UID[:GID]")?;
     let (uid, gid) = text.split_once(':').unwrap_or((&text, &text));
-    if let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse()) {
+    let numeric = |part: &str| part.chars().all(|c| c.is_ascii_digit());
+    if let (true, true, Ok(uid), Ok(gid)) = (numeric(uid), numeric(gid), uid.parse(), gid.parse()) {
         return Some(Owner { uid, gid });
     }
-    let numeric = |part: &str| part.is_empty() || part.chars().all(|c| c.is_ascii_digit());
-    evaluator.report(if [uid, gid].into_iter().all(|part| numeric(part) || part.contains(':')) {
-        diagnostic::flag_value(flag.span, "chown", "UID[:GID]")
+    if [uid, gid].into_iter().all(|part| numeric(part) || part.contains(':')) {
+        evaluator.report(diagnostic::flag_value(flag.span, "chown", "UID[:GID]"));
     } else {
-        diagnostic::flag_not_supported_yet(flag.span, "--chown by name")
-    });
+        let hint = "use numbers: `--chown=1000:1000`";
+        evaluator.report_unsupported(diagnostic::not_supported_yet(flag.span, "--chown by name", hint));
+    }
     None
 }
 
 fn mode(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<u32> {
     let text = value(evaluator, flag, "an octal mode")?;
-    if let Some(mode) = u32::from_str_radix(&text, 8).ok().filter(|&mode| mode <= MODE_BITS) {
-        return Some(mode);
+    if text.contains(['=', '+', '-']) {
+        let hint = "use an octal mode: `--chmod=0755`";
+        evaluator.report_unsupported(diagnostic::not_supported_yet(flag.span, "a symbolic --chmod", hint));
+        return None;
     }
-    evaluator.report(if text.contains(['=', '+', '-']) {
-        diagnostic::flag_not_supported_yet(flag.span, "a symbolic --chmod")
-    } else {
-        diagnostic::flag_value(flag.span, "chmod", "an octal mode up to 7777")
-    });
-    None
+    let mode = u32::from_str_radix(&text, 8).ok().filter(|&mode| mode <= MODE_BITS);
+    if mode.is_none() {
+        evaluator.report(diagnostic::flag_value(flag.span, "chmod", "an octal mode up to 7777"));
+    }
+    mode
 }
 
 /// Permission bits with set-user-id, set-group-id and sticky.

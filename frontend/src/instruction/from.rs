@@ -1,6 +1,6 @@
 //! FROM: starts a stage (spec §1.4).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use solver::{Base, Launch, Platform};
 
@@ -31,8 +31,7 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
         Some(StageBase::Stage(below)) => on_stage(evaluator, below),
         Some(StageBase::Image(reference)) => on_image(evaluator, index, reference),
         Some(StageBase::Scratch) => on_scratch(),
-        // What is below is not known: stay silent about what it may have.
-        None => Stage { open: true, ..on_scratch() },
+        None => on_unknown(),
     };
     stage.named = name.is_some();
     stage.name = name.unwrap_or_else(|| index.to_string());
@@ -69,11 +68,11 @@ fn platform(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<Stri
     let text = evaluator.expand(value, Scope::Global)?;
     let first = text.split(',').next().unwrap_or_default();
     let first = first.trim_matches(|c: char| matches!(c, '[' | ']' | '"' | '\'') || c.is_whitespace());
-    if parse_platform(first).is_none() {
+    let platform = parse_platform(first);
+    if platform.is_none() {
         evaluator.report(diagnostic::invalid_platform(value.span, first));
-        return None;
     }
-    Some(first.to_owned())
+    platform.map(|platform| platform.to_string())
 }
 
 /// Reads `OS/ARCH[/VARIANT]`; an architecture alone is of Linux.
@@ -120,6 +119,11 @@ fn stage_base(evaluator: &mut Evaluator<'_>, word: &Word) -> Option<StageBase> {
     Some(StageBase::Image(reference.to_owned()))
 }
 
+/// What is below is not known: stay silent about what it may have.
+pub(crate) fn on_unknown() -> Stage {
+    Stage { open: true, has_files: true, ..on_scratch() }
+}
+
 fn on_scratch() -> Stage {
     let mut env = Env::default();
     env.set("PATH", Some(SCRATCH_PATH.to_owned()));
@@ -137,7 +141,7 @@ fn on_scratch() -> Stage {
         steps: Vec::new(),
         history: Vec::new(),
         copies_from: Vec::new(),
-        args: HashMap::new(),
+        args: BTreeMap::new(),
         env,
         extension_env: BTreeMap::new(),
         labels: BTreeMap::new(),
@@ -158,7 +162,7 @@ fn on_stage(evaluator: &Evaluator<'_>, below: usize) -> Stage {
         steps: Vec::new(),
         history: Vec::new(),
         copies_from: Vec::new(),
-        args: HashMap::new(),
+        args: BTreeMap::new(),
         launch: Launch::default(),
         ..parent.clone()
     }

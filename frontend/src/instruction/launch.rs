@@ -13,7 +13,7 @@ pub(super) fn launch(evaluator: &mut Evaluator<'_>, statement: &Statement) {
         let Some(name) = evaluator.expand(word, Scope::Stage) else { continue };
         let name = name.trim();
         if name.is_empty() {
-            evaluator.report(diagnostic::empty_path(word.span, "the name of an application"));
+            evaluator.report(diagnostic::empty_path(word, "the name of an application"));
             continue;
         }
         evaluator.launched.push((stage, name.to_owned(), word.span));
@@ -29,12 +29,30 @@ pub(super) fn cmds(evaluator: &mut Evaluator<'_>, statement: &Statement) {
 
 /// Applies CMD: the text as it stands, JSON or not (golden 06f).
 pub(super) fn cmd(evaluator: &mut Evaluator<'_>, statement: &Statement) {
-    evaluator.report(diagnostic::cmd_deprecated(statement.keyword_span));
     match &statement.arguments {
         Arguments::Raw(word) if !word.text.is_empty() => {
             evaluator.stage().launch.cmds.push(word.text.clone());
         }
         _ => evaluator.report(diagnostic::missing_arguments(statement.span, statement.keyword)),
+    }
+}
+
+/// A CMD says once that it is deprecated, and says so where nothing takes it over.
+pub(crate) fn check_cmd(evaluator: &mut Evaluator<'_>, target: Option<usize>, reachable: &[bool]) {
+    let mut stages = 0;
+    let mut seen = false;
+    for statement in &evaluator.file.statements {
+        stages += usize::from(statement.keyword == "FROM");
+        if statement.keyword != "CMD" {
+            continue;
+        }
+        if !std::mem::replace(&mut seen, true) {
+            evaluator.report(diagnostic::cmd_deprecated(statement.keyword_span));
+        }
+        let stage = stages.checked_sub(1);
+        if stage != target && stage.is_some_and(|stage| reachable.get(stage) == Some(&true)) {
+            evaluator.report(diagnostic::cmd_not_final(statement.span));
+        }
     }
 }
 

@@ -6,5 +6,7 @@ use crate::evaluate::Evaluator;
 
 /// Applies RUN.
 pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
-    evaluator.report(diagnostic::run_not_supported_yet(statement.span));
+    // It may make files; COPY --from of this stage is not wrong because of it.
+    evaluator.stage().has_files = true;
+    evaluator.report_unsupported(diagnostic::run_not_supported_yet(statement.span));
 }

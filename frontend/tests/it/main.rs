@@ -1,10 +1,15 @@
 //! The frontend against real sealer's behaviour: the golden Kubefiles, where they are at hand.
 
+mod probe;
+mod cases;
+mod dump;
+mod large;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use frontend::{Diagnostic, Options, Severity};
-use solver::{AppSpec, Application, Base, Op, Platform, SourceFile};
+use solver::{Application, Base, Platform, SourceFile};
 
 fn options() -> Options {
     let platform = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
@@ -12,8 +17,10 @@ fn options() -> Options {
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+#[expect(clippy::disallowed_methods, reason = "where the data is, only the environment knows")]
 fn golden() -> Option<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden");
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden");
+    let directory = std::env::var_os("SEALER_GOLDEN").map(PathBuf::from).unwrap_or(beside);
     if !directory.is_dir() {
         eprintln!("skipped: {} does not exist", directory.display());
         return None;
@@ -96,28 +103,4 @@ fn launching_an_application_the_base_lacks_is_an_error_of_lowering() {
     assert!(lowered.is_none());
     assert_eq!(errors(&diagnostics), ["application mysq does not exist in the image"]);
     assert_eq!(diagnostics[0].hints, ["did you mean `mysql`?"]);
-}
-
-#[test]
-fn ten_thousand_applications_lower_quickly() {
-    let mut text = String::from("FROM scratch\n");
-    for index in 0..10_000 {
-        text.push_str(&format!("APP app{index} local://files/app{index}.yaml\n"));
-    }
-    let source = SourceFile { name: "Kubefile".into(), text };
-    let start = std::time::Instant::now();
-    let (model, diagnostics) = frontend::model(&frontend::parse(&source), &options());
-    assert_eq!(diagnostics, Vec::new());
-    let (lowered, _) = frontend::lower(&model, &source, &options(), &BTreeMap::new());
-    let lowered = lowered.expect("no error");
-    // A quadratic pass would take minutes; the limit is wide enough for a busy machine and a debug build.
-    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
-    assert_eq!(lowered.image.apps.len(), 10_000);
-    assert_eq!(lowered.definition.len(), 30_000);
-    let declared =
-        lowered.image.apps.iter().filter(|app| matches!(app, AppSpec::Declared { vertex: Some(_), .. }));
-    assert_eq!(declared.count(), 10_000);
-    let target = lowered.definition.target().expect("there are steps");
-    let (vertex, _) = lowered.definition.get(&target).expect("the target exists");
-    assert_eq!(vertex.op, Op::State);
 }

@@ -1,0 +1,110 @@
+//! Our own golden cases: `tests/golden/CASE/Kubefile` with what is expected of it in `expected.txt`.
+//!
+//! A file `options` beside them may give `build-arg NAME=VALUE`, `target NAME` and `platform OS/ARCH`, one a line. Base
+//! images are the three of [`base`]. `UPDATE_EXPECT=1` writes what is found instead of comparing it: read the diff.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use frontend::{Options, Severity};
+use solver::{Application, Base, Platform, SourceFile};
+
+use crate::{dump, paths_in, read};
+
+#[test]
+fn golden_cases_say_what_they_said() {
+    let cases = paths_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"));
+    let mut different = Vec::new();
+    for case in &cases {
+        let text = read(&case.join("Kubefile")).expect("every case has a Kubefile");
+        let found = run(text, &options(&read(&case.join("options")).unwrap_or_default()));
+        let path = case.join("expected.txt");
+        if read(&path).as_deref() == Some(found.as_str()) {
+            continue;
+        }
+        if updates() {
+            write(&path, &found);
+        } else {
+            different.push(format!("=== {}\n{found}", case.display()));
+        }
+    }
+    assert!(different.is_empty(), "UPDATE_EXPECT=1 accepts these:\n{}", different.join("\n"));
+    assert!(cases.len() > 20, "only {} cases", cases.len());
+}
+
+fn run(text: String, options: &Options) -> String {
+    let source = SourceFile { name: "Kubefile".into(), text };
+    let mut out = String::new();
+    let parsed = frontend::parse(&source);
+    let (model, checked) = frontend::model(&parsed, options);
+    let found = [parsed.diagnostics, checked].concat();
+    dump::diagnostics(&mut out, &source, &found).expect("text takes everything");
+    if found.iter().any(|found| found.severity == Severity::Error) {
+        return out;
+    }
+    dump::bases(&mut out, &model.bases()).expect("text takes everything");
+    let bases = model.bases().into_iter().map(|request| (request.stage, base(&request.reference))).collect();
+    let (lowered, found) = frontend::lower(&model, &source, options, &bases);
+    dump::diagnostics(&mut out, &source, &found).expect("text takes everything");
+    let failed = found.iter().any(|found| found.severity == Severity::Error);
+    assert_eq!(lowered.is_none(), failed, "nothing is lowered exactly if there is an error");
+    if let Some(lowered) = lowered {
+        dump::lowered(&mut out, &lowered).expect("text takes everything");
+    }
+    out
+}
+
+/// `kube` has a typed and an untyped application, `untyped` one that nothing can launch; all others are plain.
+fn base(reference: &str) -> Base {
+    let app = |name: &str, kind: Option<&str>, cmds: &[&str]| Application {
+        name: name.into(),
+        kind: kind.map(str::to_owned),
+        version: "v1".into(),
+        env: BTreeMap::from([("FROM_BASE".into(), "1".into())]),
+        cmds: cmds.iter().map(|&cmd| cmd.to_owned()).collect(),
+        ..Application::default()
+    };
+    let applications = match reference {
+        "kube" => vec![app("mysql", Some("kube"), &[]), app("redis", None, &["start redis"])],
+        "untyped" => vec![app("old", None, &[])],
+        _ => Vec::new(),
+    };
+    Base {
+        reference: format!("localhost/{reference}:latest"),
+        env: vec![("PATH".into(), "/base/bin".into()), ("HOME".into(), "/base".into())],
+        labels: BTreeMap::from([("from".into(), "base".into())]),
+        author: Some("the base".into()),
+        applications,
+        ..Base::default()
+    }
+}
+
+fn options(text: &str) -> Options {
+    let mut options = crate::options();
+    for line in text.lines() {
+        match line.split_once(' ').expect("an option has a value") {
+            ("build-arg", pair) => {
+                let (name, value) = pair.split_once('=').expect("NAME=VALUE");
+                options.build_args.insert(name.into(), value.into());
+            }
+            ("target", stage) => options.target = Some(stage.into()),
+            ("platform", platform) => {
+                let (os, architecture) = platform.split_once('/').expect("OS/ARCH");
+                options.platform =
+                    Platform { os: os.into(), architecture: architecture.into(), variant: None };
+            }
+            (other, _) => panic!("unknown option {other}"),
+        }
+    }
+    options
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one switch of the tests")]
+fn updates() -> bool {
+    std::env::var_os("UPDATE_EXPECT").is_some()
+}
+
+#[expect(clippy::disallowed_methods, reason = "frontend has no fs_err; the path is in the message")]
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}

@@ -1,0 +1,120 @@
+//! What the frontend makes of a text, as stable text: findings with places, then the graph, then the image.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write};
+
+use frontend::{BaseRequest, Diagnostic, Lowered, Severity};
+use solver::{AppSpec, CopySource, FileOp, ImageSpec, Op, SourceFile, VertexDigest};
+
+/// Writes findings as `Kubefile:3:5: error: message`, with the text that the primary label covers.
+pub(crate) fn diagnostics(out: &mut String, source: &SourceFile, found: &[Diagnostic]) -> fmt::Result {
+    for diagnostic in found {
+        let kind = if diagnostic.severity == Severity::Error { "error" } else { "warning" };
+        let place = |offset| {
+            let position = source.position(offset);
+            format!("{}:{}:{}", source.name, position.line, position.column)
+        };
+        for (index, label) in diagnostic.labels.iter().enumerate() {
+            let at = place(label.span.start);
+            let covered = source.text.get(label.span.start..label.span.end).expect("spans are in the text");
+            match index {
+                0 => writeln!(out, "{at}: {kind}: {} [{}]", diagnostic.message, diagnostic.code)?,
+                _ => write!(out, "  also {at}")?,
+            }
+            writeln!(out, "  {covered:?} {}", label.text)?;
+        }
+        diagnostic.hints.iter().try_for_each(|hint| writeln!(out, "  hint: {hint}"))?;
+    }
+    Ok(())
+}
+
+/// Writes the images asked for.
+pub(crate) fn bases(out: &mut String, bases: &[BaseRequest]) -> fmt::Result {
+    for base in bases {
+        let platform = base.platform.as_deref().unwrap_or("-");
+        writeln!(out, "base of stage {}: {} {platform}", base.stage, base.reference)?;
+    }
+    Ok(())
+}
+
+/// Writes the graph and the image.
+pub(crate) fn lowered(out: &mut String, Lowered { definition, image }: &Lowered) -> fmt::Result {
+    let mut numbers: HashMap<VertexDigest, usize> = HashMap::new();
+    for (number, (digest, vertex, metadata)) in definition.iter().enumerate() {
+        numbers.insert(digest, number);
+        let inputs: Vec<usize> = vertex.inputs.iter().map(|input| numbers[input]).collect();
+        let hidden = if metadata.hidden { " hidden" } else { "" };
+        writeln!(out, "#{number} {} {inputs:?} `{}`{hidden}", op(&vertex.op), metadata.name)?;
+    }
+    let target = definition.target().map(|target| format!("#{}", numbers[&target]));
+    writeln!(out, "target {}", target.as_deref().unwrap_or("none"))?;
+    facts(out, image, &numbers)
+}
+
+fn op(op: &Op) -> String {
+    match op {
+        Op::Local(local) => format!("local {:?} parents={}", local.pattern, local.parents),
+        Op::Http(http) => format!("http {:?} {:?}", http.url, http.checksum),
+        Op::Image(image) => format!("image {} {}", image.reference, image.platform),
+        Op::File(op) => file(op),
+        Op::App(app) => {
+            let sources = app.sources.iter().map(|source| {
+                let slash = if source.trailing_slash { " slash" } else { "" };
+                format!("{:?} {:?}{slash}", source.kind, source.path)
+            });
+            format!("app {} {}", app.name, sources.collect::<Vec<_>>().join(", "))
+        }
+        Op::State => "state".to_owned(),
+    }
+}
+
+fn file(op: &FileOp) -> String {
+    let sources = op.sources.iter().map(|source| match source {
+        CopySource::Input { input, pattern } => format!("{input}:{pattern:?}"),
+        CopySource::Inline(inline) => {
+            format!("{}={:?}", inline.name, String::from_utf8_lossy(&inline.content))
+        }
+    });
+    let mut text = format!("file {} -> {:?}", sources.collect::<Vec<_>>().join(", "), op.destination);
+    if let Some(owner) = op.chown {
+        text.push_str(&format!(" chown={}:{}", owner.uid, owner.gid));
+    }
+    if let Some(mode) = op.chmod {
+        text.push_str(&format!(" chmod={mode:o}"));
+    }
+    if !op.exclude.is_empty() {
+        text.push_str(&format!(" exclude={:?}", op.exclude));
+    }
+    for (name, set) in [("below", op.below), ("parents", op.parents), ("unpack", op.unpack)] {
+        text.push_str(&if set { format!(" {name}") } else { String::new() });
+    }
+    text
+}
+
+fn facts(out: &mut String, image: &ImageSpec, numbers: &HashMap<VertexDigest, usize>) -> fmt::Result {
+    let vertex = |vertex: &Option<VertexDigest>| match vertex {
+        Some(vertex) => format!("#{}", numbers[vertex]),
+        None => "-".to_owned(),
+    };
+    writeln!(out, "platform {}, base `{}`", image.platform, image.base.reference)?;
+    image.env.iter().try_for_each(|(name, value)| writeln!(out, "env {name}={value:?}"))?;
+    writeln!(out, "extension env {:?}", image.extension_env)?;
+    image.labels.iter().try_for_each(|(name, value)| writeln!(out, "label {name}={value:?}"))?;
+    image.author.iter().try_for_each(|author| writeln!(out, "author {author:?}"))?;
+    for app in &image.apps {
+        match app {
+            AppSpec::Inherited(app) => {
+                writeln!(out, "app {} inherited env={:?} cmds={:?}", app.name, app.env, app.cmds)?;
+            }
+            AppSpec::Declared { name, vertex: files, env, cmds, single_source, .. } => {
+                let files = vertex(files);
+                writeln!(out, "app {name} {files} env={env:?} cmds={cmds:?} single={single_source}")?;
+            }
+        }
+    }
+    writeln!(out, "launch cmds={:?} apps={:?}", image.launch.cmds, image.launch.app_names)?;
+    image
+        .history
+        .iter()
+        .try_for_each(|step| writeln!(out, "history {} {:?}", vertex(&step.vertex), step.text))
+}
