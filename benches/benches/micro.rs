@@ -21,27 +21,27 @@ fn kubefile(apps: usize) -> solver::SourceFile {
     solver::SourceFile { name: "Kubefile".into(), text: format!("FROM scratch\n{lines}") }
 }
 
-fn definition(apps: usize) -> Definition {
-    let source = kubefile(apps);
+fn definition(source: &solver::SourceFile) -> Definition {
     let options = frontend::Options {
         build_args: Default::default(),
         platform: Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
         target: None,
     };
-    let parsed = frontend::parse(&source);
+    let parsed = frontend::parse(source);
     let (model, _) = frontend::model(&parsed, &options);
-    let (lowered, _) = frontend::lower(&model, &source, &options, &Default::default());
+    let (lowered, _) = frontend::lower(&model, source, &options, &Default::default());
     lowered.expect("the text is right").definition
 }
 
 #[divan::bench(args = [100, 10_000])]
 fn parse_model_lower(bencher: Bencher<'_, '_>, apps: usize) {
-    bencher.counter(ItemsCount::new(apps)).bench(|| definition(apps));
+    let source = kubefile(apps);
+    bencher.counter(ItemsCount::new(apps)).bench(|| definition(&source));
 }
 
 #[divan::bench(args = [100, 10_000])]
 fn graph_keys_plan(bencher: Bencher<'_, '_>, apps: usize) {
-    let definition = definition(apps);
+    let definition = definition(&kubefile(apps));
     bencher.counter(ItemsCount::new(apps)).bench(|| {
         let graph = Graph::new(&definition).expect("a definition is a graph");
         let keys = solver::definition_keys(&graph, |_| Pin::Tree(TreeDigest::from_bytes([7; 32])));
@@ -74,15 +74,7 @@ fn walk_identify_and_write_a_layer(bencher: Bencher<'_, '_>, jobs: usize) {
 fn whole(bencher: Bencher<'_, '_>, jobs: usize, layers: bool) {
     let source =
         solver::SourceFile { name: "Kubefile".into(), text: "FROM scratch\nCOPY tree /tree\n".into() };
-    let options = frontend::Options {
-        build_args: Default::default(),
-        platform: Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
-        target: None,
-    };
-    let parsed = frontend::parse(&source);
-    let (model, _) = frontend::model(&parsed, &options);
-    let (lowered, _) = frontend::lower(&model, &source, &options, &Default::default());
-    let definition = lowered.expect("the text is right").definition;
+    let definition = definition(&source);
     let build = engine::BuildOptions {
         context: tree().to_owned(),
         jobs,

@@ -1,6 +1,5 @@
 //! The frontend against real sealer's behaviour: the golden Kubefiles, where they are at hand.
 
-mod probe;
 mod cases;
 mod dump;
 mod large;
