@@ -8,6 +8,7 @@ use crate::ast::{Arguments, File, Flag, Pair, Quoting, Statement, Word};
 use crate::diagnostic::{self, Diagnostic};
 use crate::instruction::{self, Form, INSTRUCTIONS, Instruction};
 use crate::lexer::{self, LogicalLine};
+use crate::paths;
 use crate::suggest::nearest;
 use crate::text::Text;
 use crate::words::{self, JsonList, Quotes};
@@ -65,7 +66,7 @@ impl Parser {
             keyword: instruction.keyword,
             keyword_span,
             span: text.span(0..text.value.len()),
-            line: text.on_one_line(),
+            line: paths::without_secrets(&text.on_one_line()),
             flags,
             arguments,
             heredocs,

@@ -53,6 +53,18 @@ pub(crate) fn url_has_host(url: &str) -> bool {
     url.split_once("://").is_some_and(|(_, rest)| !rest.is_empty() && !rest.starts_with(['/', '?', '#']))
 }
 
+/// A line as it may stand in progress, history and logs: URLs with user information or a query are shown without.
+pub(crate) fn without_secrets(line: &str) -> String {
+    let word = |word: &str| match word.find("http://").or_else(|| word.find("https://")) {
+        Some(start) if word[start..].contains(['@', '?']) => {
+            let (text, space) = word.split_at(word.trim_end().len());
+            format!("{}{}{space}", &text[..start], shown_url(&text[start..]))
+        }
+        _ => word.to_owned(),
+    };
+    line.split_inclusive(char::is_whitespace).map(word).collect()
+}
+
 /// A URL as shown to people: without user information, query and fragment.
 pub(crate) fn shown_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
@@ -65,6 +77,18 @@ pub(crate) fn shown_url(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_of_urls_do_not_stand_in_lines() {
+        for (line, shown) in [
+            ("APP a http://u:p@h/f.yaml local://x@y", "APP a http://h/f.yaml local://x@y"),
+            ("ADD https://h/f?token=t#x /d", "ADD https://h/f /d"),
+            ("LABEL mail=a@b.c q=what?", "LABEL mail=a@b.c q=what?"),
+            ("APP  a\thttp://h/f ", "APP  a\thttp://h/f "),
+        ] {
+            assert_eq!(without_secrets(line), shown);
+        }
+    }
 
     #[test]
     fn paths_are_cleaned_and_clamped() {

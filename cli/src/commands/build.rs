@@ -158,7 +158,8 @@ struct Said<'a> {
 
 impl Said<'_> {
     /// Warnings are printed; with an error among them, everything is the failure.
-    fn check(&self, all: Vec<Diagnostic>) -> Result<(), Failure> {
+    fn check(&self, mut all: Vec<Diagnostic>) -> Result<(), Failure> {
+        all.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span.start));
         if all.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
             return Err(Failure::Diagnostics(self.source.clone(), all));
         }

@@ -225,6 +225,18 @@ fn secrets_of_a_url_are_told_to_nobody() {
     // The line of the Kubefile itself is the user's own text, and is shown.
     let messages: Vec<&str> = run.stderr.lines().filter(|line| !line.contains("2 |")).collect();
     assert!(!messages.join("\n").contains("hunter"), "{}", run.stderr);
+    server.file("/f.yaml", b"kind: A\n".to_vec());
+    let url = server.url("/f.yaml?token=hunter2").replace("http://", "http://user:hunter3@");
+    space.kubefile(&format!("FROM scratch\nADD {url} /x\nAPP a {url}\n"));
+    for progress in ["json", "plain"] {
+        let run = space.build(&["--progress", progress]);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        assert!(!run.stderr.contains("hunter"), "{}", run.stderr);
+    }
+    let mut grep = Command::new("grep");
+    grep.args(["-rl", "hunter"]).arg(space.store()).arg("../metadata.json");
+    let found = crate::space::run(grep.current_dir(space.context()));
+    assert_eq!(found.stdout, "", "in the store");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use cache::{CacheError, Store, Table};
 use serde::{Deserialize, Serialize};
-use solver::{ContentDigest, Descriptor, HttpSource, TreeDigest};
+use solver::{ContentDigest, Descriptor, Hasher, HttpSource, TreeDigest};
 use thiserror::Error;
 
 use crate::contents::{Contents, Location};
@@ -62,9 +62,9 @@ pub fn pin(
     limit_bytes: u64,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<HttpRecord, HttpError> {
-    let known: Option<HttpRecord> = store
-        .get(Table::Http, source.url.as_bytes())
-        .filter(|record: &HttpRecord| store.blobs().contains(&record.blob));
+    let key = key(&source.url);
+    let known: Option<HttpRecord> =
+        store.get(Table::Http, &key).filter(|record: &HttpRecord| store.blobs().contains(&record.blob));
     if let (Some(known), Some(checksum)) = (&known, &source.checksum)
         && known.blob.digest.hex() == *checksum
     {
@@ -90,13 +90,20 @@ pub fn pin(
                 .ok_or_else(|| HttpError::NoName { url: redacted(&source.url) })?;
             let record = HttpRecord { validator, content, blob: body.blob.complete()?, file_name };
             if known.as_ref() != Some(&record) {
-                store.put(Table::Http, source.url.as_bytes(), &record);
+                store.put(Table::Http, &key, &record);
             }
             record
         }
     };
     check(source, &record.blob)?;
     Ok(record)
+}
+
+/// URLs may hold secrets; records know them by their hash.
+fn key(url: &str) -> [u8; 32] {
+    let mut hasher = Hasher::new("url");
+    hasher.bytes(url.as_bytes());
+    hasher.finish()
 }
 
 /// The tree of a pinned URL: its one file, 0600 as sealer adds it.
