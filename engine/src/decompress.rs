@@ -45,8 +45,8 @@ impl Compression {
             Self::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(reader)),
             Self::Xz => {
                 let stream =
-                    xz2::stream::Stream::new_stream_decoder(XZ_MEMORY_LIMIT, xz2::stream::CONCATENATED)?;
-                Box::new(xz2::read::XzDecoder::new_stream(reader, stream))
+                    liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_LIMIT, liblzma::stream::CONCATENATED)?;
+                Box::new(liblzma::read::XzDecoder::new_stream(reader, stream))
             }
             Self::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::new(reader)?;

@@ -223,3 +223,32 @@ fn one_kubefile_with_every_instruction() {
     assert_eq!(env, Some(json!({"GK": "gv", "GK2": "quoted value"})));
     assert_eq!(labels(&space.config("localhost/all:1")), labels(&read(&all.join("config.json"))));
 }
+
+#[test]
+fn published_charts_are_packed_and_launch_by_themselves() {
+    let charts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/charts");
+    if !charts.is_dir() {
+        skipped(&format!("the real charts are not at {}", charts.display()));
+        return;
+    }
+    let space = Space::new();
+    let mut text = String::from("FROM scratch\n");
+    for chart in fs_err::read_dir(&charts).unwrap().map(|entry| entry.unwrap().path()) {
+        let file = chart.file_name().unwrap().to_str().unwrap().to_owned();
+        let Some((name, _)) = file.split_once("-1.").or_else(|| file.rsplit_once('-')) else { continue };
+        if file.ends_with(".tgz") {
+            fs_err::copy(&chart, space.context().join(&file)).unwrap();
+            text.push_str(&format!("APP {name} local://{file}\n"));
+        }
+    }
+    space.kubefile(&text).built(&[]);
+    let extension = space.extension("localhost/x:1");
+    let apps = extension["applications"].as_array().unwrap();
+    assert_eq!(apps.len(), 12);
+    for app in apps {
+        let name = app["name"].as_str().unwrap();
+        assert_eq!(app["type"], "helm", "{name}");
+        let command = app["cmds"][0].as_str().unwrap();
+        assert!(command.starts_with(&format!("helm install {name} {name}-")), "{command}");
+    }
+}

@@ -94,6 +94,34 @@ fn one_changed_app_is_one_step_and_a_new_base_is_none() {
 }
 
 #[test]
+fn a_copy_out_of_a_stage_depends_on_what_it_copies_only() {
+    let space = Space::new();
+    space.file("a", "a").file("b", "b");
+    space.kubefile(
+        "FROM scratch AS one\nCOPY a /out/a\nCOPY b /other/b\nFROM scratch\nCOPY --from=one /out /x\n",
+    );
+    space.built(&[]);
+    let digest = space.digest();
+    space.file("b", "changed");
+    let cost = space.built(&[]);
+    // The changed step of the stage runs; what is copied out of it is the same, so nothing above does.
+    assert_eq!((&cost["executed"], &cost["layers_made"]), (&json!(1), &json!(0)));
+    assert_eq!(digest, space.digest());
+}
+
+#[test]
+fn a_foreign_platform_shares_what_its_text_does_not_change() {
+    let space = Space::new();
+    space.file("amd64/bin", "x86").file("arm64/bin", "arm").file("app.yaml", "kind: A\n");
+    space.kubefile("FROM scratch\nCOPY ${ARCH}/bin /bin/\nAPP a local://app.yaml\n");
+    space.built(&["--platform", "linux/amd64"]);
+    let cost = space.built(&["--platform", "linux/arm64"]);
+    assert_eq!((&cost["cached"], &cost["executed"]), (&json!(1), &json!(1)));
+    assert_eq!(space.rootfs("localhost/x:1")["bin/bin"].content, b"arm");
+    assert_eq!(space.config("localhost/x:1")["architecture"], "arm64");
+}
+
+#[test]
 fn same_size_and_time_but_other_content_is_noticed() {
     let space = Space::new();
     space.file("a.yaml", "kind: A\n").kubefile("FROM scratch\nAPP a local://a.yaml\n");
