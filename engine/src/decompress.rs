@@ -44,8 +44,10 @@ impl Compression {
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
             Self::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(reader)),
             Self::Xz => {
-                let stream =
-                    liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_LIMIT, liblzma::stream::CONCATENATED)?;
+                let stream = liblzma::stream::Stream::new_stream_decoder(
+                    XZ_MEMORY_LIMIT,
+                    liblzma::stream::CONCATENATED,
+                )?;
                 Box::new(liblzma::read::XzDecoder::new_stream(reader, stream))
             }
             Self::Zstd => {
