@@ -24,6 +24,8 @@ use crate::source::local::{Context, LocalError, Scan};
 use crate::source::{http, image};
 use crate::tree::Trees;
 
+/// Trees are walked by recursion, and a path of 4096 bytes can be 2048 directories deep. Only what is used costs memory.
+const STACK_SIZE: usize = 64 << 20;
 /// Most downloads at once.
 const DOWNLOADS: usize = 16;
 
@@ -94,6 +96,7 @@ impl<'a> Session<'a> {
         let chain = chain(&graph);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.jobs.max(1))
+            .stack_size(STACK_SIZE)
             .build()
             .map_err(|error| cache::CacheError::Io(std::io::Error::other(error)))?;
         Ok(Self {

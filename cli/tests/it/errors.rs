@@ -153,6 +153,18 @@ fn hostile_archives_are_refused() {
         space.file("evil.tar", archive(&entries)).kubefile("FROM scratch\nADD evil.tar /d/\n");
         check(&space, &[], "Kubefile:2:1", &[text]);
     }
+    // Two thousand directories deep is unusual, and no reason to fall over.
+    let space = Space::new();
+    let mut deep = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    deep.append_data(&mut header, vec!["d"; 2000].join("/"), std::io::empty()).unwrap();
+    space.file("deep.tar", deep.into_inner().unwrap()).kubefile("FROM scratch\nADD deep.tar /\n");
+    space.built(&[]);
     let space = Space::new();
     let mut zeros = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best()));
     let mut header = tar::Header::new_ustar();

@@ -30,6 +30,8 @@ pub use error::LocalError;
 
 use error::LINK_LIMIT;
 
+/// Longest path below the context in bytes, as Linux has it (`PATH_MAX`): what bounds the recursion.
+const PATH_LIMIT: usize = 4096;
 /// Files are read in pieces of this size; larger ones are hashed on several threads by nobody: files are many.
 const READ_SIZE: usize = 128 * 1024;
 
@@ -224,6 +226,9 @@ impl Scan<'_> {
         let fail = |e: rustix::io::Errno| LocalError::Io { path: host(), source: e.into() };
         let mut path = place.path.to_vec();
         push_name(&mut path, name);
+        if path.len() > PATH_LIMIT {
+            return Err(fail(rustix::io::Errno::NAMETOOLONG));
+        }
         let ignored = self.context.ignore.is_ignored_in(place.matched, &path);
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
