@@ -75,7 +75,7 @@ impl Session<'_> {
             keys,
             results: &results,
             states: Mutex::default(),
-            single: self.layers_are_single(base.deltas.len()),
+            single: self.chain.steps.len() <= budget,
             cached_by_content: 0.into(),
         };
         work.run_all(plan)?;
@@ -216,7 +216,7 @@ impl Work<'_, '_> {
             Op::File(op) => {
                 let prepared = file::Prepared::new(op, &self.inputs(index), trees, contents)?;
                 let key = content_key(&vertex.op, &prepared.reads());
-                if let Some(record) = self.by_content(&key) {
+                if let Some(record) = self.by_content(index, &key) {
                     return self.keep(index, None, record);
                 }
                 let delta = prepared.run(trees, contents)?;
@@ -235,7 +235,7 @@ impl Work<'_, '_> {
             Op::App(op) => {
                 let prepared = app::Prepared::new(op, &self.inputs(index), trees)?;
                 let key = content_key(&vertex.op, &prepared.reads());
-                if let Some(record) = self.by_content(&key) {
+                if let Some(record) = self.by_content(index, &key) {
                     return self.keep(index, None, record);
                 }
                 let collected = prepared.run(trees, contents)?;
@@ -250,13 +250,12 @@ impl Work<'_, '_> {
         }
     }
 
-    fn by_content(&self, key: &CacheKey) -> Option<Record> {
+    fn by_content(&self, index: VertexIndex, key: &CacheKey) -> Option<Record> {
         if self.session.options.no_cache {
             return None;
         }
         let record: Record = self.session.store.get(Table::Steps, key.as_bytes())?;
-        // Without its layer the step has to run: only then are the bytes of an archive at hand.
-        self.session.known_layer(&record.delta).is_some().then_some(record)
+        self.session.usable(index, record).ok()
     }
 
     /// Records a step's result under its keys and, where it is a layer of the image by itself, makes the layer.

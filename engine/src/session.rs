@@ -15,7 +15,7 @@ use crate::chain::{Chain, chain};
 use crate::contents::{Contents, Location, content_digest};
 use crate::error::{BuildError, OpError, StepError};
 use crate::frames::{FrameError, LayerCompression, LayerWriter, layer_key};
-use crate::group::{LAYER_LIMIT, Member};
+use crate::group::Member;
 use crate::images::Images;
 use crate::layer::TimePolicy;
 use crate::net::Fetcher;
@@ -183,7 +183,7 @@ impl<'a> Session<'a> {
     }
 
     /// A record is a hit if its layer is there, or can be made without running the step.
-    fn usable(&self, index: VertexIndex, record: Record) -> Result<Record, MissReason> {
+    pub(crate) fn usable(&self, index: VertexIndex, record: Record) -> Result<Record, MissReason> {
         let op = &self.graph.vertex(index).op;
         if let Op::File(file) = op {
             for source in &file.sources {
@@ -218,11 +218,6 @@ impl<'a> Session<'a> {
     /// When a file cannot be read.
     pub fn discover(&self, built: &crate::Built) -> Result<crate::Discovered, BuildError> {
         crate::discover(&built.state, self.store, &self.trees, &self.contents)
-    }
-
-    /// Whether each step of the final image has a layer of its own.
-    pub(crate) fn layers_are_single(&self, base_layers: usize) -> bool {
-        self.chain.steps.len() + base_layers <= LAYER_LIMIT
     }
 
     /// The layer of a delta, if the store has it as these options want it.

@@ -72,6 +72,7 @@ struct Match {
 pub struct Prepared<'a> {
     op: &'a FileOp,
     matches: Vec<Match>,
+    exclude: Vec<Pattern>,
     below: State,
     destination: Resolved,
 }
@@ -114,7 +115,8 @@ impl<'a> Prepared<'a> {
                 }
             }
         }
-        Ok(Self { op, matches, below, destination })
+        let exclude = op.exclude.iter().map(|text| Pattern::new(text)).collect::<Result<_, _>>()?;
+        Ok(Self { op, matches, exclude, below, destination })
     }
 
     /// What the copy has read: its content key is made of this.
@@ -271,13 +273,11 @@ impl<'a> Prepared<'a> {
 
     /// The entry as it will stand in the image: excluded parts gone, owner and mode set.
     fn dressed(&self, trees: &Trees<'_>, entry: Entry, path: &[u8]) -> Result<Option<Entry>, FileError> {
-        let patterns: Vec<Pattern> =
-            self.op.exclude.iter().map(|text| Pattern::new(text)).collect::<Result<_, _>>()?;
-        let entry = if patterns.is_empty() {
+        let entry = if self.exclude.is_empty() {
             entry
         } else if let Node::Dir(tree) = &entry.node {
-            Entry { node: Node::Dir(without(trees, tree, &patterns, &mut Vec::new())?), ..entry }
-        } else if patterns.iter().any(|pattern| pattern.matches_or_parent(base_name(path))) {
+            Entry { node: Node::Dir(without(trees, tree, &self.exclude, &mut Vec::new())?), ..entry }
+        } else if self.exclude.iter().any(|pattern| pattern.matches_or_parent(base_name(path))) {
             return Ok(None);
         } else {
             entry
