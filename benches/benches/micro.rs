@@ -82,6 +82,8 @@ fn whole(bencher: Bencher<'_, '_>, jobs: usize, layers: bool) {
         times: engine::TimePolicy::Fixed(0),
         compression: engine::LayerCompression::default(),
         download_limit_bytes: 1 << 30,
+        repository: String::new(),
+        explain: false,
         cancel: engine::Cancel::new(),
     };
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -115,6 +115,22 @@ impl BlobStore {
         Ok(BlobWriter { store: self, out: Hashing::new(self.unnamed()?) })
     }
 
+    /// A new blob whose digest the caller computes beside the writing, on threads of its own.
+    ///
+    /// # Errors
+    /// When its file cannot be made.
+    pub fn prehashed_writer(&self) -> Result<PrehashedWriter<'_>, CacheError> {
+        Ok(PrehashedWriter { store: self, file: self.unnamed()? })
+    }
+
+    /// Forgets a blob that waits for the commit; one that stands under its name stays.
+    pub fn discard(&self, digest: &BlobDigest) {
+        if let Some((path, _)) = self.lock().pending.remove(digest) {
+            // Nobody knows this file; if it cannot be removed, it goes with the directory.
+            let _ = fs_err::remove_file(path);
+        }
+    }
+
     /// Stores bytes.
     ///
     /// # Errors
@@ -256,6 +272,30 @@ impl Write for BlobWriter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// A blob being written while somebody else hashes it. Dropped without completing, it leaves nothing.
+#[derive(Debug)]
+pub struct PrehashedWriter<'store> {
+    store: &'store BlobStore,
+    file: Unnamed,
+}
+
+impl PrehashedWriter<'_> {
+    /// Ends the blob under a digest that the caller computed from the very bytes it wrote.
+    pub fn complete(self, blob: Descriptor) {
+        self.store.keep_if_new(blob, self.file);
+    }
+}
+
+impl Write for PrehashedWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

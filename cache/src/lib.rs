@@ -25,7 +25,7 @@ mod records;
 mod store;
 mod tmp;
 
-pub use blobs::{BlobStore, BlobWriter};
+pub use blobs::{BlobStore, BlobWriter, PrehashedWriter};
 pub use error::CacheError;
 pub use lock::IndexLock;
 pub use once::OnceMap;

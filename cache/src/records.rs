@@ -28,6 +28,10 @@ pub enum Table {
     DeltaBlobs = 6,
     /// Tree digest of a delta → container images named in it.
     Scans = 7,
+    /// Diff id and compression → the `solver::Layer` a layer was converted to.
+    Converted = 8,
+    /// Identity of a step from build to build → what it read and made when it last ran.
+    Traces = 9,
 }
 
 impl Table {

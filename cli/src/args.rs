@@ -1,8 +1,14 @@
 //! What was typed. Reads nothing but the command line and the variables named here; cannot fail on the environment.
 
+mod build;
+mod images;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::build::{Build, Explain};
+pub(crate) use self::images::{History, Images, Inspect, Load, Rmi, Save, Tag};
 
 /// Builds Sealer Images from Kubefiles: fast, reproducible, cached.
 #[derive(Debug, Parser)]
@@ -20,15 +26,30 @@ pub(crate) struct Global {
     /// Directory of the image store [default: /var/lib/sealer/store for root, else ~/.local/share/sealer/store]
     #[arg(long, global = true, value_name = "DIR", env = "SEALER_ROOT")]
     pub(crate) root: Option<PathBuf>,
+    /// File with settings [default: ~/.config/sealer/config.toml, else /etc/sealer/config.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "SEALER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     /// Print only results and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// When to use colour; NO_COLOR is respected
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "SEALER_COLOR")]
     pub(crate) color: Color,
-    /// Accepted for sealer's scripts; there is no such file here
-    #[arg(long, global = true, value_name = "FILE", hide = true)]
-    pub(crate) config: Option<PathBuf>,
+    /// How errors and warnings are written
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text", env = "SEALER_ERROR_FORMAT")]
+    pub(crate) error_format: ErrorFormat,
+    /// Treat warnings as errors
+    #[arg(
+        long,
+        global = true,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        env = "SEALER_STRICT"
+    )]
+    pub(crate) strict: bool,
     /// Accepted for sealer's scripts; errors always carry what there is to know
     #[arg(short, long, global = true, hide = true)]
     pub(crate) debug: bool,
@@ -60,15 +81,41 @@ pub(crate) enum Color {
     Never,
 }
 
+/// How errors and warnings are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ErrorFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build an image from a Kubefile
     Build(Box<Build>),
-    /// Show an image as JSON
-    Inspect(Inspect),
     /// List the images of the store
-    Images,
+    Images(Images),
+    /// Show an image as JSON, or through a Go template
+    Inspect(Inspect),
+    /// Show the steps an image was made of
+    History(History),
+    /// Give an image more names
+    Tag(Tag),
+    /// Remove names and images
+    Rmi(Rmi),
+    /// Write an image to an archive or a directory
+    Save(Save),
+    /// Read images from an archive or a directory
+    Load(Load),
+    /// Show every setting and where it comes from
+    Config(Config),
+    /// Print a completion script for a shell
+    Completion(Completion),
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man(Man),
     /// Show the version
     Version(Version),
 }
@@ -78,7 +125,7 @@ pub(crate) enum Command {
 pub(crate) enum Progress {
     /// `tty` on a terminal, else `plain`.
     Auto,
-    /// One live line for each running step.
+    /// A few live lines.
     Tty,
     /// One line for each event, for logs.
     Plain,
@@ -88,82 +135,54 @@ pub(crate) enum Progress {
     Quiet,
 }
 
-/// `sealer build`
+/// Settings of builds that a file or the environment may hold.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Build {
-    /// Directory of the build context
-    #[arg(default_value = ".")]
-    pub(crate) path: PathBuf,
-    /// Kubefile, relative to the working directory [default: PATH/Kubefile, else ./Kubefile]
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// Name of the image; may be given several times
-    #[arg(short, long, value_name = "NAME", required = true)]
-    pub(crate) tag: Vec<String>,
-    /// Type of the image: kube-installer or app-installer
-    #[arg(long = "type", value_name = "TYPE", default_value = "kube-installer")]
-    pub(crate) image_type: String,
-    /// Platform of the image, as os/arch[/variant] [default: this machine's]
-    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
-    pub(crate) platform: Vec<String>,
-    /// `all` looks for container images to carry, `lite` does not
-    #[arg(long, value_name = "MODE", default_value = "all")]
-    pub(crate) build_mode: String,
-    /// Build this stage instead of the last
-    #[arg(long, value_name = "STAGE")]
-    pub(crate) target: Option<String>,
-    /// Value of an ARG
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) build_arg: Vec<String>,
-    /// Label of the image; any replaces io.sealer.version, as in sealer
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) label: Vec<String>,
-    /// Annotation of the manifest
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) annotation: Vec<String>,
-    /// When to look for newer base images: only `missing`, `ifnewer` and `never` while registries are not supported
-    #[arg(long, value_name = "POLICY", default_value = "ifnewer")]
-    pub(crate) pull: String,
-    /// Run every step, whatever the cache holds
-    #[arg(long)]
-    pub(crate) no_cache: bool,
-    /// Compression of layers: zstd[:1-19], gzip[:1-12] or uncompressed
-    #[arg(long, value_name = "FORMAT[:LEVEL]", default_value = "zstd")]
-    pub(crate) compression: String,
-    /// Time of files and image: seconds since 1970, or `keep` for the files' own [default: SOURCE_DATE_EPOCH, else 0]
-    #[arg(long, value_name = "SECONDS|keep")]
-    pub(crate) timestamp: Option<String>,
-    /// Steps worked on at once [default: the number of cores]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
-    pub(crate) jobs: Option<u16>,
+pub(crate) struct Tunables {
     /// How progress is shown
     #[arg(long, value_name = "STYLE", default_value = "auto", env = "SEALER_PROGRESS")]
     pub(crate) progress: Progress,
+    /// Steps worked on at once [default: the number of cores]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        env = "SEALER_JOBS",
+        value_parser = clap::value_parser!(u16).range(1..=512)
+    )]
+    pub(crate) jobs: Option<u16>,
+    /// Compression of layers: zstd[:1-19], gzip[:1-12] or uncompressed
+    #[arg(long, value_name = "FORMAT[:LEVEL]", default_value = "zstd", env = "SEALER_COMPRESSION")]
+    pub(crate) compression: String,
+    /// Time of files and image: seconds since 1970, or `keep` for the files' own [default: 0]
+    #[arg(long, value_name = "SECONDS|keep", env = "SOURCE_DATE_EPOCH")]
+    pub(crate) timestamp: Option<String>,
     /// Largest download, in bytes or with K, M, G
-    #[arg(long, value_name = "SIZE", default_value = "16G")]
+    #[arg(long, value_name = "SIZE", default_value = "16G", env = "SEALER_MAX_DOWNLOAD")]
     pub(crate) max_download: String,
-    /// Write the image id to a file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) iidfile: Option<PathBuf>,
-    /// Write what was built, and at what cost, to a JSON file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) metadata_file: Option<PathBuf>,
-    /// Not supported yet
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub(crate) image_list: Option<PathBuf>,
-    /// Not supported yet
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub(crate) ignored_image_list: Option<PathBuf>,
-    /// Not supported yet
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub(crate) image_list_with_auth: Option<PathBuf>,
 }
 
-/// `sealer inspect`
+/// `sealer config`
 #[derive(Debug, clap::Args)]
-pub(crate) struct Inspect {
-    /// Name, short name, or the first digits of an id
-    pub(crate) name: String,
+pub(crate) struct Config {
+    #[command(flatten)]
+    pub(crate) tunables: Tunables,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `sealer completion`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Completion {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `sealer man`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Man {
+    /// The directory; it must exist
+    pub(crate) dir: PathBuf,
 }
 
 /// `sealer version`

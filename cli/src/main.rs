@@ -2,17 +2,21 @@
 
 mod args;
 mod commands;
+mod config;
+mod interrupt;
 mod progress;
 mod report;
 mod settings;
 mod ui;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::args::{Args, Command};
-use crate::report::Failure;
+use crate::config::ConfigFile;
+use crate::report::{Failure, Page, Reporter};
 
 fn main() -> ExitCode {
     // `alpha X` is `X`: the word stays for scripts that have it.
@@ -20,23 +24,93 @@ fn main() -> ExitCode {
     if words.get(1).is_some_and(|word| word == "alpha") {
         words.remove(1);
     }
-    let args = match Args::try_parse_from(words) {
-        Ok(args) => args,
-        Err(error) => return report::usage(&error),
-    };
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => report::failure(&failure, args.global.color),
+    match understand(&words) {
+        Ok((args, matches, file)) => {
+            let reporter = Reporter::new(&args);
+            let result = run(&args, &matches, file.as_ref(), &reporter);
+            reporter.end(result)
+        }
+        Err(Misunderstood::Usage(error)) => report::usage(&error, settings::error_format_of(&words)),
+        Err(Misunderstood::Config(failure, args)) => Reporter::new(&args).end(Err(failure)),
     }
 }
 
-fn run(args: &Args) -> Result<(), Failure> {
-    ui::warn_of_flags_without_effect(&args.global);
-    let root = settings::store_root(args.global.root.as_deref())?;
+/// Why there is nothing to run.
+enum Misunderstood {
+    Usage(clap::Error),
+    Config(Failure, Box<Args>),
+}
+
+/// Flags, environment and the file with settings, in this order of strength.
+fn understand(words: &[OsString]) -> Result<(Args, ArgMatches, Option<ConfigFile>), Misunderstood> {
+    let matches = Args::command().try_get_matches_from(words).map_err(Misunderstood::Usage)?;
+    let args = Args::from_arg_matches(&matches).map_err(Misunderstood::Usage)?;
+    // sealer's scripts name a JSON file that has no meaning here.
+    let given = args.global.config.as_deref().filter(|path| !is_json(path));
+    let file = match ConfigFile::find(given) {
+        Ok(None) => return Ok((args, matches, None)),
+        Ok(Some(file)) => file,
+        Err(failure) => return Err(Misunderstood::Config(failure, Box::new(args))),
+    };
+    let read = file.apply(Args::command()).try_get_matches_from(words);
+    match read.and_then(|matches| Ok((Args::from_arg_matches(&matches)?, matches))) {
+        Ok((args, matches)) => Ok((args, matches, Some(file))),
+        Err(error) => Err(Misunderstood::Config(file.blame(&error), Box::new(args))),
+    }
+}
+
+fn is_json(path: &std::path::Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json")
+}
+
+fn run(
+    args: &Args,
+    matches: &ArgMatches,
+    file: Option<&ConfigFile>,
+    reporter: &Reporter,
+) -> Result<(), Failure> {
+    flags_without_effect(args).into_iter().for_each(|page| reporter.warn(page));
+    let root = || settings::store_root(args.global.root.as_deref());
     match &args.command {
-        Command::Build(build) => commands::build::run(build, &args.global, &root),
-        Command::Inspect(inspect) => commands::inspect::run(inspect, &root),
-        Command::Images => commands::images::run(args.global.quiet, &root),
+        Command::Build(build) => commands::build::run(build, &args.global, reporter, &root()?),
+        Command::Images(images) => commands::images::run(images, args.global.quiet, &root()?),
+        Command::Inspect(inspect) => commands::inspect::run(inspect, reporter, &root()?),
+        Command::History(history) => commands::history::run(history, &root()?),
+        Command::Tag(tag) => commands::tag::run(tag, &root()?),
+        Command::Rmi(rmi) => commands::rmi::run(rmi, args.global.quiet, &root()?),
+        Command::Save(save) => commands::save::run(save, args.global.quiet, reporter, &root()?),
+        Command::Load(load) => commands::load::run(load, args.global.quiet, reporter, &root()?),
+        Command::Config(config) => commands::config::run(config, &args.global, matches, file),
+        Command::Completion(completion) => commands::completion::run(completion),
+        Command::Man(man) => commands::man::run(man),
         Command::Version(version) => commands::version::run(version),
     }
+}
+
+/// Says of each flag that is accepted for sealer's scripts that it does nothing here.
+fn flags_without_effect(args: &Args) -> Vec<Page> {
+    let global = &args.global;
+    let tmp_dir = match &args.command {
+        Command::Save(save) => save.tmp_dir.is_some(),
+        Command::Load(load) => load.tmp_dir.is_some(),
+        _ => false,
+    };
+    let given = [
+        ("--config", global.config.as_deref().is_some_and(is_json), "settings are in a config.toml"),
+        ("--debug", global.debug, "errors always carry what there is to know"),
+        ("--hide-time", global.hide_time, "messages carry no time"),
+        ("--hide-path", global.hide_path, "messages carry no source path"),
+        (
+            "--log-to-file",
+            global.log_to_file == Some(true),
+            "no log file is written; redirect standard error",
+        ),
+        ("--remote-logger-url", global.remote_logger_url.is_some(), "there is no remote logger"),
+        ("--task-name", global.task_name.is_some(), "there is no remote logger"),
+        ("--tmp-dir", tmp_dir, "nothing is copied on the way"),
+    ];
+    let page = |(flag, _, why): (&str, bool, &str)| {
+        Page::warning("no-effect", format!("`{flag}` has no effect: {why}"), "leave it out")
+    };
+    given.into_iter().filter(|(_, given, _)| *given).map(page).collect()
 }

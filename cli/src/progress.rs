@@ -1,7 +1,8 @@
-//! Progress: consumers of the engine's events. Each writes to standard error only.
+//! Progress: consumers of the engine's events. Each writes to standard error only; warnings are not theirs to tell.
 
 mod json;
 mod plain;
+mod screen;
 mod tty;
 
 use std::io::IsTerminal;
@@ -9,7 +10,7 @@ use std::io::IsTerminal;
 use solver::{Event, EventSink};
 
 use crate::args::{Global, Progress};
-use crate::ui;
+use crate::settings;
 
 /// A consumer that can be told that nothing more comes.
 pub(crate) trait Watcher: EventSink {
@@ -19,27 +20,23 @@ pub(crate) trait Watcher: EventSink {
 
 /// The consumer the user asked for.
 pub(crate) fn watcher(wanted: Progress, global: &Global) -> Box<dyn Watcher> {
-    let terminal = std::io::stderr().is_terminal() && console::Term::stderr().features().is_attended();
+    let terminal = std::io::stderr().is_terminal() && !settings::terminal_is_dumb();
     match wanted {
         _ if global.quiet => Box::new(Quiet),
         Progress::Quiet => Box::new(Quiet),
         Progress::Json => Box::new(json::Json),
         Progress::Plain => Box::<plain::Plain>::default(),
-        Progress::Tty => Box::<tty::Tty>::default(),
-        Progress::Auto if terminal => Box::<tty::Tty>::default(),
-        Progress::Auto => Box::<plain::Plain>::default(),
+        // Without a terminal there is nothing to draw on.
+        Progress::Tty | Progress::Auto if terminal => Box::new(tty::Tty::new()),
+        Progress::Tty | Progress::Auto => Box::<plain::Plain>::default(),
     }
 }
 
-/// Says warnings and nothing else.
+/// Says nothing.
 struct Quiet;
 
 impl EventSink for Quiet {
-    fn event(&self, event: Event) {
-        if let Event::Warning { text, .. } = event {
-            ui::warning(&text);
-        }
-    }
+    fn event(&self, _: Event) {}
 }
 
 impl Watcher for Quiet {

@@ -9,8 +9,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use engine::{LayerCompression, TimePolicy};
 use solver::{MediaType, Platform};
 
-use crate::args::Build;
+use crate::args::{Build, ErrorFormat};
 use crate::report::Failure;
+
+mod output;
+
+pub(crate) use self::output::{Output, OutputType, check_stdout, outputs};
 
 /// Image types sealer knows.
 const IMAGE_TYPES: [&str; 2] = ["kube-installer", "app-installer"];
@@ -32,6 +36,30 @@ pub(crate) fn store_root(given: Option<&Path>) -> Result<PathBuf, Failure> {
         }
     };
     std::path::absolute(&root).map_err(|error| Failure::usage(format!("`{}`: {error}", root.display())))
+}
+
+/// Where a file with settings may be, best first.
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+pub(crate) fn config_files() -> Vec<PathBuf> {
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
+    let own = config.or_else(home).map(|dir| dir.join("sealer/config.toml"));
+    own.into_iter().chain([PathBuf::from("/etc/sealer/config.toml")]).collect()
+}
+
+/// Whether the terminal understands escape codes.
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+pub(crate) fn terminal_is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
+}
+
+/// How a failure is told when the command line itself is wrong, so that it was not understood.
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+pub(crate) fn error_format_of(words: &[std::ffi::OsString]) -> ErrorFormat {
+    let by_flag = words.windows(2).any(|pair| pair[0] == "--error-format" && pair[1] == "json")
+        || words.iter().any(|word| word == "--error-format=json");
+    let by_environment = std::env::var_os("SEALER_ERROR_FORMAT").is_some_and(|format| format == "json");
+    if by_flag || by_environment { ErrorFormat::Json } else { ErrorFormat::Text }
 }
 
 /// What `--type` may be.
@@ -130,21 +158,19 @@ pub(crate) fn compression(given: &str) -> Result<LayerCompression, Failure> {
 }
 
 /// `--timestamp`, else SOURCE_DATE_EPOCH, else 0.
-#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
 pub(crate) fn times(given: Option<&str>) -> Result<TimePolicy, Failure> {
-    let (text, from) = match given {
+    let text = match given {
+        // SOURCE_DATE_EPOCH is often set to nothing.
+        None | Some("") => return Ok(TimePolicy::Fixed(0)),
         Some("keep") => return Ok(TimePolicy::Keep),
-        Some(text) => (text.to_owned(), "--timestamp"),
-        None => match std::env::var("SOURCE_DATE_EPOCH") {
-            Ok(text) if !text.is_empty() => (text, "SOURCE_DATE_EPOCH"),
-            _ => return Ok(TimePolicy::Fixed(0)),
-        },
+        Some(text) => text,
     };
     // The year 9999, the last one RFC 3339 can say.
     let in_range = |seconds: &i64| (0..253_402_300_800).contains(seconds);
     text.parse().ok().filter(in_range).map(TimePolicy::Fixed).ok_or_else(|| {
-        Failure::usage(format!("{from} `{text}` is not a number of seconds since 1970"))
-            .hint("`--timestamp keep` keeps the files' own times")
+        Failure::usage(format!("time `{text}` is not a number of seconds since 1970")).hint(
+            "`--timestamp` and SOURCE_DATE_EPOCH take seconds; `--timestamp keep` keeps the files' own times",
+        )
     })
 }
 
@@ -181,12 +207,10 @@ pub(crate) fn kubefile(build: &Build) -> Result<PathBuf, Failure> {
     if here.exists() {
         return Ok(here);
     }
-    Err(Failure::usage(format!(
-        "there is no Kubefile: neither `{}` nor `{}`",
-        in_context.display(),
-        here.display()
-    ))
-    .hint("name it with `-f FILE`"))
+    let tried = [in_context.display().to_string(), here.display().to_string()];
+    Err(Failure::usage(format!("there is no Kubefile: neither `{}` nor `{}`", tried[0], tried[1]))
+        .tried(tried)
+        .hint("name it with `-f FILE`"))
 }
 
 /// Seconds since 1970.

@@ -12,12 +12,13 @@ use cache::Table;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use rayon::prelude::*;
 use solver::{
-    AppFacts, CacheKey, Event, Facts, Layer, Limits, Op, Outcome, Plan, Record, Scheduler, Step, StepOutcome,
-    TreeDigest, VertexDigest, VertexIndex, content_key,
+    AppFacts, CacheKey, ContentRead, Event, Facts, Layer, Limits, Op, Outcome, Plan, Record, Scheduler, Step,
+    StepOutcome, TreeDigest, VertexDigest, VertexIndex, content_key, key_facts,
 };
 
 use crate::chain::state_of;
 use crate::error::{BuildError, OpError};
+use crate::explain::{self, StepReport, Trace, Why};
 use crate::group::{LAYER_LIMIT, groups, merged};
 use crate::ops::{Input, app, file};
 use crate::session::{Pins, Session};
@@ -46,6 +47,8 @@ pub struct Built {
     pub executed: usize,
     /// Layers made in this build.
     pub layers_made: usize,
+    /// What is said of each step, in the order of the text; empty unless it was asked for.
+    pub reports: Vec<StepReport>,
 }
 
 type Results = Vec<OnceLock<Record>>;
@@ -77,6 +80,8 @@ impl Session<'_> {
             states: Mutex::default(),
             single: self.chain.steps.len() <= budget,
             cached_by_content: 0.into(),
+            reasons: Mutex::default(),
+            plan,
         };
         work.run_all(plan)?;
         self.layers_of(&work, base, budget, plan)
@@ -120,6 +125,7 @@ impl Session<'_> {
             cached: hits + by_content,
             executed: misses - by_content,
             layers_made: self.layers_made.load(std::sync::atomic::Ordering::Relaxed),
+            reports: if self.options.explain { work.reports() } else { Vec::new() },
         })
     }
 
@@ -144,6 +150,9 @@ struct Work<'s, 'a> {
     states: Mutex<HashMap<VertexIndex, State>>,
     single: bool,
     cached_by_content: std::sync::atomic::AtomicUsize,
+    /// Why steps ran, or did not have to after all.
+    reasons: Mutex<HashMap<VertexIndex, Why>>,
+    plan: &'s Plan<Record>,
 }
 
 type Message = (VertexIndex, Result<StepOutcome, OpError>);
@@ -215,11 +224,13 @@ impl Work<'_, '_> {
             Op::Local(_) | Op::Http(_) | Op::Image(_) | Op::State => Ok(StepOutcome::Done),
             Op::File(op) => {
                 let prepared = file::Prepared::new(op, &self.inputs(index), trees, contents)?;
-                let key = content_key(&vertex.op, &prepared.reads());
+                let reads = prepared.reads();
+                let key = content_key(&vertex.op, &reads);
                 if let Some(record) = self.by_content(index, &key) {
                     return self.keep(index, None, record);
                 }
                 let delta = prepared.run(trees, contents)?;
+                self.explain(index, &reads, delta);
                 for (path, other) in prepared.replaced(trees, &delta)? {
                     let what = match other.node {
                         Node::Symlink(to) => {
@@ -228,26 +239,62 @@ impl Work<'_, '_> {
                         _ => format!("the file `/{path}`"),
                     };
                     let text = format!("the directory `/{path}` replaces {what} of the state below");
-                    self.session.warn(index, text);
+                    self.session.warn(index, text, "copy into the directory the link points at");
                 }
                 self.keep(index, Some(key), Record { delta, facts: Facts::None })
             }
             Op::App(op) => {
                 let prepared = app::Prepared::new(op, &self.inputs(index), trees)?;
-                let key = content_key(&vertex.op, &prepared.reads());
+                let reads = prepared.reads();
+                let key = content_key(&vertex.op, &reads);
                 if let Some(record) = self.by_content(index, &key) {
                     return self.keep(index, None, record);
                 }
                 let collected = prepared.run(trees, contents)?;
+                self.explain(index, &reads, collected.delta);
                 for path in collected.replaced {
                     let text =
                         format!("`{path}` replaces a file of an earlier source of application `{}`", op.name);
-                    self.session.warn(index, text);
+                    self.session.warn(index, text, "rename one of the two, or leave one out");
                 }
                 let record = Record { delta: collected.delta, facts: Facts::App(collected.facts) };
                 self.keep(index, Some(key), record)
             }
         }
+    }
+
+    /// Leaves behind what a step read and made, and says why it had to.
+    fn explain(&self, index: VertexIndex, reads: &[ContentRead], delta: TreeDigest) {
+        let session = self.session;
+        let facts = key_facts(&session.graph.vertex(index).op, reads);
+        let trace = Trace { facts, delta };
+        let identity = &session.identities[index.position()];
+        if session.options.explain {
+            let miss = match self.plan.step(index) {
+                Step::Miss(reason) => Some(*reason),
+                _ => None,
+            };
+            let why = explain::why(session.store, &session.trees, identity, miss, &trace);
+            self.reasons.lock().unwrap_or_else(PoisonError::into_inner).insert(index, why);
+        }
+        session.store.put(Table::Traces, identity, &trace);
+    }
+
+    fn reports(&self) -> Vec<StepReport> {
+        let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = |index: VertexIndex| {
+            let (ran, why) = match (self.plan.step(index), reasons.get(&index)) {
+                (Step::Hit(_), _) => (false, Why::Unchanged),
+                (Step::Miss(_), Some(why)) => (true, why.clone()),
+                (Step::Miss(_), None) => (false, Why::SameContent),
+                _ => return None,
+            };
+            let metadata = self.session.graph.metadata(index);
+            Some(StepReport { name: metadata.name.clone(), spans: metadata.spans.clone(), ran, why })
+        };
+        let mut reports: Vec<StepReport> = self.session.graph.indices().filter_map(report).collect();
+        reports.sort_by_key(|report| report.spans.first().map(|span| span.start));
+        reports
     }
 
     fn by_content(&self, index: VertexIndex, key: &CacheKey) -> Option<Record> {

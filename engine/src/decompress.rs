@@ -22,6 +22,16 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 /// Most memory the xz decoder may use, in bytes.
 const XZ_MEMORY_LIMIT: u64 = 256 << 20;
 
+/// What anything may expand to, in bytes.
+const SMALL: u64 = 1 << 30;
+/// How many times its own size something larger may expand to. Text reaches 20, zeros a thousand and more.
+const MOST_EXPANSION: u64 = 200;
+
+/// What so many compressed bytes may expand to.
+pub fn expansion_limit(compressed_bytes: u64) -> u64 {
+    SMALL.max(compressed_bytes.saturating_mul(MOST_EXPANSION))
+}
+
 impl Compression {
     /// Recognises a compression by its first bytes.
     pub fn of(start: &[u8]) -> Self {

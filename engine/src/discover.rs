@@ -151,7 +151,7 @@ fn by_line(text: &str) -> Vec<(usize, String)> {
 fn is_reference(text: &str) -> bool {
     let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
     let digest_is_right = digest.is_none_or(|digest| digest.parse::<solver::BlobDigest>().is_ok());
-    digest_is_right && !name.is_empty() && crate::images::full_name(name).is_ok()
+    digest_is_right && !name.is_empty() && crate::name::full_name(name).is_ok()
 }
 
 #[cfg(test)]

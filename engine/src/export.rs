@@ -8,13 +8,15 @@ use solver::{BlobDigest, Descriptor, ImageSpec};
 use crate::build::Built;
 use crate::error::BuildError;
 use crate::image::{Parts, assemble};
-use crate::images::{Images, StoredImage};
+use crate::images::{Images, ManifestKind, StoredImage};
 
 /// What an image is called and told beside its text.
 #[derive(Debug, Clone)]
 pub struct Export {
     /// Full names.
     pub names: Vec<String>,
+    /// Whether the store names the image; if not, it only keeps what it needs for the next build.
+    pub is_stored: bool,
     /// `kube-installer` or `app-installer`.
     pub image_type: String,
     /// `--annotation`.
@@ -48,7 +50,10 @@ pub fn export(
 ) -> Result<Exported, BuildError> {
     let images = Images::new(store);
     let base: Option<StoredImage> = match spec.base.digest {
-        Some(_) => Some(images.read(&images.find(&spec.base.reference)?)?),
+        Some(_) => {
+            let tagged = images.find(&spec.base.reference)?;
+            Some(images.read(&images.for_platform(&tagged, &spec.platform)?)?)
+        }
         None => None,
     };
     let assembled = assemble(&Parts {
@@ -64,7 +69,12 @@ pub fn export(
     })?;
     let config = store.blobs().put(&assembled.config)?.digest;
     let manifest = store.blobs().put(&assembled.manifest)?;
-    store.commit::<BuildError>(|| Ok(images.tag(&export.names, &manifest, export.now)?))?;
+    store.commit::<BuildError>(|| {
+        if export.is_stored {
+            images.tag(&export.names, &manifest, ManifestKind::Image, export.now)?;
+        }
+        Ok(())
+    })?;
     store.touch_root(&manifest.digest.hex());
     Ok(Exported { manifest, config })
 }

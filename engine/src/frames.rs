@@ -33,6 +33,11 @@ pub struct LayerCompression {
     pub level: u32,
 }
 
+impl LayerCompression {
+    /// gzip as other tools make it.
+    pub const GZIP: Self = Self { media_type: MediaType::TarGzip, level: 6 };
+}
+
 impl Default for LayerCompression {
     fn default() -> Self {
         Self { media_type: MediaType::TarZstd, level: 3 }
@@ -87,7 +92,7 @@ enum Part {
 }
 
 /// What a frame became.
-struct Made {
+pub(crate) struct Made {
     tar: Vec<u8>,
     blob: Option<Vec<u8>>,
     /// For pieces of a large file: where its content lies in `tar`, and whether it is the last.
@@ -140,7 +145,7 @@ impl LayerWriter<'_> {
             }
         }
         if frames.is_empty() {
-            let made = self.compressed(layer::END.to_vec(), None)?;
+            let made = compressed(layer::END.to_vec(), self.compression)?;
             out.take(made, progress)?;
         }
         out.finish(self.compression.media_type)
@@ -209,7 +214,7 @@ impl LayerWriter<'_> {
                 if ends && n == last {
                     tar.extend_from_slice(&layer::END);
                 }
-                self.compressed(tar, piece)
+                Ok(Made { piece, ..compressed(tar, self.compression)? })
             })
             .collect()
     }
@@ -269,23 +274,20 @@ impl LayerWriter<'_> {
         file.take(length).read_to_end(tar)?;
         if (tar.len() - start) as u64 == length { Ok(()) } else { Err(changed(path)) }
     }
+}
 
-    fn compressed(
-        &self,
-        tar: Vec<u8>,
-        piece: Option<(std::ops::Range<usize>, ContentDigest, bool, Vec<u8>)>,
-    ) -> Result<Made, FrameError> {
-        let blob = match self.compression.media_type {
-            MediaType::Tar => None,
-            MediaType::TarGzip => Some(gzip(&tar, self.compression.level)?),
-            MediaType::TarZstd => Some(zstd_frame(&tar, self.compression.level)?),
-        };
-        Ok(Made { tar, blob, piece })
-    }
+/// One frame of a tar that is there already.
+pub(crate) fn compressed(tar: Vec<u8>, compression: LayerCompression) -> Result<Made, FrameError> {
+    let blob = match compression.media_type {
+        MediaType::Tar => None,
+        MediaType::TarGzip => Some(gzip(&tar, compression.level)?),
+        MediaType::TarZstd => Some(zstd_frame(&tar, compression.level)?),
+    };
+    Ok(Made { tar, blob, piece: None })
 }
 
 /// The two streams in order.
-struct Output<'store> {
+pub(crate) struct Output<'store> {
     blob: cache::BlobWriter<'store>,
     tar_hash: Sha256,
     tar_length: u64,
@@ -295,7 +297,7 @@ struct Output<'store> {
 }
 
 impl<'store> Output<'store> {
-    fn new(store: &'store Store) -> Result<Self, CacheError> {
+    pub(crate) fn new(store: &'store Store) -> Result<Self, CacheError> {
         Ok(Self {
             blob: store.blobs().writer()?,
             tar_hash: Sha256::new(),
@@ -306,7 +308,7 @@ impl<'store> Output<'store> {
         })
     }
 
-    fn take(&mut self, made: Made, progress: &(dyn Fn(u64) + Sync)) -> Result<(), FrameError> {
+    pub(crate) fn take(&mut self, made: Made, progress: &(dyn Fn(u64) + Sync)) -> Result<(), FrameError> {
         if let Some((range, content, last, path)) = made.piece {
             self.large.update(&made.tar[range]);
             if last {
@@ -327,7 +329,7 @@ impl<'store> Output<'store> {
         Ok(())
     }
 
-    fn finish(self, media_type: MediaType) -> Result<Layer, FrameError> {
+    pub(crate) fn finish(self, media_type: MediaType) -> Result<Layer, FrameError> {
         let blob: Descriptor = self.blob.complete()?;
         let diff_id = DiffId::from_bytes(self.tar_hash.finalize().into());
         Ok(Layer { diff_id, blob, media_type, frames: self.frames })

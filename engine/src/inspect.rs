@@ -1,5 +1,7 @@
 //! An image in the shape `inspect` documents (spec §2.4, §9): the extension's fields at the top level.
 
+mod template;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -8,6 +10,8 @@ use serde_json::Value;
 use crate::extension::{BuildClient, Extension, StoredLaunch};
 use crate::images::StoredImage;
 use crate::oci::{CONTAINER_IMAGES, EXTENSION};
+
+pub use self::template::{TemplateError, format};
 
 /// Labels that stand for one CNI or CSI plugin each, and the key they are shown under together.
 const FOLDED: [(&str, &str); 2] = [

@@ -44,7 +44,7 @@ impl TimePolicy {
         }
     }
 
-    fn of(self, meta: &Meta) -> i64 {
+    pub(crate) fn of(self, meta: &Meta) -> i64 {
         match self {
             Self::Fixed(seconds) => seconds,
             Self::Keep => meta.mtime.unwrap_or(0),
@@ -60,7 +60,6 @@ impl TimePolicy {
 
 /// Appends everything of an entry that comes before its content: PAX records where needed, then the header.
 pub fn write_header(out: &mut Vec<u8>, path: &[u8], entry: &Entry, times: TimePolicy) {
-    let mtime = times.of(&entry.meta);
     let mut header = tar::Header::new_ustar();
     let mut pax = Vec::new();
     let mut name = path.to_vec();
@@ -101,9 +100,28 @@ pub fn write_header(out: &mut Vec<u8>, path: &[u8], entry: &Entry, times: TimePo
         }
     }
     set_path(&mut header, &mut pax, &name);
-    header.set_mode(entry.meta.mode & 0o7777);
-    set_id(&mut pax, b"uid", entry.meta.uid, |id| header.set_uid(id));
-    set_id(&mut pax, b"gid", entry.meta.gid, |id| header.set_gid(id));
+    finish(out, header, pax, &entry.meta, times);
+}
+
+/// Appends a further name of a file: a hard link.
+pub fn write_hard_link(out: &mut Vec<u8>, path: &[u8], entry: &Entry, target: &[u8], times: TimePolicy) {
+    let mut header = tar::Header::new_ustar();
+    let mut pax = Vec::new();
+    header.set_entry_type(tar::EntryType::Link);
+    header.set_size(0);
+    if header.set_link_name_literal(target).is_err() {
+        record(&mut pax, b"linkpath", target);
+    }
+    set_path(&mut header, &mut pax, path);
+    finish(out, header, pax, &entry.meta, times);
+}
+
+/// Fills in what every entry has, and appends it with the PAX records it needs.
+fn finish(out: &mut Vec<u8>, mut header: tar::Header, mut pax: Vec<u8>, meta: &Meta, times: TimePolicy) {
+    let mtime = times.of(meta);
+    header.set_mode(meta.mode & 0o7777);
+    set_id(&mut pax, b"uid", meta.uid, |id| header.set_uid(id));
+    set_id(&mut pax, b"gid", meta.gid, |id| header.set_gid(id));
     match u64::try_from(mtime).ok().filter(|seconds| *seconds < 1 << 33) {
         Some(seconds) => header.set_mtime(seconds),
         None => {
@@ -111,7 +129,7 @@ pub fn write_header(out: &mut Vec<u8>, path: &[u8], entry: &Entry, times: TimePo
             record(&mut pax, b"mtime", mtime.to_string().as_bytes());
         }
     }
-    for (key, value) in &entry.meta.xattrs {
+    for (key, value) in &meta.xattrs {
         record(&mut pax, &[b"SCHILY.xattr.", key.as_slice()].concat(), value);
     }
     if !pax.is_empty() {

@@ -11,15 +11,18 @@ pub mod decompress;
 pub mod delta;
 pub mod discover;
 pub mod error;
+pub mod explain;
 pub mod export;
 pub mod extension;
 pub mod frames;
 pub mod group;
+pub mod history;
 pub mod ignore;
 pub mod image;
 pub mod images;
 pub mod inspect;
 pub mod layer;
+pub mod name;
 pub mod net;
 pub mod oci;
 pub mod ops;
@@ -27,6 +30,7 @@ pub mod pattern;
 pub mod session;
 pub mod source;
 pub mod state;
+pub mod transport;
 pub mod tree;
 pub mod untar;
 
@@ -36,13 +40,15 @@ pub use chain::Chain;
 pub use contents::ContentError;
 pub use discover::{Discovered, discover};
 pub use error::{BuildError, FoundImage, OpError, StepError};
+pub use explain::{FileChange, StepReport, Why};
 pub use export::{Export, Exported, export, keep_finished};
 pub use extension::Extension;
 pub use frames::LayerCompression;
 pub use image::rfc3339;
-pub use images::{Images, ImagesError, StoredImage, Tagged, full_name};
+pub use images::{Images, ImagesError, ManifestKind, Removed, StoredImage, Summary, Tagged};
 pub use inspect::{Inspection, inspect};
 pub use layer::TimePolicy;
+pub use name::full_name;
 pub use net::{
     FetchError, FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher, RedirectError, Validator,
     file_name_of, redacted,

@@ -2,7 +2,7 @@
 
 use oci_spec::image::{Descriptor as OciDescriptor, MediaType as OciMediaType};
 use serde::Serialize;
-use solver::{BlobDigest, Descriptor, MediaType};
+use solver::{BlobDigest, Descriptor, MediaType, Platform};
 
 /// Largest manifest, index or config read, in bytes; registries stop at 4 MiB.
 pub const JSON_LIMIT: u64 = 32 << 20;
@@ -10,6 +10,12 @@ pub const JSON_LIMIT: u64 = 32 << 20;
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Annotation of the store's index: when the image was stored here, in seconds since 1970.
 pub const STORED_AT: &str = "sealer.created";
+/// Annotation of the store's index: the image id, so that a list opens no manifest.
+pub const IMAGE_ID: &str = "sealer.id";
+/// Annotation of the store's index: size of the layers, in bytes.
+pub const IMAGE_SIZE: &str = "sealer.size";
+/// Annotation of the store's index: names the image had, with commas between them.
+pub const FORMER_NAMES: &str = "sealer.former-names";
 /// Annotation with the sealer extension (spec §2.1).
 pub const EXTENSION: &str = "sealer.image.extension";
 /// Annotation with the list of container images (spec §2.1).
@@ -64,4 +70,31 @@ pub fn descriptor(media_type: OciMediaType, blob: &Descriptor) -> OciDescriptor 
 pub fn from_descriptor(descriptor: &OciDescriptor) -> Option<Descriptor> {
     let digest: BlobDigest = descriptor.digest().to_string().parse().ok()?;
     Some(Descriptor { digest, size: descriptor.size() })
+}
+
+/// A platform in our words.
+pub fn platform(platform: &oci_spec::image::Platform) -> Platform {
+    let variant = platform.variant().clone().filter(|variant| !variant.is_empty());
+    Platform {
+        os: platform.os().to_string(),
+        architecture: platform.architecture().to_string(),
+        // containerd's normal form: arm64 has no variant but v9, amd64 none but v2 and above.
+        variant: variant.filter(|variant| {
+            !matches!(
+                (platform.architecture().to_string().as_str(), variant.as_str()),
+                ("arm64", "v8") | ("amd64", "v1")
+            )
+        }),
+    }
+}
+
+/// A platform in OCI's words.
+pub fn to_platform(platform: &Platform) -> oci_spec::image::Platform {
+    let mut builder = oci_spec::image::PlatformBuilder::default()
+        .os(platform.os.as_str())
+        .architecture(platform.architecture.as_str());
+    if let Some(variant) = &platform.variant {
+        builder = builder.variant(variant.clone());
+    }
+    builder.build().expect("all required fields are set")
 }

@@ -14,6 +14,7 @@ use crate::cancel::Cancel;
 use crate::chain::{Chain, chain};
 use crate::contents::{Contents, Location, content_digest};
 use crate::error::{BuildError, OpError, StepError};
+use crate::explain;
 use crate::frames::{FrameError, LayerCompression, LayerWriter, layer_key};
 use crate::group::Member;
 use crate::images::Images;
@@ -44,6 +45,10 @@ pub struct BuildOptions {
     pub compression: LayerCompression,
     /// Largest download, in bytes.
     pub download_limit_bytes: u64,
+    /// Repository of the image, which its steps are remembered by from build to build.
+    pub repository: String,
+    /// Say why each step ran.
+    pub explain: bool,
     /// Stops the build.
     pub cancel: Cancel,
 }
@@ -72,6 +77,7 @@ pub struct Session<'a> {
     pub(crate) layers: OnceMap<TreeDigest, Layer>,
     pub(crate) layers_made: std::sync::atomic::AtomicUsize,
     pub(crate) fetcher: Fetcher,
+    pub(crate) identities: Vec<[u8; 32]>,
     context: OnceLock<Context>,
 }
 
@@ -94,6 +100,7 @@ impl<'a> Session<'a> {
     ) -> Result<Self, BuildError> {
         let graph = Graph::new(definition)?;
         let chain = chain(&graph);
+        let identities = explain::identities(&graph, &options.repository);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.jobs.max(1))
             .stack_size(STACK_SIZE)
@@ -111,6 +118,7 @@ impl<'a> Session<'a> {
             layers: OnceMap::default(),
             layers_made: 0.into(),
             fetcher: Fetcher::new(options.cancel.clone()),
+            identities,
             context: OnceLock::new(),
         })
     }
@@ -297,7 +305,8 @@ impl<'a> Session<'a> {
                     keep_mtime: self.options.times == TimePolicy::Keep,
                     cancel: &self.options.cancel,
                     skipped: &|path| {
-                        self.warn(index, format!("`{}` is a socket and was left out", path.display()))
+                        let text = format!("`{}` is a socket and was left out", path.display());
+                        self.warn(index, text, "name it in .sealerignore");
                     },
                 };
                 let tree = scan.select(local)?;
@@ -320,7 +329,8 @@ impl<'a> Session<'a> {
             }
             Op::Image(source) => {
                 let images = Images::new(self.store);
-                let stored = images.read(&images.find(&source.reference)?)?;
+                let tagged = images.for_platform(&images.find(&source.reference)?, &source.platform)?;
+                let stored = images.read(&tagged)?;
                 let state = image::state(&stored, self.store, &self.trees, &self.contents)?;
                 Ok(Pinned { pin: Pin::Image(stored.digest), input: Input::State(state) })
             }
@@ -328,9 +338,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub(crate) fn warn(&self, index: VertexIndex, text: String) {
+    pub(crate) fn warn(&self, index: VertexIndex, text: String, hint: &str) {
         let span = self.graph.metadata(index).spans.first().copied();
-        self.events.event(Event::Warning { text, span });
+        self.events.event(Event::Warning { text, hint: hint.to_owned(), span });
     }
 
     fn context(&self) -> Result<&Context, LocalError> {

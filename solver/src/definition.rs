@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::key::{KeyHasher, walk_op, walk_wiring};
+use crate::key::{KeyHasher, Walk, walk_op, walk_wiring};
 use crate::{Op, SourceFile, Span, VertexDigest};
 
 /// An op with its inputs.

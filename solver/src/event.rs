@@ -56,6 +56,8 @@ pub enum Event {
     Warning {
         /// What.
         text: String,
+        /// What to do about it.
+        hint: String,
         /// The statement it is about.
         span: Option<Span>,
     },

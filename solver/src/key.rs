@@ -80,6 +80,12 @@ pub enum ContentRead {
     Destination(DestinationFact),
 }
 
+/// Takes the named values of a walk: the hash of a key, or the text of an explanation.
+pub(crate) trait Walk {
+    fn bytes(&mut self, name: &'static str, value: &[u8]);
+    fn number(&mut self, name: &'static str, value: u64);
+}
+
 /// Feeds named values of a walk to the hash.
 #[derive(Debug)]
 pub(crate) struct KeyHasher(Hasher);
@@ -91,7 +97,13 @@ impl KeyHasher {
         Self(hasher)
     }
 
-    pub(crate) fn bytes(&mut self, name: &'static str, value: &[u8]) {
+    pub(crate) fn finish(&self) -> [u8; 32] {
+        self.0.finish()
+    }
+}
+
+impl Walk for KeyHasher {
+    fn bytes(&mut self, name: &'static str, value: &[u8]) {
         self.0.bytes(name.as_bytes());
         self.0.bytes(value);
     }
@@ -100,15 +112,11 @@ impl KeyHasher {
         self.0.bytes(name.as_bytes());
         self.0.number(value);
     }
-
-    pub(crate) fn finish(&self) -> [u8; 32] {
-        self.0.finish()
-    }
 }
 
 /// Writes every parameter of an op that counts. Absent options write nothing, present ones their name first, so no
 /// two ops write the same.
-pub(crate) fn walk_op(op: &Op, to: &mut KeyHasher) {
+pub(crate) fn walk_op(op: &Op, to: &mut dyn Walk) {
     match op {
         Op::Local(local) => {
             to.bytes("op", b"local");
@@ -142,7 +150,7 @@ pub(crate) fn walk_op(op: &Op, to: &mut KeyHasher) {
 
 /// Writes which input plays which part. Content keys leave it out: a COPY that lands on nothing has one input less
 /// than one that lands on a base where nothing stands in its way, and does the same.
-pub(crate) fn walk_wiring(op: &Op, to: &mut KeyHasher) {
+pub(crate) fn walk_wiring(op: &Op, to: &mut dyn Walk) {
     if let Op::File(file) = op {
         to.number("below", file.below.into());
         for source in &file.sources {
@@ -153,7 +161,7 @@ pub(crate) fn walk_wiring(op: &Op, to: &mut KeyHasher) {
     }
 }
 
-fn walk_file(file: &crate::FileOp, to: &mut KeyHasher) {
+fn walk_file(file: &crate::FileOp, to: &mut dyn Walk) {
     to.bytes("op", b"file");
     for source in &file.sources {
         match source {
@@ -205,27 +213,32 @@ pub fn definition_keys(graph: &Graph, mut pin: impl FnMut(VertexIndex) -> Pin) -
 /// The content key of a step that has read its inputs.
 pub fn content_key(op: &Op, reads: &[ContentRead]) -> CacheKey {
     let mut hasher = KeyHasher::new("content key");
-    walk_op(op, &mut hasher);
+    walk_content(op, reads, &mut hasher);
+    CacheKey::from_bytes(hasher.finish())
+}
+
+/// Everything a content key is made of, in its order.
+pub(crate) fn walk_content(op: &Op, reads: &[ContentRead], to: &mut dyn Walk) {
+    walk_op(op, to);
     for read in reads {
         match read {
             ContentRead::Subtree { source, path, digest } => {
-                hasher.number("source", *source as u64);
-                hasher.bytes("path", path);
-                hasher.bytes("digest", digest);
+                to.number("source", *source as u64);
+                to.bytes("path", path);
+                to.bytes("digest", digest);
             }
             ContentRead::Destination(fact) => {
-                hasher.bytes("destination fact", &fact.path);
+                to.bytes("destination fact", &fact.path);
                 if let Some(header) = &fact.header {
-                    hasher.number("kind", header.kind as u64);
-                    hasher.number("mode", header.mode.into());
-                    hasher.number("uid", header.uid.into());
-                    hasher.number("gid", header.gid.into());
-                    hasher.bytes("target", &header.target);
+                    to.number("kind", header.kind as u64);
+                    to.number("mode", header.mode.into());
+                    to.number("uid", header.uid.into());
+                    to.number("gid", header.gid.into());
+                    to.bytes("target", &header.target);
                 }
             }
         }
     }
-    CacheKey::from_bytes(hasher.finish())
 }
 
 #[cfg(test)]

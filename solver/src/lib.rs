@@ -8,6 +8,7 @@ mod definition;
 mod digest;
 mod error;
 mod event;
+mod explain;
 mod graph;
 mod image_spec;
 mod key;
@@ -24,6 +25,7 @@ pub use digest::{
 };
 pub use error::GraphError;
 pub use event::{Event, EventSink, StepOutcome};
+pub use explain::{Difference, KeyFact, first_difference, key_facts};
 pub use graph::{Graph, VertexIndex};
 pub use image_spec::{AppSpec, Application, Base, HistoryStep, ImageSpec, Launch, Platform};
 pub use key::{ContentRead, DestinationFact, Header, KEY_VERSION, Pin, content_key, definition_keys};

@@ -1,47 +1,189 @@
 //! `sealer images`
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use cache::Store;
-use engine::Images;
+use engine::{Images, Tagged};
+use serde_json::json;
 
+use crate::args;
 use crate::report::Failure;
 use crate::{settings, ui};
 
 /// Digits of an id that are shown.
 const SHORT_ID: usize = 12;
 
-/// Lists the images of the store, newest first, one line a name; with `--quiet` their ids only.
-pub(crate) fn run(quiet: bool, root: &Path) -> Result<(), Failure> {
-    let mut rows = vec![["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"].map(str::to_owned)];
-    if let Some(store) = Store::open_existing(root)? {
-        let images = Images::new(&store);
-        let mut all = images.list()?;
-        all.reverse();
-        all.sort_by_key(|tagged| std::cmp::Reverse(tagged.stored_at));
-        let now = settings::now();
-        for tagged in all {
-            let image = images.read(&tagged)?;
-            let (repository, tag) = match tagged.name.as_deref().and_then(|name| name.rsplit_once(':')) {
-                Some((repository, tag)) => (repository.to_owned(), tag.to_owned()),
-                None => ("<none>".to_owned(), "<none>".to_owned()),
-            };
-            let size: u64 = image.layers.iter().map(|layer| layer.blob.size).sum();
-            let id = image.config_blob.digest.hex()[..SHORT_ID].to_owned();
-            rows.push([repository, tag, id, age(now - tagged.stored_at), bytes(size)]);
-        }
-    }
-    if quiet {
-        rows[1..].iter().for_each(|row| ui::data(&row[2]));
-        return Ok(());
-    }
-    let widths: Vec<usize> =
-        (0..4).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
-    for row in &rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}   "));
-        ui::data(&format!("{}{}", cells.collect::<String>(), row[4]));
+/// One line of the list.
+struct Row {
+    tagged: Tagged,
+    id: String,
+    size: u64,
+}
+
+/// Lists the images of the store, newest first, one line a name; with `quiet` their ids only.
+pub(crate) fn run(args: &args::Images, quiet: bool, root: &Path) -> Result<(), Failure> {
+    let filters = args.filter.iter().map(|text| Filter::new(text)).collect::<Result<Vec<_>, _>>()?;
+    let rows = match Store::open_existing(root)? {
+        Some(store) => rows(args, &filters, &Images::new(&store))?,
+        None => Vec::new(),
+    };
+    let shown_id = |row: &Row| {
+        if args.no_trunc { format!("sha256:{}", row.id) } else { row.id.chars().take(SHORT_ID).collect() }
+    };
+    if args.json {
+        ui::data(&as_json(&rows, args.no_trunc));
+    } else if quiet {
+        let mut seen = std::collections::HashSet::new();
+        rows.iter().filter(|row| seen.insert(&row.id)).for_each(|row| ui::data(&shown_id(row)));
+    } else {
+        ui::table(&table(args, &rows, &shown_id));
     }
     Ok(())
+}
+
+fn rows(args: &args::Images, filters: &[Filter], images: &Images<'_>) -> Result<Vec<Row>, Failure> {
+    let mut all = images.list()?;
+    all.reverse();
+    all.sort_by_key(|tagged| std::cmp::Reverse(tagged.stored_at));
+    let mut rows = Vec::with_capacity(all.len());
+    for tagged in all {
+        let summary = images.summary(&tagged)?;
+        let is_index = tagged.kind == engine::ManifestKind::Index;
+        let instances = if args.all && is_index { images.instances(&tagged)? } else { Vec::new() };
+        for tagged in std::iter::once(tagged).chain(instances.into_iter().map(|(instance, _)| instance)) {
+            let summary =
+                if tagged.kind == engine::ManifestKind::Index { summary } else { images.summary(&tagged)? };
+            if filters
+                .iter()
+                .map(|filter| filter.holds(&tagged, images))
+                .collect::<Result<Vec<_>, _>>()?
+                .contains(&false)
+            {
+                continue;
+            }
+            rows.push(Row { tagged, id: summary.id.hex(), size: summary.size });
+        }
+    }
+    Ok(rows)
+}
+
+fn table(args: &args::Images, rows: &[Row], shown_id: &dyn Fn(&Row) -> String) -> Vec<Vec<String>> {
+    let columns = [
+        ("REPOSITORY", true),
+        ("TAG", true),
+        ("DIGEST", args.digests),
+        ("IMAGE ID", true),
+        ("CREATED", true),
+        ("SIZE", true),
+        ("HISTORY", args.history),
+    ];
+    let pick = |cells: [String; 7]| {
+        let wanted = cells.into_iter().zip(columns).filter(|(_, (_, wanted))| *wanted);
+        wanted.map(|(cell, _)| cell).collect::<Vec<_>>()
+    };
+    let now = settings::now();
+    let mut table = Vec::new();
+    if !args.noheading {
+        table.push(pick(columns.map(|(name, _)| name.to_owned())));
+    }
+    for row in rows {
+        let name = row.tagged.name.as_deref().and_then(|name| name.rsplit_once(':'));
+        let (repository, tag) = name.unwrap_or(("<none>", "<none>"));
+        table.push(pick([
+            repository.to_owned(),
+            tag.to_owned(),
+            row.tagged.manifest.digest.to_string(),
+            shown_id(row),
+            age(now - row.tagged.stored_at),
+            bytes(row.size),
+            row.tagged.former_names.join(", "),
+        ]));
+    }
+    table
+}
+
+/// The fields sealer prints, one object an image with all its names.
+fn as_json(rows: &[Row], no_trunc: bool) -> String {
+    let mut order: Vec<&str> = Vec::new();
+    let mut by_digest: BTreeMap<String, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        let same = by_digest.entry(row.tagged.manifest.digest.to_string()).or_default();
+        if same.is_empty() {
+            order.push(&row.id);
+        }
+        same.push(row);
+    }
+    let now = settings::now();
+    let object = |rows: &Vec<&Row>| {
+        let first = rows[0];
+        let names: Vec<&String> = rows.iter().filter_map(|row| row.tagged.name.as_ref()).collect();
+        let id = if no_trunc { format!("sha256:{}", first.id) } else { first.id[..SHORT_ID].to_owned() };
+        let former: Vec<&String> = rows.iter().flat_map(|row| &row.tagged.former_names).collect();
+        json!({
+            "id": id,
+            "names": if names.is_empty() { serde_json::Value::Null } else { json!(names) },
+            "digest": first.tagged.manifest.digest.to_string(),
+            "createdat": age(now - first.tagged.stored_at),
+            "size": bytes(first.size),
+            "created": first.tagged.stored_at,
+            "createdatraw": engine::rfc3339(first.tagged.stored_at),
+            "readonly": false,
+            "history": if former.is_empty() { serde_json::Value::Null } else { json!(former) },
+        })
+    };
+    let mut groups: Vec<&Vec<&Row>> = by_digest.values().collect();
+    groups.sort_by_key(|rows| order.iter().position(|id| *id == rows[0].id));
+    let all: Vec<_> = groups.into_iter().map(object).collect();
+    let mut out = Vec::new();
+    let four_spaces = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, four_spaces);
+    serde::Serialize::serialize(&all, &mut serializer).expect("writing JSON to memory does not fail");
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// One `--filter`.
+enum Filter {
+    Label(String, Option<String>),
+    Type(String),
+    Dangling(bool),
+}
+
+impl Filter {
+    fn new(text: &str) -> Result<Self, Failure> {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        match (key, value) {
+            ("label", label) if !label.is_empty() => Ok(match label.split_once('=') {
+                Some((key, value)) => Self::Label(key.to_owned(), Some(value.to_owned())),
+                None => Self::Label(label.to_owned(), None),
+            }),
+            ("type", kind) => Ok(Self::Type(settings::image_type(kind)?)),
+            ("dangling", "true") => Ok(Self::Dangling(true)),
+            ("dangling", "false") => Ok(Self::Dangling(false)),
+            _ => Err(Failure::usage(format!("`--filter {text}` is not one"))
+                .hint("filters are label=KEY, label=KEY=VALUE, type=TYPE, dangling=true and dangling=false")),
+        }
+    }
+
+    fn holds(&self, tagged: &Tagged, images: &Images<'_>) -> Result<bool, Failure> {
+        if let Self::Dangling(wanted) = self {
+            return Ok(tagged.name.is_none() == *wanted);
+        }
+        let tagged = match images.for_platform(tagged, &settings::host_platform()) {
+            // No image for this machine: its labels cannot be meant.
+            Err(engine::ImagesError::Platform { .. }) => return Ok(false),
+            tagged => tagged?,
+        };
+        let image = images.read(&tagged)?;
+        Ok(match self {
+            Self::Label(key, value) => image
+                .labels()
+                .get(key)
+                .is_some_and(|found| value.as_ref().is_none_or(|wanted| wanted == found)),
+            Self::Type(kind) => image.extension.is_some_and(|extension| extension.image_type == *kind),
+            Self::Dangling(_) => unreachable!("answered above"),
+        })
+    }
 }
 
 /// `3 seconds ago`, as sealer and docker say it.
@@ -60,7 +202,7 @@ fn age(seconds: i64) -> String {
 }
 
 /// Three digits and a decimal unit: `44.5 KB`.
-fn bytes(size: u64) -> String {
+pub(crate) fn bytes(size: u64) -> String {
     let mut value = size as f64;
     let mut unit = "B";
     for next in ["KB", "MB", "GB", "TB"] {

@@ -1,24 +1,68 @@
 //! `sealer inspect`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cache::Store;
-use engine::{Images, ImagesError};
+use engine::transport::{Input, peek};
+use engine::{Images, ImagesError, StoredImage};
 use serde::Serialize;
 
 use crate::args::Inspect;
-use crate::report::Failure;
-use crate::ui;
+use crate::report::{Failure, Page, Reporter};
+use crate::{settings, ui};
 
-/// Prints an image in the documented shape: JSON, four spaces.
-pub(crate) fn run(args: &Inspect, root: &Path) -> Result<(), Failure> {
-    let store = Store::open_existing(root)?.ok_or(ImagesError::NotFound { name: args.name.clone() })?;
-    let images = Images::new(&store);
-    let image = images.read(&images.find(&args.name)?)?;
+/// Prints an image in the documented shape: JSON, four spaces; or through a Go template.
+pub(crate) fn run(args: &Inspect, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
+    if args.kind.is_some() {
+        reporter.warn(Page::warning(
+            "no-effect",
+            "`--type` has no effect: there are only images",
+            "leave it out",
+        ));
+    }
+    let image = image(&args.name, reporter, root)?;
+    let shown = engine::inspect::inspect(&image);
+    if let Some(template) = &args.format {
+        let text =
+            engine::inspect::format(&shown, template).map_err(|error| Failure::usage(error.to_string()))?;
+        ui::raw_data(&text);
+        return Ok(());
+    }
     let mut out = Vec::new();
     let four_spaces = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, four_spaces);
-    engine::inspect::inspect(&image).serialize(&mut serializer).map_err(|e| Failure::usage(e.to_string()))?;
+    shown.serialize(&mut serializer).map_err(|e| Failure::usage(e.to_string()))?;
     ui::data(&String::from_utf8_lossy(&out));
     Ok(())
+}
+
+/// An image of the store; or, if the store has none of that name, of an archive or a directory of that path.
+fn image(name: &str, reporter: &Reporter, root: &Path) -> Result<StoredImage, Failure> {
+    let host = settings::host_platform();
+    let not_found = match Store::open_existing(root)? {
+        None => ImagesError::NotFound { name: name.to_owned(), tried: Vec::new() },
+        Some(store) => {
+            let images = Images::new(&store);
+            match images.find(name) {
+                Ok(found) => return Ok(images.read(&images.for_platform(&found, &host)?)?),
+                Err(error @ ImagesError::NotFound { .. }) => error,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    let path = PathBuf::from(name);
+    if !path.exists() {
+        return Err(Failure::from(not_found).tried([format!("the file `{name}`")]));
+    }
+    let found = peek(&Input::Path(path)).map_err(|error| Failure::transport(error, 0))?;
+    let count = found.len();
+    let best = found.iter().position(|image| image.platform() == host).unwrap_or(0);
+    if count > 1 {
+        reporter.warn(Page::warning(
+            "several-images",
+            format!("`{name}` holds {count} images, one is shown"),
+            "load it to see all: `sealer load -i`",
+        ));
+    }
+    found.into_iter().nth(best).ok_or_else(|| Failure::usage(format!("`{name}` holds no image")))
 }

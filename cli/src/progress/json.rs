@@ -28,7 +28,7 @@ fn object(event: Event) -> Value {
             };
             json!({"event": "finished", "vertex": vertex.to_string(), "name": name, "outcome": outcome})
         }
-        Event::Warning { text, .. } => json!({"event": "warning", "text": text}),
+        Event::Warning { text, hint, .. } => json!({"event": "warning", "text": text, "hint": hint}),
     }
 }
 

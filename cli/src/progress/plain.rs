@@ -54,7 +54,7 @@ impl Plain {
                 let head = if known { None } else { Some(format!("#{} {name}", step.number)) };
                 head.into_iter().chain([format!("#{} {ended}", step.number)]).collect()
             }
-            Event::Warning { text, .. } => vec![format!("warning: {text}")],
+            Event::Warning { .. } => Vec::new(),
         }
     }
 }

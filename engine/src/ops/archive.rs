@@ -9,14 +9,9 @@ use solver::{ContentDigest, TreeDigest};
 use thiserror::Error;
 
 use crate::contents::{ContentError, Contents, Location, copy_hashed};
-use crate::decompress::{Bounded, Compression};
+use crate::decompress::{Bounded, Compression, expansion_limit};
 use crate::tree::Trees;
 use crate::untar::{Flavour, UntarError, read_tar};
-
-/// What any archive may expand to, in bytes.
-const SMALL: u64 = 1 << 30;
-/// How many times its own size a larger one may expand to. Text reaches 20, zeros a thousand and more.
-const MOST_EXPANSION: u64 = 200;
 
 /// An archive that cannot be extracted.
 #[derive(Debug, Error)]
@@ -51,9 +46,8 @@ pub fn extract(
     let (mut opened, compression, size) = start(contents, file)?;
     opened.seek_to(0).map_err(ContentError::from)?;
     let dir: Arc<Path> = contents.spool_dir().map_err(ContentError::from)?.into();
-    let limit = SMALL.max(size.saturating_mul(MOST_EXPANSION));
     let reader = compression.reader(opened).map_err(|e| fail(e.into()))?;
-    let mut reader = Bounded::new(reader, limit);
+    let mut reader = Bounded::new(reader, expansion_limit(size));
     let tree = read_tar(&mut reader, trees, Flavour::Archive, contents.keep_mtime(), &mut |_, file| {
         let name = spool_name();
         let mut out = fs_err::File::create(dir.join(&name))?;
@@ -128,7 +122,7 @@ pub fn has_member(
     let (mut opened, compression, size) = start(contents, file)?;
     opened.seek_to(0)?;
     let Ok(reader) = compression.reader(opened) else { return Ok(false) };
-    let mut archive = tar::Archive::new(Bounded::new(reader, SMALL.max(size.saturating_mul(MOST_EXPANSION))));
+    let mut archive = tar::Archive::new(Bounded::new(reader, expansion_limit(size)));
     let search = || -> io::Result<bool> {
         for entry in archive.entries()? {
             let entry = entry?;

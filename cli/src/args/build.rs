@@ -1,0 +1,86 @@
+//! `sealer build`
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::Tunables;
+
+/// How `--explain` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Explain {
+    /// For people.
+    Text,
+    /// One JSON array.
+    Json,
+}
+
+/// `sealer build`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Build {
+    /// Directory of the build context
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Kubefile, relative to the working directory [default: PATH/Kubefile, else ./Kubefile]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Name of the image; may be given several times
+    #[arg(short, long, value_name = "NAME", required = true)]
+    pub(crate) tag: Vec<String>,
+    /// Where the image goes; may be given several times. Types: store, oci-archive, docker-archive, oci-dir, docker-dir, rootfs, tar. `dest=-` is standard output [default: type=store]
+    #[arg(short, long, value_name = "type=TYPE,dest=PATH")]
+    pub(crate) output: Vec<String>,
+    /// Type of the image: kube-installer or app-installer
+    #[arg(long = "type", value_name = "TYPE", default_value = "kube-installer")]
+    pub(crate) image_type: String,
+    /// Platform of the image, as os/arch[/variant] [default: this machine's]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+    /// `all` looks for container images to carry, `lite` does not
+    #[arg(long, value_name = "MODE", default_value = "all")]
+    pub(crate) build_mode: String,
+    /// Build this stage instead of the last
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Value of an ARG
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) build_arg: Vec<String>,
+    /// Label of the image; any replaces io.sealer.version, as in sealer
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// Annotation of the manifest
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) annotation: Vec<String>,
+    /// When to look for newer base images: only `missing`, `ifnewer` and `never` while registries are not supported
+    #[arg(long, value_name = "POLICY", default_value = "ifnewer")]
+    pub(crate) pull: String,
+    /// Run every step, whatever the cache holds
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Say of each step whether it ran, and why
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text"
+    )]
+    pub(crate) explain: Option<Explain>,
+    #[command(flatten)]
+    pub(crate) tunables: Tunables,
+    /// Write the image id to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Write what was built, and at what cost, to a JSON file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Not supported yet
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) image_list: Option<PathBuf>,
+    /// Not supported yet
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) ignored_image_list: Option<PathBuf>,
+    /// Not supported yet
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) image_list_with_auth: Option<PathBuf>,
+}

@@ -1,0 +1,118 @@
+//! The commands on images (spec §5.1).
+
+use std::path::PathBuf;
+
+/// `sealer images`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Images {
+    /// Show the single images of those for several platforms too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Show manifest digests
+    #[arg(long)]
+    pub(crate) digests: bool,
+    /// Show names an image had and lost
+    #[arg(long)]
+    pub(crate) history: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Leave the headings out
+    #[arg(short, long)]
+    pub(crate) noheading: bool,
+    /// Show whole ids
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Show only some: label=KEY[=VALUE], type=TYPE, dangling=true|false; all given must hold
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+}
+
+/// `sealer inspect`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inspect {
+    /// Name, short name, or the first digits of an id; or an archive or a directory, which is not loaded
+    pub(crate) name: String,
+    /// Print through a Go template, such as '{{.Type}}' or '{{json .Applications}}'
+    #[arg(short, long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+    /// Accepted for sealer's scripts; there are only images here
+    #[arg(short = 't', long = "type", value_name = "TYPE", hide = true)]
+    pub(crate) kind: Option<String>,
+}
+
+/// `sealer history`
+#[derive(Debug, clap::Args)]
+pub(crate) struct History {
+    /// Name, short name, or the first digits of an id
+    pub(crate) name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Leave the headings out
+    #[arg(short, long)]
+    pub(crate) noheading: bool,
+    /// Show whole texts
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+}
+
+/// `sealer tag`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Tag {
+    /// Name, short name, or the first digits of an id
+    pub(crate) name: String,
+    /// Names to give; short ones are completed with localhost/ and :latest
+    #[arg(required = true, value_name = "NEW")]
+    pub(crate) new: Vec<String>,
+}
+
+/// `sealer rmi`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rmi {
+    /// Names, short names, or first digits of ids
+    #[arg(required_unless_present = "prune", conflicts_with = "prune")]
+    pub(crate) names: Vec<String>,
+    /// Remove an image by its id even if it has several names
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Remove every image without a name
+    #[arg(short, long)]
+    pub(crate) prune: bool,
+}
+
+/// `sealer save`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Save {
+    /// Name, short name, or the first digits of an id
+    pub(crate) name: String,
+    /// File or directory to write; `-` is standard output
+    #[arg(short, long, value_name = "PATH", required = true)]
+    pub(crate) output: PathBuf,
+    /// oci-archive, oci-dir, docker-archive or docker-dir
+    #[arg(long, value_name = "FORMAT", default_value = "oci-archive")]
+    pub(crate) format: String,
+    /// Compression of layers: zstd[:1-19], gzip[:1-12] or uncompressed [default: as stored]
+    #[arg(long, value_name = "FORMAT[:LEVEL]")]
+    pub(crate) compression: Option<String>,
+    /// The same as --compression gzip, for directories
+    #[arg(long, conflicts_with = "compression")]
+    pub(crate) compress: bool,
+    /// Accepted for sealer's scripts; nothing is copied on the way
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) tmp_dir: Option<PathBuf>,
+}
+
+/// `sealer load`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Load {
+    /// Archive, compressed or not, or directory to read; `-` is standard input [default: standard input]
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) input: Option<PathBuf>,
+    /// One more name for the image
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) tag: Vec<String>,
+    /// Accepted for sealer's scripts; nothing is copied on the way
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) tmp_dir: Option<PathBuf>,
+}

@@ -1,0 +1,208 @@
+//! After the export: further outputs, and what is told of the build.
+
+use std::time::Instant;
+
+use cache::Store;
+use engine::transport::{self, Destination, Save};
+use engine::{Built, Exported, FileChange, Images, ManifestKind, StepReport, Tagged, Why};
+use serde_json::json;
+use solver::SourceFile;
+
+use super::options::Settings;
+use crate::args::{Build, Explain, Global};
+use crate::interrupt::Interrupt;
+use crate::report::{Failure, Page, Reporter};
+use crate::settings::{Output, OutputType};
+use crate::ui;
+
+/// A build that succeeded.
+pub(super) struct Finished<'a> {
+    pub(super) built: &'a Built,
+    pub(super) exported: &'a Exported,
+    /// Requests sent and bytes received.
+    pub(super) network: (u64, u64),
+    pub(super) start: Instant,
+    pub(super) settings: &'a Settings,
+}
+
+impl Finished<'_> {
+    /// Writes the files asked for, and says what was built.
+    pub(super) fn tell(&self, args: &Build, global: &Global, source: &SourceFile) -> Result<(), Failure> {
+        let fail =
+            |error: std::io::Error| Failure::usage(format!("the image is built and stored, but {error}"));
+        if let Some(file) = &args.iidfile {
+            fs_err::write(file, self.exported.config.to_string()).map_err(fail)?;
+        }
+        if let Some(file) = &args.metadata_file {
+            fs_err::write(file, format!("{:#}\n", self.metadata())).map_err(fail)?;
+        }
+        // What goes to standard output is the image itself then.
+        let is_taken = self.settings.outputs.iter().any(|output| output.destination == Destination::Stdout);
+        let data = if is_taken { ui::message } else { ui::data };
+        if let Some(format) = args.explain {
+            data(&explain(&self.built.reports, source, format));
+        }
+        if global.quiet {
+            data(&self.exported.config.to_string());
+            return Ok(());
+        }
+        let Built { vertices, cached, layers_made, .. } = self.built;
+        ui::message(&format!(
+            "built {} ({}) in {} ms: {vertices} steps, {cached} cached, {layers_made} layers made",
+            self.settings.export.names.join(", "),
+            self.exported.manifest.digest,
+            self.start.elapsed().as_millis(),
+        ));
+        Ok(())
+    }
+
+    fn metadata(&self) -> serde_json::Value {
+        let (requests, bytes) = self.network;
+        serde_json::json!({
+            "containerimage.digest": self.exported.manifest.digest.to_string(),
+            "containerimage.config.digest": self.exported.config.to_string(),
+            "image.name": self.settings.export.names.join(","),
+            "sealer.build": {
+                "vertices": self.built.vertices,
+                "cached": self.built.cached,
+                "executed": self.built.executed,
+                "layers_made": self.built.layers_made,
+                "bytes_fetched": bytes,
+                "http_requests": requests,
+                "wall_ms": self.start.elapsed().as_millis(),
+            },
+        })
+    }
+}
+
+/// Writes the image to every output but the store, which has it.
+pub(super) fn outputs(
+    store: &Store,
+    finished: &Finished<'_>,
+    interrupt: &Interrupt,
+    reporter: &Reporter,
+) -> Result<(), Failure> {
+    let tagged = Tagged {
+        name: finished.settings.export.names.first().cloned(),
+        manifest: finished.exported.manifest,
+        kind: ManifestKind::Image,
+        stored_at: finished.settings.export.now,
+        summary: None,
+        former_names: Vec::new(),
+    };
+    for output in &finished.settings.outputs {
+        write(store, finished.settings, &tagged, output, interrupt, reporter)?;
+    }
+    Ok(())
+}
+
+fn write(
+    store: &Store,
+    settings: &Settings,
+    tagged: &Tagged,
+    output: &Output,
+    interrupt: &Interrupt,
+    reporter: &Reporter,
+) -> Result<(), Failure> {
+    let fail = |error| Failure::transport(error, interrupt.signal());
+    let (times, destination, cancel) = (settings.times, &output.destination, &interrupt.cancel);
+    match output.kind {
+        OutputType::Store => {}
+        OutputType::Layout(format) => {
+            let save = Save { format, destination: destination.clone(), compression: None, cancel };
+            transport::save(store, tagged, &settings.export.names, &save).map_err(fail)?;
+        }
+        OutputType::Tar => {
+            let image = Images::new(store).read(tagged)?;
+            transport::write_tar(store, &image, times, destination, cancel).map_err(fail)?;
+        }
+        OutputType::Rootfs => {
+            let image = Images::new(store).read(tagged)?;
+            let report = transport::write_rootfs(store, &image, times, destination, cancel).map_err(fail)?;
+            let lost = [
+                (report.owners_not_set, "files belong to you instead of their owners"),
+                (report.devices_left_out, "devices were left out"),
+            ];
+            for (count, what) in lost.into_iter().filter(|(count, _)| *count > 0) {
+                let text = format!("rootfs: {count} {what}: only root may do that");
+                reporter.warn(Page::warning("rootfs", text, "build as root, or use `--output type=tar`"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every step, whether it ran, and why.
+fn explain(reports: &[StepReport], source: &SourceFile, format: Explain) -> String {
+    let line = |report: &StepReport| report.spans.first().map(|span| source.position(span.start).line);
+    match format {
+        Explain::Json => {
+            let object = |report: &StepReport| {
+                json!({
+                    "step": report.name,
+                    "line": line(report),
+                    "ran": report.ran,
+                    "why": why_json(&report.why),
+                })
+            };
+            format!("{:#}", serde_json::Value::from(reports.iter().map(object).collect::<Vec<_>>()))
+        }
+        Explain::Text => {
+            let text = |report: &StepReport| {
+                let place = line(report).map_or_else(String::new, |line| format!("line {line}: "));
+                let outcome = if report.ran { "ran   " } else { "cached" };
+                format!("{outcome} {place}{}\n       {}", report.name, why_text(&report.why))
+            };
+            reports.iter().map(text).collect::<Vec<_>>().join("\n")
+        }
+    }
+}
+
+fn change_word(change: FileChange) -> &'static str {
+    match change {
+        FileChange::Added => "added",
+        FileChange::Removed => "removed",
+        FileChange::Content => "content",
+        FileChange::Attributes => "attributes",
+    }
+}
+
+fn why_text(why: &Why) -> String {
+    match why {
+        Why::Unchanged => "nothing it depends on is different".to_owned(),
+        Why::SameContent => "what it depends on was made again, and what it reads is the same".to_owned(),
+        Why::New => "it never ran for this image before".to_owned(),
+        Why::NotAsked => "`--no-cache` was given".to_owned(),
+        Why::Forgotten => "nothing is different, but its result is not in the cache any more".to_owned(),
+        Why::Differs { name, before, after } => {
+            let side = |side: &Option<String>| match side.as_deref() {
+                None => "not there".to_owned(),
+                Some("") => "nothing".to_owned(),
+                Some(text) => format!("`{text}`"),
+            };
+            format!("{name} was {}, is {}", side(before), side(after))
+        }
+        Why::File { path, change } => match change {
+            FileChange::Added => format!("`{path}` is new"),
+            FileChange::Removed => format!("`{path}` is gone"),
+            FileChange::Content => format!("the content of `{path}` is different"),
+            FileChange::Attributes => format!("mode, owner or attributes of `{path}` are different"),
+        },
+    }
+}
+
+fn why_json(why: &Why) -> serde_json::Value {
+    match why {
+        Why::Unchanged => json!({ "reason": "unchanged" }),
+        Why::SameContent => json!({ "reason": "same-content" }),
+        Why::New => json!({ "reason": "new" }),
+        Why::NotAsked => json!({ "reason": "no-cache" }),
+        Why::Forgotten => json!({ "reason": "forgotten" }),
+        Why::Differs { name, before, after } => {
+            json!({ "reason": "differs", "what": name, "before": before, "after": after })
+        }
+        Why::File { path, change } => {
+            json!({ "reason": "file", "path": path, "change": change_word(*change) })
+        }
+    }
+}

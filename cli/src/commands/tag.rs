@@ -1,0 +1,20 @@
+//! `sealer tag`
+
+use std::path::Path;
+
+use engine::{Images, full_name};
+
+use super::existing_store;
+use crate::args::Tag;
+use crate::report::Failure;
+use crate::settings;
+
+/// Gives an image names; images that had them lose them.
+pub(crate) fn run(args: &Tag, root: &Path) -> Result<(), Failure> {
+    let names = args.new.iter().map(|name| full_name(name)).collect::<Result<Vec<_>, _>>()?;
+    let store = existing_store(root, &args.name)?;
+    let images = Images::new(&store);
+    let found = images.find(&args.name)?;
+    images.tag(&names, &found.manifest, found.kind, settings::now())?;
+    Ok(())
+}

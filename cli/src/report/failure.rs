@@ -1,0 +1,231 @@
+//! Errors of the engine as pages: which lines they come from, what was tried, what may help.
+
+use std::sync::Arc;
+
+use engine::transport::TransportError;
+use engine::{BuildError, ImagesError, LocalError, OpError};
+use frontend::Diagnostic;
+use solver::{SourceFile, Span};
+
+use super::Page;
+
+/// Why a command failed, with all that is needed to say so.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// What went wrong.
+    Pages(Vec<Page>),
+    /// A signal stopped it.
+    Cancelled {
+        /// Its number.
+        signal: u8,
+        /// What that means for what was done so far.
+        what: &'static str,
+    },
+}
+
+impl From<Page> for Failure {
+    fn from(page: Page) -> Self {
+        Self::Pages(vec![page])
+    }
+}
+
+impl Failure {
+    /// A failure of the command line or the world.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Page::error("usage", message).into()
+    }
+
+    /// What is wrong with a text; warnings may be among it.
+    pub(crate) fn diagnostics(source: &Arc<SourceFile>, all: Vec<Diagnostic>) -> Self {
+        Self::Pages(all.into_iter().map(|diagnostic| Page::of_diagnostic(source, diagnostic)).collect())
+    }
+
+    /// Adds what to try.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        if let Self::Pages(pages) = &mut self
+            && let Some(page) = pages.last_mut()
+        {
+            page.hints.push(hint.into());
+        }
+        self
+    }
+
+    /// Adds what was tried.
+    pub(crate) fn tried(mut self, tried: impl IntoIterator<Item = String>) -> Self {
+        if let Self::Pages(pages) = &mut self
+            && let Some(page) = pages.last_mut()
+        {
+            page.tried.extend(tried);
+        }
+        self
+    }
+
+    /// A failed build, told at the lines it comes from.
+    pub(crate) fn build(error: BuildError, source: &Arc<SourceFile>, signal: u8) -> Self {
+        match error {
+            BuildError::Cancelled => {
+                Self::Cancelled { signal, what: "the build was cancelled; what it finished is kept" }
+            }
+            BuildError::Steps(steps) => {
+                Self::Pages(steps.iter().map(|step| of_step(&step.source).at(source, &step.spans)).collect())
+            }
+            BuildError::UntypedApp { span, several_sources, .. } => {
+                untyped_app(&error, source, span, several_sources).into()
+            }
+            BuildError::ContainerImages(found) => container_images(&found).into(),
+            BuildError::Cache(error) => error.into(),
+            BuildError::Images(error) => error.into(),
+            other => Page::of("build", &other).into(),
+        }
+    }
+
+    /// A failed save, load or output.
+    pub(crate) fn transport(error: TransportError, signal: u8) -> Self {
+        match error {
+            TransportError::Cancelled => Self::Cancelled { signal, what: "cancelled; nothing was written" },
+            TransportError::Cache(error) => error.into(),
+            TransportError::Images(error) => error.into(),
+            other => {
+                let page = Page::of("transport", &other);
+                match hint_of_transport(&other) {
+                    Some(hint) => page.hint(hint).into(),
+                    None => page.into(),
+                }
+            }
+        }
+    }
+}
+
+impl From<cache::CacheError> for Failure {
+    fn from(error: cache::CacheError) -> Self {
+        let page = Page::of("store", &error);
+        match hint_of_store(&error) {
+            Some(hint) => page.hint(hint).into(),
+            None => page.into(),
+        }
+    }
+}
+
+impl From<ImagesError> for Failure {
+    fn from(error: ImagesError) -> Self {
+        let mut page = Page::of("image", &error);
+        match error {
+            ImagesError::Cache(error) => return error.into(),
+            ImagesError::NotFound { tried, .. } => {
+                page.tried = tried;
+                page = page.hint("`sealer images` lists what is in the store");
+            }
+            ImagesError::Ambiguous { .. } => page = page.hint("give more digits, or the name"),
+            ImagesError::SeveralNames { .. } => {
+                page = page.hint("remove the names one by one, or all at once with `--force`");
+            }
+            ImagesError::Platform { .. } => page = page.hint("choose one with `--platform`"),
+            ImagesError::Json { .. } => {
+                page = page.hint("`sealer rmi` removes the image's name; load or build it again");
+            }
+            ImagesError::Name { .. } => {}
+        }
+        page.into()
+    }
+}
+
+fn hint_of_store(error: &cache::CacheError) -> Option<&'static str> {
+    use std::io::ErrorKind;
+    let io = match error {
+        cache::CacheError::Io(io) => io,
+        cache::CacheError::Sync { source, .. } => source,
+        cache::CacheError::NewerStore { .. } => return Some("use a newer sealer, or another `--root`"),
+        cache::CacheError::Digest { .. } => {
+            return Some("the disk has damaged it; `sealer build --no-cache` makes it again");
+        }
+        _ => return None,
+    };
+    Some(match io.kind() {
+        ErrorKind::StorageFull => "make room on the store's file system, or name another with `--root`",
+        ErrorKind::QuotaExceeded => "make room in the quota, or name another store with `--root`",
+        ErrorKind::ReadOnlyFilesystem => {
+            "the store can be looked at, but not changed; name another with `--root`"
+        }
+        ErrorKind::PermissionDenied => {
+            "the store belongs to another user; name one of your own with `--root` or SEALER_ROOT"
+        }
+        _ => return None,
+    })
+}
+
+fn hint_of_transport(error: &TransportError) -> Option<&'static str> {
+    Some(match error {
+        TransportError::NoImage { .. } => {
+            "oci-archive, oci-dir, docker-archive, docker-dir and sealer's own archives can be read"
+        }
+        TransportError::NotEmpty { .. } => "remove it, or choose another directory",
+        TransportError::Digest { .. } | TransportError::DiffId { .. } | TransportError::Size { .. } => {
+            "it is damaged or was tampered with; nothing of it was kept. Get it again"
+        }
+        TransportError::Missing { .. } => "it is incomplete; nothing of it was kept. Get it again",
+        _ => return None,
+    })
+}
+
+fn of_step(error: &OpError) -> Page {
+    let mut page = Page::of("step-failed", error);
+    if let OpError::Images(ImagesError::NotFound { tried, .. }) = error {
+        page.tried.clone_from(tried);
+    }
+    match hint_of_step(error) {
+        Some(hint) => page.hint(hint),
+        None => page,
+    }
+}
+
+fn hint_of_step(error: &OpError) -> Option<String> {
+    use engine::source::http::HttpError;
+    Some(match error {
+        OpError::Local(LocalError::NotFound { ignored: false, context, .. }) => {
+            format!(
+                "sources are relative to the build context `{}`, whatever the working directory",
+                context.display()
+            )
+        }
+        OpError::Local(LocalError::NotFound { .. }) => {
+            "the first of .sealerignore, .containerignore and .dockerignore in the context decides".to_owned()
+        }
+        OpError::Local(LocalError::Escapes { .. }) => {
+            "copy the file into the context, or make the context the directory that holds both".to_owned()
+        }
+        OpError::Http(HttpError::Fetch(engine::FetchError::TooLarge { .. })) => {
+            "`--max-download SIZE` allows more".to_owned()
+        }
+        OpError::Http(HttpError::Checksum { .. }) => {
+            "if the new content is what you want, change the checksum in the Kubefile".to_owned()
+        }
+        OpError::Images(ImagesError::NotFound { .. }) => {
+            "base images come from the local store; pulling from registries is not supported yet".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+fn untyped_app(error: &BuildError, source: &Arc<SourceFile>, span: Span, several_sources: bool) -> Page {
+    let page = Page::of("untyped-app", error)
+        .at(source, &[span])
+        .hint("say how it is launched: APPCMDS NAME [\"COMMAND\"]");
+    if several_sources {
+        page.hint("a packaged chart launches by itself only when it is the application's one source")
+    } else {
+        page
+    }
+}
+
+fn container_images(found: &[engine::FoundImage]) -> Page {
+    let mut message =
+        String::from("container images are not supported yet, and files of the image name some:");
+    for image in found.iter().take(20) {
+        message.push_str(&format!("\n  {}:{}: {}", image.path, image.line, image.reference));
+    }
+    if found.len() > 20 {
+        message.push_str(&format!("\n  and {} more", found.len() - 20));
+    }
+    Page::error("container-images", message)
+        .hint("`--build-mode lite` builds the image without container images")
+}

@@ -1,0 +1,122 @@
+//! Giving and taking names: `index.json` is re-read, changed and replaced under its lock.
+
+use cache::IndexLock;
+use solver::{BlobDigest, Descriptor};
+
+use super::{Images, ImagesError, ManifestKind, Tagged, find_in, index};
+
+/// What became of a name or an id that was to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Names taken away.
+    pub untagged: Vec<String>,
+    /// The image, if nothing names it any more.
+    pub id: Option<BlobDigest>,
+}
+
+impl Images<'_> {
+    /// Gives a manifest names; images that had them lose them. A name that is right already changes nothing.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub fn tag(
+        &self,
+        names: &[String],
+        manifest: &Descriptor,
+        kind: ManifestKind,
+        now: i64,
+    ) -> Result<(), ImagesError> {
+        let is_right = |all: &[Tagged], name: &String| {
+            all.iter().any(|tagged| tagged.name.as_ref() == Some(name) && tagged.manifest == *manifest)
+        };
+        let all = self.list()?;
+        if names.iter().all(|name| is_right(&all, name))
+            && (!names.is_empty() || all.iter().any(|tagged| tagged.manifest == *manifest))
+        {
+            return Ok(());
+        }
+        let mut new = Tagged {
+            name: None,
+            manifest: *manifest,
+            kind,
+            stored_at: now,
+            summary: None,
+            former_names: Vec::new(),
+        };
+        new.summary = Some(self.summary(&new)?);
+        let _lock = IndexLock::acquire(self.store.root())?;
+        let mut all = self.list()?;
+        for tagged in &mut all {
+            if let Some(name) = tagged.name.take_if(|name| names.contains(name)) {
+                tagged.former_names.retain(|former| *former != name);
+                tagged.former_names.push(name);
+            }
+        }
+        if names.is_empty() {
+            all.push(new);
+        } else {
+            all.extend(names.iter().map(|name| Tagged { name: Some(name.clone()), ..new.clone() }));
+        }
+        index::write(self.store, &without_needless(all))
+    }
+
+    /// Takes a name away, or with an id all names of the image. Its bytes stay until the cache is pruned.
+    ///
+    /// # Errors
+    /// When nothing is meant, when an id has several names and `force` is not given, or the index cannot be written.
+    pub fn remove(&self, asked: &str, force: bool) -> Result<Removed, ImagesError> {
+        let _lock = IndexLock::acquire(self.store.root())?;
+        let mut all = self.list()?;
+        let found = find_in(self, &all, asked)?;
+        let id = self.summary(&found.tagged)?.id;
+        let digest = found.tagged.manifest.digest;
+        if found.by_name {
+            all.retain(|tagged| tagged.name != found.tagged.name);
+            let untagged = found.tagged.name.into_iter().collect();
+            let is_left = all.iter().any(|tagged| tagged.manifest.digest == digest);
+            index::write(self.store, &all)?;
+            return Ok(Removed { untagged, id: (!is_left).then_some(id) });
+        }
+        let (of_image, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|tagged| tagged.manifest.digest == digest);
+        let untagged: Vec<String> = of_image.into_iter().filter_map(|tagged| tagged.name).collect();
+        if untagged.len() > 1 && !force {
+            return Err(ImagesError::SeveralNames { asked: asked.to_owned(), names: untagged });
+        }
+        index::write(self.store, &others)?;
+        Ok(Removed { untagged, id: Some(id) })
+    }
+
+    /// Removes every image without a name.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub fn remove_dangling(&self) -> Result<Vec<BlobDigest>, ImagesError> {
+        let _lock = IndexLock::acquire(self.store.root())?;
+        let (named, dangling): (Vec<_>, Vec<_>) =
+            self.list()?.into_iter().partition(|tagged| tagged.name.is_some());
+        if dangling.is_empty() {
+            return Ok(Vec::new());
+        }
+        // One that cannot be read any more is removed all the same.
+        let id = |tagged: &Tagged| self.summary(tagged).map_or(tagged.manifest.digest, |summary| summary.id);
+        let ids = dangling.iter().map(id).collect();
+        index::write(self.store, &named)?;
+        Ok(ids)
+    }
+}
+
+/// Lines without a name are kept only for images that have none at all, and once.
+fn without_needless(all: Vec<Tagged>) -> Vec<Tagged> {
+    let mut kept: Vec<Tagged> = Vec::with_capacity(all.len());
+    for (place, tagged) in all.iter().enumerate() {
+        let same = |other: &Tagged| other.manifest.digest == tagged.manifest.digest;
+        let is_needless = tagged.name.is_none()
+            && (all.iter().any(|other| other.name.is_some() && same(other))
+                || all[place + 1..].iter().any(same));
+        if !is_needless {
+            kept.push(tagged.clone());
+        }
+    }
+    kept
+}

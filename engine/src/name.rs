@@ -1,0 +1,109 @@
+//! Names of images: how short ones are completed, and what is none.
+
+use crate::images::ImagesError;
+
+/// The full name an image is stored under: `localhost/` before short names, `:latest` where no tag is given.
+///
+/// # Errors
+/// When it is not a name by the rules of the distribution spec.
+pub fn full_name(name: &str) -> Result<String, ImagesError> {
+    let fail = |reason| ImagesError::Name { name: name.to_owned(), reason };
+    let (path, tag) = match name.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+        _ => (name, None),
+    };
+    if name.contains('@') {
+        return Err(fail("a digest cannot be given to a new image"));
+    }
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if let Some(tag) = tag
+        && (tag.is_empty()
+            || tag.len() > 128
+            || !tag.bytes().all(|b| word(b) || b == b'.' || b == b'-')
+            || !word(tag.as_bytes()[0]))
+    {
+        return Err(fail("the tag may have letters, digits, `_`, `.` and `-` only, 128 at most"));
+    }
+    let (domain, rest) = split_domain(path);
+    if !domain.is_none_or(is_domain) {
+        return Err(fail("what stands before the first `/` is not a host"));
+    }
+    let good = |part: &str| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        !part.is_empty()
+            && part.bytes().all(|b| inner(b) || matches!(b, b'.' | b'_' | b'-'))
+            && part.bytes().next().is_some_and(inner)
+            && part.bytes().last().is_some_and(inner)
+    };
+    if !rest.split('/').all(good) {
+        return Err(fail(
+            "each part may have lower-case letters, digits and single `.`, `_`, `-` between them only",
+        ));
+    }
+    Ok(format!("{}/{rest}:{}", domain.unwrap_or("localhost"), tag.unwrap_or("latest")))
+}
+
+/// `host[:port]` (distribution's grammar).
+fn is_domain(domain: &str) -> bool {
+    let (host, port) = domain.split_once(':').map_or((domain, None), |(host, port)| (host, Some(port)));
+    let label = |label: &str| {
+        let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+        edge(label.bytes().next())
+            && edge(label.bytes().last())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    host.split('.').all(label)
+        && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The domain of a name, if its first part looks like one (distribution's rule).
+pub(crate) fn split_domain(path: &str) -> (Option<&str>, &str) {
+    match path.split_once('/') {
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), rest),
+        _ => (None, path),
+    }
+}
+
+/// The full name of a name as Docker writes it: without a host it is Docker Hub's.
+///
+/// # Errors
+/// As [`full_name`].
+pub(crate) fn docker_name(name: &str) -> Result<String, ImagesError> {
+    match split_domain(name) {
+        (Some(_), _) => full_name(name),
+        (None, path) if path.contains('/') => full_name(&format!("docker.io/{path}")),
+        (None, path) => full_name(&format!("docker.io/library/{path}")),
+    }
+}
+
+/// Names a short name may stand for, best first.
+pub(crate) fn candidates(asked: &str) -> Vec<String> {
+    let Ok(local) = full_name(asked) else { return Vec::new() };
+    let mut names = vec![local];
+    if split_domain(asked).0.is_none() {
+        let library = if asked.contains('/') { "" } else { "library/" };
+        names.extend(full_name(&format!("docker.io/{library}{asked}")));
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_completed() {
+        for (given, full) in [
+            ("app", "localhost/app:latest"),
+            ("app:1.0", "localhost/app:1.0"),
+            ("team/app", "localhost/team/app:latest"),
+            ("quay.io/team/app:v1", "quay.io/team/app:v1"),
+            ("127.0.0.1:5000/app", "127.0.0.1:5000/app:latest"),
+        ] {
+            assert_eq!(full_name(given).unwrap(), full);
+        }
+        for wrong in ["", "App", "a//b", "a:", "a:b c", "../x", "a@sha256:00", "-a"] {
+            assert!(full_name(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The parts of an OCI image layout, and the descriptors in its index (image-spec, image layout).
+
+use oci_spec::image::{
+    Descriptor as OciDescriptor, ImageIndex, ImageIndexBuilder, MediaType as OciMediaType,
+};
+use solver::BlobDigest;
+
+use super::TransportError;
+use crate::name::full_name;
+use crate::oci::{self, REF_NAME};
+
+pub(super) const LAYOUT: &str = "oci-layout";
+pub(super) const INDEX: &str = "index.json";
+pub(super) const BLOBS: &str = "blobs/sha256";
+/// What `oci-layout` holds.
+pub(super) const LAYOUT_TEXT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+/// The file of sealer's list layout that holds the list's name (spec §5.1).
+pub(super) const METADATA: &str = "Metadata";
+/// Where containerd and Docker keep the full name; they put the tag alone into the other annotation.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// Path of a blob.
+pub(super) fn blob_path(digest: &BlobDigest) -> String {
+    format!("{BLOBS}/{}", digest.hex())
+}
+
+/// The digest a path names, if it is a blob's.
+pub(super) fn digest_of(path: &str) -> Option<BlobDigest> {
+    let hex = path.strip_prefix(BLOBS)?.strip_prefix('/')?;
+    format!("sha256:{hex}").parse().ok()
+}
+
+/// An index of some descriptors, as bytes.
+pub(super) fn index(manifests: Vec<OciDescriptor>) -> Vec<u8> {
+    let index = ImageIndexBuilder::default()
+        .schema_version(2_u32)
+        .media_type(OciMediaType::ImageIndex)
+        .manifests(manifests)
+        .build()
+        .expect("all required fields are set");
+    oci::canonical(&index)
+}
+
+pub(super) fn read_index(part: &str, bytes: &[u8]) -> Result<ImageIndex, TransportError> {
+    ImageIndex::from_reader(bytes)
+        .map_err(|error| TransportError::Json { part: part.to_owned(), reason: error.to_string() })
+}
+
+/// The full name a descriptor carries, if it is one.
+pub(super) fn name_of(descriptor: &OciDescriptor) -> Option<String> {
+    let annotations = descriptor.annotations().as_ref()?;
+    let name = annotations.get(CONTAINERD_NAME).or_else(|| annotations.get(REF_NAME))?;
+    full_name(name).ok()
+}
+
+/// A descriptor of ours with a name.
+pub(super) fn named(mut descriptor: OciDescriptor, name: Option<&String>) -> OciDescriptor {
+    descriptor.set_annotations(name.map(|name| [(REF_NAME.to_owned(), name.clone())].into()));
+    descriptor
+}
+
+/// A descriptor of ours, or the error that names the part with a foreign digest.
+pub(super) fn ours(part: &str, descriptor: &OciDescriptor) -> Result<solver::Descriptor, TransportError> {
+    oci::from_descriptor(descriptor).ok_or_else(|| TransportError::Unsupported {
+        part: part.to_owned(),
+        what: format!("described by `{}`", descriptor.digest()),
+    })
+}

@@ -1,0 +1,317 @@
+//! The merged root file system of an image: as a tar stream, or unpacked into a directory.
+//!
+//! The merged tree says what there is; each layer is then read once, and what shows through of it is passed on. So
+//! nothing is held but the tree, and no copy is made on the way. Directories come first, links and devices next,
+//! files layer by layer.
+
+mod dir;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Read, Write};
+
+use cache::Store;
+use solver::{Layer, TreeDigest};
+
+use self::dir::Dir;
+use super::TransportError;
+use super::write::Destination;
+use crate::cancel::Cancel;
+use crate::contents::Contents;
+use crate::images::StoredImage;
+use crate::layer::{self, BLOCK, TimePolicy};
+use crate::source::image;
+use crate::state::{Found, State};
+use crate::tree::{Entry, Node, Trees};
+
+/// What could not be done to the letter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RootfsReport {
+    /// Files whose owner could not be set, because only root may.
+    pub owners_not_set: usize,
+    /// Devices that could not be made, because only root may.
+    pub devices_left_out: usize,
+}
+
+/// Writes the root file system as one uncompressed tar.
+///
+/// # Errors
+/// When a layer cannot be read or the destination cannot be written; then there is none.
+pub fn write_tar(
+    store: &Store,
+    stored: &StoredImage,
+    times: TimePolicy,
+    destination: &Destination,
+    cancel: &Cancel,
+) -> Result<(), TransportError> {
+    let merged = Merged::new(store, stored)?;
+    destination.stream(|out| {
+        let mut out = io::BufWriter::with_capacity(1 << 20, out);
+        merged.pass(cancel, &mut Tar { out: &mut out, times })?;
+        out.write_all(&layer::END)?;
+        Ok(out.flush()?)
+    })
+}
+
+/// Unpacks the root file system into a new directory.
+///
+/// # Errors
+/// When a layer cannot be read or the destination is not empty or cannot be written; then there is none.
+pub fn write_rootfs(
+    store: &Store,
+    stored: &StoredImage,
+    times: TimePolicy,
+    destination: &Destination,
+    cancel: &Cancel,
+) -> Result<RootfsReport, TransportError> {
+    let merged = Merged::new(store, stored)?;
+    destination.dir(|root| {
+        let is_root = rustix::process::geteuid().is_root();
+        let mut dir = Dir { root, times, is_root, report: RootfsReport::default() };
+        merged.pass(cancel, &mut dir)?;
+        // Directories last: a read-only one could not be filled, and filling one changes its time.
+        for (path, entry) in merged.entries.iter().rev() {
+            if matches!(entry.node, Node::Dir(_)) {
+                dir.attributes(&dir.path(path), entry)?;
+            }
+        }
+        Ok(dir.report)
+    })
+}
+
+/// Takes a merged root file system, parents before what is in them.
+trait Sink {
+    /// A directory, link or device.
+    fn other(&mut self, path: &[u8], entry: &Entry) -> Result<(), TransportError>;
+    /// A file with its bytes.
+    fn file(
+        &mut self,
+        path: &[u8],
+        entry: &Entry,
+        size: u64,
+        bytes: &mut dyn Read,
+    ) -> Result<(), TransportError>;
+    /// A further name of a file that was passed already.
+    fn link(&mut self, path: &[u8], entry: &Entry, target: &[u8]) -> Result<(), TransportError>;
+}
+
+struct Merged<'a> {
+    store: &'a Store,
+    layers: &'a [Layer],
+    entries: BTreeMap<Vec<u8>, Entry>,
+    /// For every file: the layer it shows through from.
+    layer_of: HashMap<Vec<u8>, usize>,
+}
+
+impl<'a> Merged<'a> {
+    fn new(store: &'a Store, stored: &'a StoredImage) -> Result<Self, TransportError> {
+        let trees = Trees::new(store);
+        let contents = Contents::new(store, false);
+        let state = image::state(stored, store, &trees, &contents)?;
+        let Found::Dir { parts, .. } = state.root() else {
+            unreachable!("the root of a state is a directory")
+        };
+        let merged = State::merged(&trees, &parts)?;
+        let mut entries = BTreeMap::new();
+        trees.walk::<TransportError>(&merged, &mut |path, entry| {
+            entries.insert(path.to_vec(), entry.clone());
+            Ok(())
+        })?;
+        let mut layer_of = HashMap::new();
+        for (number, delta) in state.deltas.iter().enumerate() {
+            files_of(&trees, delta, &mut |path| {
+                if matches!(entries.get(path), Some(Entry { node: Node::File { .. }, .. })) {
+                    layer_of.insert(path.to_vec(), number);
+                }
+            })?;
+        }
+        Ok(Self { store, layers: &stored.layers, entries, layer_of })
+    }
+
+    fn pass(&self, cancel: &Cancel, sink: &mut dyn Sink) -> Result<(), TransportError> {
+        let is_dir = |entry: &Entry| matches!(entry.node, Node::Dir(_));
+        for wanted in [true, false] {
+            for (path, entry) in &self.entries {
+                if is_dir(entry) == wanted && !matches!(entry.node, Node::File { .. }) {
+                    sink.other(path, entry)?;
+                }
+            }
+        }
+        for number in 0..self.layers.len() {
+            if cancel.is_cancelled() {
+                return Err(TransportError::Cancelled);
+            }
+            self.pass_layer(number, cancel, sink)?;
+        }
+        Ok(())
+    }
+
+    fn shows(&self, path: &[u8], number: usize) -> bool {
+        self.layer_of.get(path) == Some(&number)
+    }
+
+    /// The files that show through of one layer. A hard link whose first name is hidden by a newer layer gets the bytes
+    /// in a second pass.
+    fn pass_layer(&self, number: usize, cancel: &Cancel, sink: &mut dyn Sink) -> Result<(), TransportError> {
+        if !self.layer_of.values().any(|of| *of == number) {
+            return Ok(());
+        }
+        let mut passed: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+        let mut orphans: HashMap<Vec<u8>, Vec<Vec<u8>>> = HashMap::new();
+        self.each_entry(number, cancel, &mut |path, kind, bytes| {
+            let entry = self.entries.get(&path).filter(|_| self.shows(&path, number));
+            match kind {
+                Kind::File => {
+                    let Some(entry) = entry else { return Ok(()) };
+                    if passed.contains_key(&path) {
+                        return Err(twice(&path));
+                    }
+                    sink.file(&path, entry, size_of(entry), bytes)?;
+                    passed.insert(path.clone(), path);
+                }
+                Kind::Link(target) => {
+                    let Some(entry) = entry else { return Ok(()) };
+                    match passed.get(&target).cloned() {
+                        Some(first) => {
+                            sink.link(&path, entry, &first)?;
+                            passed.insert(path, first);
+                        }
+                        None => orphans.entry(target).or_default().push(path),
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        if !orphans.is_empty() {
+            self.each_entry(number, cancel, &mut |path, kind, bytes| {
+                let (Kind::File, Some(names)) = (kind, orphans.remove(&path)) else { return Ok(()) };
+                let mut names = names.into_iter();
+                let Some(first) = names.next() else { return Ok(()) };
+                let entry = &self.entries[&first];
+                sink.file(&first, entry, size_of(entry), bytes)?;
+                passed.insert(first.clone(), first.clone());
+                names.try_for_each(|name| {
+                    sink.link(&name, &self.entries[&name], &first)?;
+                    passed.insert(name, first.clone());
+                    Ok(())
+                })
+            })?;
+        }
+        let unfound = self.layer_of.iter().find(|(path, of)| **of == number && !passed.contains_key(*path));
+        match unfound {
+            None => Ok(()),
+            Some((path, _)) => {
+                Err(TransportError::Unfound { path: String::from_utf8_lossy(path).into_owned() })
+            }
+        }
+    }
+
+    fn each_entry(
+        &self,
+        number: usize,
+        cancel: &Cancel,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), TransportError> {
+        let layer = &self.layers[number];
+        let blob = self.store.blobs().open(&layer.blob.digest)?;
+        let mut archive = tar::Archive::new(layer::uncompressed(blob, layer.media_type)?);
+        for entry in archive.entries()? {
+            if cancel.is_cancelled() {
+                return Err(TransportError::Cancelled);
+            }
+            let mut entry = entry?;
+            let path = normal(&entry.path_bytes());
+            let kind = match entry.header().entry_type() {
+                kind if kind.is_file() => Kind::File,
+                kind if kind.is_hard_link() => {
+                    Kind::Link(normal(&entry.link_name_bytes().unwrap_or_default()))
+                }
+                _ => continue,
+            };
+            visit(path, kind, &mut entry)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes a file's or link's path and, for a file, its bytes.
+type Visit<'a> = dyn FnMut(Vec<u8>, Kind, &mut dyn Read) -> Result<(), TransportError> + 'a;
+
+enum Kind {
+    File,
+    Link(Vec<u8>),
+}
+
+fn normal(path: &[u8]) -> Vec<u8> {
+    crate::tree::components(path).collect::<Vec<_>>().join(&b'/')
+}
+
+fn size_of(entry: &Entry) -> u64 {
+    if let Node::File { size, .. } = entry.node { size } else { 0 }
+}
+
+fn twice(path: &[u8]) -> TransportError {
+    TransportError::Unsupported {
+        part: String::from_utf8_lossy(path).into_owned(),
+        what: "twice in one layer".to_owned(),
+    }
+}
+
+fn files_of(
+    trees: &Trees<'_>,
+    delta: &TreeDigest,
+    visit: &mut dyn FnMut(&[u8]),
+) -> Result<(), TransportError> {
+    trees.walk::<TransportError>(delta, &mut |path, entry| {
+        if matches!(entry.node, Node::File { .. }) {
+            visit(path);
+        }
+        Ok(())
+    })
+}
+
+/// Copies exactly the bytes the tree says a file has.
+fn copy_exactly(
+    path: &[u8],
+    size: u64,
+    bytes: &mut dyn Read,
+    out: &mut dyn Write,
+) -> Result<(), TransportError> {
+    let written = io::copy(&mut bytes.take(size.saturating_add(1)), out)?;
+    if written == size {
+        return Ok(());
+    }
+    let part = String::from_utf8_lossy(path).into_owned();
+    Err(TransportError::Size { part, expected: size, found: written })
+}
+
+struct Tar<'o, W: Write> {
+    out: &'o mut W,
+    times: TimePolicy,
+}
+
+impl<W: Write> Sink for Tar<'_, W> {
+    fn other(&mut self, path: &[u8], entry: &Entry) -> Result<(), TransportError> {
+        let mut header = Vec::new();
+        layer::write_header(&mut header, path, entry, self.times);
+        Ok(self.out.write_all(&header)?)
+    }
+
+    fn file(
+        &mut self,
+        path: &[u8],
+        entry: &Entry,
+        size: u64,
+        bytes: &mut dyn Read,
+    ) -> Result<(), TransportError> {
+        self.other(path, entry)?;
+        copy_exactly(path, size, bytes, self.out)?;
+        let padding = size.next_multiple_of(BLOCK) - size;
+        Ok(self.out.write_all(&layer::END[..padding as usize])?)
+    }
+
+    fn link(&mut self, path: &[u8], entry: &Entry, target: &[u8]) -> Result<(), TransportError> {
+        let mut header = Vec::new();
+        layer::write_hard_link(&mut header, path, entry, target, self.times);
+        Ok(self.out.write_all(&header)?)
+    }
+}

@@ -1,0 +1,101 @@
+//! A root file system unpacked into a directory that nobody else writes to.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps};
+
+use super::{RootfsReport, Sink, copy_exactly};
+use crate::layer::TimePolicy;
+use crate::transport::TransportError;
+use crate::tree::{Entry, Node};
+
+pub(super) struct Dir<'a> {
+    pub(super) root: &'a Path,
+    pub(super) times: TimePolicy,
+    pub(super) is_root: bool,
+    pub(super) report: RootfsReport,
+}
+
+impl Dir<'_> {
+    pub(super) fn path(&self, path: &[u8]) -> PathBuf {
+        self.root.join(std::ffi::OsStr::from_bytes(path))
+    }
+
+    /// Owner, attributes, permissions and time, in the order in which one does not undo another.
+    pub(super) fn attributes(&mut self, path: &Path, entry: &Entry) -> Result<(), TransportError> {
+        let fail = |error: rustix::io::Errno| {
+            let text = format!("attributes of `{}`: {}", path.display(), io::Error::from(error));
+            TransportError::Io(io::Error::new(io::Error::from(error).kind(), text))
+        };
+        let is_link = matches!(entry.node, Node::Symlink(_));
+        if self.is_root {
+            let uid = rustix::fs::Uid::from_raw(entry.meta.uid);
+            let gid = rustix::fs::Gid::from_raw(entry.meta.gid);
+            rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+        } else if (entry.meta.uid, entry.meta.gid) != (0, 0) {
+            self.report.owners_not_set += 1;
+        }
+        for (name, value) in &entry.meta.xattrs {
+            let name = std::ffi::OsStr::from_bytes(name);
+            rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty()).map_err(fail)?;
+        }
+        if !is_link {
+            rustix::fs::chmod(path, Mode::from_raw_mode(entry.meta.mode & 0o7777)).map_err(fail)?;
+        }
+        let time = Timespec { tv_sec: self.times.of(&entry.meta), tv_nsec: 0 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)
+    }
+}
+
+impl Sink for Dir<'_> {
+    fn other(&mut self, path: &[u8], entry: &Entry) -> Result<(), TransportError> {
+        let at = self.path(path);
+        match &entry.node {
+            Node::Dir(_) => {
+                // Its own attributes come last.
+                return Ok(fs_err::create_dir(at)?);
+            }
+            Node::Symlink(target) => {
+                fs_err::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &at)?;
+            }
+            Node::Device { kind, major, minor } => {
+                let kind = match kind {
+                    'c' => rustix::fs::FileType::CharacterDevice,
+                    'b' => rustix::fs::FileType::BlockDevice,
+                    _ => rustix::fs::FileType::Fifo,
+                };
+                let device = rustix::fs::makedev(*major, *minor);
+                match rustix::fs::mknodat(CWD, &at, kind, Mode::RUSR, device) {
+                    Err(rustix::io::Errno::PERM) => {
+                        self.report.devices_left_out += 1;
+                        return Ok(());
+                    }
+                    made => made.map_err(io::Error::from)?,
+                }
+            }
+            Node::File { .. } | Node::Whiteout => return Ok(()),
+        }
+        self.attributes(&at, entry)
+    }
+
+    fn file(
+        &mut self,
+        path: &[u8],
+        entry: &Entry,
+        size: u64,
+        bytes: &mut dyn Read,
+    ) -> Result<(), TransportError> {
+        let at = self.path(path);
+        let mut file: File = fs_err::File::create_new(&at)?.into_parts().0;
+        copy_exactly(path, size, bytes, &mut file)?;
+        self.attributes(&at, entry)
+    }
+
+    fn link(&mut self, path: &[u8], _: &Entry, target: &[u8]) -> Result<(), TransportError> {
+        Ok(fs_err::hard_link(self.path(target), self.path(path))?)
+    }
+}
