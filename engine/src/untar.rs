@@ -182,13 +182,19 @@ fn meta_of(entry: &mut tar::Entry<'_, impl Read>, keep_mtime: bool) -> Result<Me
     xattrs.sort();
     let header = entry.header();
     let id = |id: u64| u32::try_from(id).unwrap_or(u32::MAX);
+    let old = header.as_old();
     Ok(Meta {
-        mode: header.mode()? & 0o7777,
-        uid: id(header.uid()?),
-        gid: id(header.gid()?),
-        mtime: if keep_mtime { Some(header.mtime()?.cast_signed()) } else { None },
+        mode: u32::try_from(number(&old.mode, || header.mode().map(u64::from))?).unwrap_or(u32::MAX) & 0o7777,
+        uid: id(number(&old.uid, || header.uid())?),
+        gid: id(number(&old.gid, || header.gid())?),
+        mtime: if keep_mtime { Some(number(&old.mtime, || header.mtime())?.cast_signed()) } else { None },
         xattrs,
     })
+}
+
+/// A number of a header; a field left empty is 0, as everybody else reads it.
+fn number(field: &[u8], read: impl FnOnce() -> io::Result<u64>) -> io::Result<u64> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(0) } else { read() }
 }
 
 fn open<'r>(

@@ -1,6 +1,6 @@
 //! `sealer images`
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::Path;
 
 use cache::Store;
@@ -105,14 +105,14 @@ fn table(args: &args::Images, rows: &[Row], shown_id: &dyn Fn(&Row) -> String) -
 
 /// The fields sealer prints, one object an image with all its names.
 fn as_json(rows: &[Row], no_trunc: bool) -> String {
-    let mut order: Vec<&str> = Vec::new();
-    let mut by_digest: BTreeMap<String, Vec<&Row>> = BTreeMap::new();
+    let mut groups: Vec<Vec<&Row>> = Vec::new();
+    let mut place_of = HashMap::new();
     for row in rows {
-        let same = by_digest.entry(row.tagged.manifest.digest.to_string()).or_default();
-        if same.is_empty() {
-            order.push(&row.id);
+        let place = *place_of.entry(row.tagged.manifest.digest).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Vec::new());
         }
-        same.push(row);
+        groups[place].push(row);
     }
     let now = settings::now();
     let object = |rows: &Vec<&Row>| {
@@ -132,9 +132,7 @@ fn as_json(rows: &[Row], no_trunc: bool) -> String {
             "history": if former.is_empty() { serde_json::Value::Null } else { json!(former) },
         })
     };
-    let mut groups: Vec<&Vec<&Row>> = by_digest.values().collect();
-    groups.sort_by_key(|rows| order.iter().position(|id| *id == rows[0].id));
-    let all: Vec<_> = groups.into_iter().map(object).collect();
+    let all: Vec<_> = groups.iter().map(object).collect();
     let mut out = Vec::new();
     let four_spaces = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, four_spaces);

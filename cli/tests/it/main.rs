@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod copying;
+mod docker;
 mod errors;
 mod golden;
 mod peers;
@@ -10,3 +11,4 @@ mod reproducible;
 #[path = "../../../engine/tests/it/server.rs"]
 mod server;
 mod space;
+mod transport;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use crate::space::{Space, has_peer, run, say, skipped};
+use crate::space::{Space, has_peer, is_root, run, say, skipped};
 
 fn sample() -> Space {
     let space = Space::new();
@@ -37,37 +37,62 @@ fn skopeo_reads_the_store_as_it_lies_on_disk() {
     }
 }
 
-/// Pulls an image out of the store with buildah, mounts it, and hands the mount point over.
-fn with_buildah_mount(space: &Space, look: impl FnOnce(&Path)) {
-    let storage = space.root().join("containers");
-    let buildah = |words: &[&str]| {
-        let mut command = Command::new("buildah");
-        command
-            .args(["--storage-driver", "vfs", "--root"])
-            .arg(&storage)
-            .arg("--runroot")
-            .arg(space.root().join("run"));
-        let ended = run(command.args(words));
-        assert_eq!(ended.code, Some(0), "buildah {words:?}: {}", ended.stderr);
-        ended.stdout.trim().to_owned()
-    };
+/// Runs buildah on a storage of the test's own; gives what it printed.
+pub(crate) fn buildah(space: &Space, storage: &Path, words: &[&str]) -> String {
     let policy = space.root().join("policy.json");
     fs_err::write(&policy, r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
-    let image = format!("oci:{}:localhost/x:1", space.store().display());
-    let container = buildah(&["from", "--signature-policy", &policy.to_string_lossy(), &image]);
-    look(Path::new(&buildah(&["mount", &container])));
-    buildah(&["rm", &container]);
+    let mut command = Command::new("buildah");
+    command.args(["--storage-driver", "vfs", "--root"]).arg(storage);
+    command.arg("--runroot").arg(space.root().join("run")).arg(words[0]);
+    if ["from", "push", "commit"].contains(&words[0]) {
+        command.arg("--signature-policy").arg(&policy);
+    }
+    let ended = run(command.args(&words[1..]));
+    assert_eq!(ended.code, Some(0), "buildah {words:?}: {}", ended.stderr);
+    ended.stdout.trim().to_owned()
+}
+
+/// Has buildah take an image from somewhere and mount it, and hands the mount point over.
+pub(crate) fn with_buildah_mount(space: &Space, image: &str, look: impl FnOnce(&Path)) {
+    let storage = space.root().join("containers");
+    let container = buildah(space, &storage, &["from", image]);
+    look(Path::new(&buildah(space, &storage, &["mount", &container])));
+    buildah(space, &storage, &["rm", &container]);
+}
+
+/// Everything below a directory, in the words of [`crate::space::Node`]'s headers.
+pub(crate) fn listing_of_dir(dir: &Path) -> BTreeMap<String, String> {
+    let listing =
+        run(Command::new("find").arg(dir).args(["-mindepth", "1", "-printf", "%P\t%y %04m %U/%G %s|%l\n"]));
+    let line = |line: &str| {
+        let (path, header) = line.split_once('\t').unwrap();
+        let (kind, rest) = header.split_at(1);
+        let (rest, size) = rest.rsplit_once(' ').unwrap();
+        // Of a file the size counts, of a link the target.
+        let (size, target) = size.split_once('|').unwrap();
+        let (kind, tail) = match kind {
+            "f" => ("-", size.to_owned()),
+            "l" => ("l", format!("0 -> {target}")),
+            kind => (kind, "0".to_owned()),
+        };
+        (path.to_owned(), format!("{kind}{rest} {tail}"))
+    };
+    listing.stdout.lines().map(line).collect()
+}
+
+fn stored(space: &Space) -> String {
+    format!("oci:{}:localhost/x:1", space.store().display())
 }
 
 #[test]
 fn buildah_mounts_the_root_file_system_we_meant() {
-    if !rustix::process::geteuid().is_root() || !has_peer("buildah") {
+    if !is_root() || !has_peer("buildah") {
         skipped("mounting with buildah needs root and buildah");
         return;
     }
     let space = sample();
     space.built(&[]);
-    with_buildah_mount(&space, |mount| {
+    with_buildah_mount(&space, &stored(&space), |mount| {
         let listing = run(Command::new("find").arg(mount).args([
             "-mindepth",
             "1",
@@ -93,7 +118,7 @@ fn buildah_mounts_the_root_file_system_we_meant() {
 
 #[test]
 fn buildah_mounts_an_image_of_1000_apps() {
-    if !rustix::process::geteuid().is_root() || !has_peer("buildah") {
+    if !is_root() || !has_peer("buildah") {
         skipped("mounting with buildah needs root and buildah");
         return;
     }
@@ -104,7 +129,7 @@ fn buildah_mounts_an_image_of_1000_apps() {
         text.push_str(&format!("APP a{n} local://a{n}.yaml\n"));
     }
     space.kubefile(&text).built(&[]);
-    with_buildah_mount(&space, |mount| {
+    with_buildah_mount(&space, &stored(&space), |mount| {
         let apps = fs_err::read_dir(mount.join("application/apps")).unwrap();
         assert_eq!(apps.count(), 1000);
         let file = fs_err::read_to_string(mount.join("application/apps/a77/a77.yaml")).unwrap();

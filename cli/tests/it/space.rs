@@ -137,6 +137,13 @@ impl Space {
     }
 }
 
+/// The paths of a tar, later ones over earlier ones; a hard link is the file it names.
+pub(crate) fn tar_listing(tar: impl Read) -> BTreeMap<String, Node> {
+    let mut root = BTreeMap::new();
+    merge(&mut root, tar);
+    root
+}
+
 fn merge(root: &mut BTreeMap<String, Node>, tar: impl Read) {
     for entry in tar::Archive::new(tar).entries().unwrap() {
         let mut entry = entry.unwrap();
@@ -150,7 +157,8 @@ fn merge(root: &mut BTreeMap<String, Node>, tar: impl Read) {
         let size = if kind == '-' { header.size().unwrap() } else { 0 };
         let target =
             entry.link_name().unwrap().map(|target| format!(" -> {}", target.display())).unwrap_or_default();
-        let (mode, uid, gid) = (header.mode().unwrap(), header.uid().unwrap(), header.gid().unwrap());
+        let (mode, uid, gid) =
+            (header.mode().unwrap() & 0o7777, header.uid().unwrap(), header.gid().unwrap());
         let mut content = Vec::new();
         entry.read_to_end(&mut content).unwrap();
         if kind != 'd' {
@@ -179,21 +187,31 @@ pub(crate) fn say(text: &str) {
     std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
 
-/// Whether a peer can be run; installed when this is root, and said visibly when it cannot be had.
-pub(crate) fn has_peer(program: &str) -> bool {
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+pub(crate) fn has_program(program: &str) -> bool {
+    Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success()
+}
+
+/// Installs a package of Debian, one at a time.
+pub(crate) fn install(package: &str) {
     static INSTALLING: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = INSTALLING.lock();
-    let there = || {
-        Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success()
-    };
-    if !there() && rustix::process::geteuid().is_root() {
-        let install = "apt-get install -y -qq --no-install-recommends";
-        let script = format!(
-            "export DEBIAN_FRONTEND=noninteractive; {install} {program} || (apt-get update -qq && {install} {program})"
-        );
-        let _ = Command::new("sh").args(["-c", &script]).output();
+    let install = "apt-get install -y -qq --no-install-recommends";
+    let script = format!(
+        "export DEBIAN_FRONTEND=noninteractive; {install} {package} || (apt-get update -qq && {install} {package})"
+    );
+    let _ = Command::new("sh").args(["-c", &script]).output();
+}
+
+/// Whether a peer can be run; installed when this is root, and said visibly when it cannot be had.
+pub(crate) fn has_peer(program: &str) -> bool {
+    if !has_program(program) && is_root() {
+        install(program);
     }
-    let found = there();
+    let found = has_program(program);
     if !found {
         skipped(&format!("{program} is not installed and could not be"));
     }

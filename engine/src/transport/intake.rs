@@ -1,9 +1,10 @@
 //! Streams taken in as blobs: written, hashed and, where compressed, decompressed and hashed again, side by side.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 
 use cache::Store;
 use sha2::{Digest, Sha256};
@@ -13,19 +14,52 @@ use super::TransportError;
 use crate::cancel::Cancel;
 use crate::decompress::{Bounded, Compression, expansion_limit};
 
-/// Bytes that pass from hand to hand.
-const CHUNK: usize = 1 << 20;
+/// Bytes that pass from hand to hand: few enough to stay in a core's cache on the way.
+const CHUNK: usize = 256 << 10;
 /// Chunks that may wait for a slower hand.
-const WAITING: usize = 4;
+const WAITING: usize = 32;
+
+/// Parts whose content is still being hashed while the next ones come in.
+const IN_FLIGHT: usize = 2;
+
+/// Bytes that several hands read.
+type Chunk = Arc<Vec<u8>>;
 
 /// A part that was taken in.
 #[derive(Debug, Clone)]
 pub(super) struct Taken {
     pub(super) blob: Descriptor,
-    /// What a layer's content is; `None` where the bytes are no whole compressed stream.
-    pub(super) diff_id: Option<DiffId>,
     /// How a layer would be compressed.
     pub(super) media_type: MediaType,
+    content: Arc<Content>,
+}
+
+impl Taken {
+    /// What a layer's content is; `None` where the bytes are no whole compressed stream. Waits for the answer.
+    pub(super) fn diff_id(&self) -> Option<DiffId> {
+        self.content.diff_id(self.blob.size)
+    }
+}
+
+/// The identity of what is in a part, once it is known.
+#[derive(Debug)]
+struct Content {
+    known: OnceLock<Option<DiffId>>,
+    hashing: Mutex<Option<JoinHandle<Option<(DiffId, u64)>>>>,
+}
+
+impl Content {
+    fn known(diff_id: Option<DiffId>) -> Arc<Self> {
+        Arc::new(Self { known: OnceLock::from(diff_id), hashing: Mutex::default() })
+    }
+
+    fn diff_id(&self, compressed_bytes: u64) -> Option<DiffId> {
+        *self.known.get_or_init(|| {
+            // A decoder that panics has not understood the bytes.
+            let found = lock(&self.hashing).take()?.join().unwrap_or(None);
+            found.filter(|(_, length)| *length <= expansion_limit(compressed_bytes)).map(|(id, _)| id)
+        })
+    }
 }
 
 /// Takes parts in, and remembers which of them an image needs.
@@ -35,11 +69,21 @@ pub(super) struct Intake<'a> {
     pub(super) cancel: &'a Cancel,
     taken: Mutex<BTreeSet<BlobDigest>>,
     needed: Mutex<BTreeSet<BlobDigest>>,
+    in_flight: Mutex<VecDeque<(Arc<Content>, u64)>>,
+    /// Memory of chunks, to be used again when all hands are done with it.
+    used: Mutex<VecDeque<Chunk>>,
 }
 
 impl<'a> Intake<'a> {
     pub(super) fn new(store: &'a Store, cancel: &'a Cancel) -> Self {
-        Self { store, cancel, taken: Mutex::default(), needed: Mutex::default() }
+        Self {
+            store,
+            cancel,
+            taken: Mutex::default(),
+            needed: Mutex::default(),
+            in_flight: Mutex::default(),
+            used: Mutex::default(),
+        }
     }
 
     /// Takes in what a stream holds. Bytes of a blob the store has already are read and checked, but not kept twice.
@@ -89,44 +133,52 @@ impl<'a> Intake<'a> {
         reader: &mut dyn Read,
         write: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<Taken, TransportError> {
-        let first = chunk(reader)?;
+        let first = fill(reader, Vec::new())?;
         let compression = Compression::of(&first);
         if first.len() < CHUNK {
             write(&first)?;
             let digest = BlobDigest::from_bytes(Sha256::digest(&first).into());
             let diff_id = diff_id(compression, first.as_slice(), digest, first.len() as u64);
-            return Ok(taken(Descriptor { digest, size: first.len() as u64 }, diff_id, compression));
+            let blob = Descriptor { digest, size: first.len() as u64 };
+            return Ok(taken(blob, compression, Content::known(diff_id)));
         }
-        std::thread::scope(|scope| {
-            let (to_hash, hashing) = sync_channel::<Arc<Vec<u8>>>(WAITING);
-            let (to_decompress, decompressing) = sync_channel::<Arc<Vec<u8>>>(WAITING);
-            let hash = scope.spawn(move || hash(&hashing));
-            let decompress = is_layer(compression).then(|| {
-                scope.spawn(move || content_hash(compression, Chunks::new(decompressing), u64::MAX))
-            });
-            let written = self.feed(reader, first, write, &[to_hash, to_decompress]);
-            let digest = hash.join().expect("hashing does not panic");
-            let content = decompress.map(|thread| thread.join().unwrap_or(None));
-            let size = written?;
-            let diff_id = match content {
-                None => Some(DiffId::from_bytes(*digest.as_bytes())),
-                Some(content) => {
-                    content.filter(|(_, length)| *length <= expansion_limit(size)).map(|(id, _)| id)
-                }
-            };
-            Ok(taken(Descriptor { digest, size }, diff_id, compression))
-        })
+        let (to_hash, hashing) = sync_channel(WAITING);
+        let mut hands = vec![to_hash];
+        let content = is_layer(compression).then(|| {
+            let (to_decompress, decompressing) = sync_channel(WAITING);
+            hands.push(to_decompress);
+            // Not waited for here: the next part comes in meanwhile.
+            let hash = move || content_hash(compression, Chunks::new(decompressing), u64::MAX);
+            let hashing = Mutex::new(Some(std::thread::spawn(hash)));
+            Arc::new(Content { known: OnceLock::new(), hashing })
+        });
+        let hash = std::thread::spawn(move || hash(&hashing));
+        let written = self.feed(reader, first, write, &hands);
+        drop(hands);
+        let digest = hash.join().expect("hashing does not panic");
+        let size = written?;
+        let content = content.unwrap_or_else(|| Content::known(Some(DiffId::from_bytes(*digest.as_bytes()))));
+        let mut in_flight = lock(&self.in_flight);
+        in_flight.push_back((Arc::clone(&content), size));
+        if in_flight.len() > IN_FLIGHT
+            && let Some((oldest, size)) = in_flight.pop_front()
+        {
+            oldest.diff_id(size);
+        }
+        Ok(taken(Descriptor { digest, size }, compression, content))
     }
 
-    /// Reads, hands each chunk on, and writes it. The channels close when this ends.
+    /// Reads, hands each chunk on, and writes it. The channels close when this ends. Memory of chunks that all hands are
+    /// done with is used again: fresh memory costs more than what is done with it.
     fn feed(
         &self,
         reader: &mut dyn Read,
         first: Vec<u8>,
         write: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-        to: &[SyncSender<Arc<Vec<u8>>>],
+        to: &[SyncSender<Chunk>],
     ) -> Result<u64, TransportError> {
         let mut size = 0;
+        let mut used = lock(&self.used);
         let mut next = first;
         while !next.is_empty() {
             if self.cancel.is_cancelled() {
@@ -137,7 +189,16 @@ impl<'a> Intake<'a> {
             to.iter().for_each(|to| drop(to.send(Arc::clone(&bytes))));
             write(&bytes)?;
             size += bytes.len() as u64;
-            next = chunk(reader)?;
+            used.push_back(bytes);
+            let free = match used.pop_front().map(Arc::try_unwrap) {
+                Some(Ok(bytes)) => bytes,
+                Some(Err(bytes)) => {
+                    used.push_front(bytes);
+                    Vec::new()
+                }
+                None => Vec::new(),
+            };
+            next = fill(reader, free)?;
         }
         Ok(size)
     }
@@ -148,13 +209,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn taken(blob: Descriptor, diff_id: Option<DiffId>, compression: Compression) -> Taken {
+fn taken(blob: Descriptor, compression: Compression, content: Arc<Content>) -> Taken {
     let media_type = match compression {
         Compression::Gzip => MediaType::TarGzip,
         Compression::Zstd => MediaType::TarZstd,
         Compression::None | Compression::Bzip2 | Compression::Xz => MediaType::Tar,
     };
-    Taken { blob, diff_id, media_type }
+    Taken { blob, media_type, content }
 }
 
 /// The compressions a layer may have.
@@ -187,28 +248,37 @@ fn content_hash(compression: Compression, bytes: impl Read, limit: u64) -> Optio
     }
 }
 
-fn hash(chunks: &Receiver<Arc<Vec<u8>>>) -> BlobDigest {
+fn hash(chunks: &Receiver<Chunk>) -> BlobDigest {
     let mut hasher = Sha256::new();
     chunks.iter().for_each(|chunk| hasher.update(chunk.as_slice()));
     BlobDigest::from_bytes(hasher.finalize().into())
 }
 
 /// The next chunk of a stream, full unless it is the last.
-fn chunk(reader: &mut dyn Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(CHUNK);
-    reader.take(CHUNK as u64).read_to_end(&mut bytes)?;
+fn fill(reader: &mut dyn Read, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    bytes.resize(CHUNK, 0);
+    let mut filled = 0;
+    while filled < CHUNK {
+        match reader.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
     Ok(bytes)
 }
 
 /// Chunks of a channel as a stream. What it may expand to grows with what has come in.
 struct Chunks {
-    from: Receiver<Arc<Vec<u8>>>,
-    at: Arc<Vec<u8>>,
+    from: Receiver<Chunk>,
+    at: Chunk,
     used: usize,
 }
 
 impl Chunks {
-    fn new(from: Receiver<Arc<Vec<u8>>>) -> Self {
+    fn new(from: Receiver<Chunk>) -> Self {
         Self { from, at: Arc::default(), used: 0 }
     }
 }

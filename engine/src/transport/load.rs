@@ -376,7 +376,7 @@ fn check_content(part: &str, taken: &Taken, stated: &Value) -> Result<(), Transp
     let wrong = |reason: &str| TransportError::Json { part: part.to_owned(), reason: reason.to_owned() };
     let stated = stated.as_str().and_then(|text| text.parse().ok());
     let expected = stated.ok_or_else(|| wrong("the image's config has no diff id for it"))?;
-    let found = taken.diff_id.ok_or_else(|| wrong("it is no whole gzip or zstd stream, or a bomb"))?;
+    let found = taken.diff_id().ok_or_else(|| wrong("it is no whole gzip or zstd stream, or a bomb"))?;
     if found == expected {
         return Ok(());
     }

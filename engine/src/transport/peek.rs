@@ -71,20 +71,25 @@ impl Parts<'_> {
         let fail = |source| TransportError::Archive { input: input.to_owned(), source };
         let mut magic = Vec::new();
         (&mut file).take(6).read_to_end(&mut magic)?;
-        let length = file.metadata()?.len();
-        let mut total = 0;
-        match Compression::of(&magic) {
-            Compression::None if file.rewind().is_ok() => {
-                let mut archive = tar::Archive::new(file);
-                collect(archive.entries_with_seek().map_err(fail)?, &mut total, true).map_err(fail)
+        let compression = Compression::of(&magic);
+        let limit = expansion_limit(file.metadata()?.len());
+        let mut pass = |is_list: bool| -> io::Result<Self> {
+            file.rewind()?;
+            let mut found = Found { is_list, total: 0 };
+            if compression == Compression::None {
+                let mut archive = tar::Archive::new(&mut file);
+                return found.collect(archive.entries_with_seek()?, true);
             }
-            compression => {
-                let stream =
-                    io::Cursor::new(if file.rewind().is_ok() { Vec::new() } else { magic }).chain(file);
-                let reader = compression.reader(stream).map_err(fail)?;
-                let mut archive = tar::Archive::new(Bounded::new(reader, expansion_limit(length)));
-                collect(archive.entries().map_err(fail)?, &mut total, true).map_err(fail)
+            let mut archive = tar::Archive::new(Bounded::new(compression.reader(&mut file)?, limit));
+            found.collect(archive.entries()?, true)
+        };
+        let first = pass(false).map_err(fail)?;
+        match &first {
+            // A list that says only at its end that it is one is read again.
+            Self::Archive { json, nested, .. } if json.contains_key(METADATA) && nested.is_empty() => {
+                pass(true).map_err(fail)
             }
+            _ => Ok(first),
         }
     }
 
@@ -195,42 +200,49 @@ impl Parts<'_> {
     }
 }
 
-/// Reads headers and what may be JSON; everything else is passed over.
-fn collect<'r, R: Read + 'r>(
-    entries: tar::Entries<'r, R>,
-    total: &mut u64,
-    is_outer: bool,
-) -> io::Result<Parts<'static>> {
-    let (mut json, mut sizes, mut nested) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut is_list = false;
-    for entry in entries {
-        let mut entry = entry?;
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
-        let path = normal(&entry.path_bytes());
-        let size = entry.size();
-        if is_outer && is_list && is_nested(&path) {
-            let mut inner = tar::Archive::new(&mut entry as &mut dyn Read);
-            nested.insert(path, collect(inner.entries()?, total, false)?);
-            continue;
-        }
-        if (is_small(&path) && size <= JSON_LIMIT)
-            || (layout::digest_of(&path).is_some() && size <= BLOB_LIMIT)
-        {
-            let mut bytes = Vec::new();
-            (&mut entry).take(1).read_to_end(&mut bytes)?;
-            if is_small(&path) || bytes == b"{" {
-                entry.read_to_end(&mut bytes)?;
-                *total += size;
-                if *total > TOTAL_LIMIT {
-                    return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it holds too much JSON"));
-                }
-                is_list |= path == METADATA;
-                json.insert(path.clone(), bytes);
+/// What is known while an archive is read.
+struct Found {
+    is_list: bool,
+    /// Bytes of JSON so far.
+    total: u64,
+}
+
+impl Found {
+    /// Reads headers and what may be JSON; everything else is passed over.
+    fn collect<'r, R: Read + 'r>(
+        &mut self,
+        entries: tar::Entries<'r, R>,
+        is_outer: bool,
+    ) -> io::Result<Parts<'static>> {
+        let (mut json, mut sizes, mut nested) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for entry in entries {
+            let mut entry = entry?;
+            if !entry.header().entry_type().is_file() {
+                continue;
             }
+            let path = normal(&entry.path_bytes());
+            let size = entry.size();
+            if is_outer && self.is_list && is_nested(&path) {
+                let mut inner = tar::Archive::new(&mut entry as &mut dyn Read);
+                nested.insert(path, self.collect(inner.entries()?, false)?);
+                continue;
+            }
+            let may_be_json = layout::digest_of(&path).is_some() && size <= BLOB_LIMIT;
+            if may_be_json || (is_small(&path) && size <= JSON_LIMIT) {
+                let mut bytes = Vec::new();
+                (&mut entry).take(1).read_to_end(&mut bytes)?;
+                if is_small(&path) || bytes == b"{" {
+                    self.total += size;
+                    if self.total > TOTAL_LIMIT {
+                        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it holds too much JSON"));
+                    }
+                    entry.read_to_end(&mut bytes)?;
+                    self.is_list |= path == METADATA;
+                    json.insert(path.clone(), bytes);
+                }
+            }
+            sizes.insert(path, size);
         }
-        sizes.insert(path, size);
+        Ok(Parts::Archive { json, sizes, nested })
     }
-    Ok(Parts::Archive { json, sizes, nested })
 }
