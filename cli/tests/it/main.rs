@@ -11,4 +11,5 @@ mod reproducible;
 #[path = "../../../engine/tests/it/server.rs"]
 mod server;
 mod space;
+mod terminal;
 mod transport;
