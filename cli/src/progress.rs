@@ -1,5 +1,6 @@
 //! Progress: consumers of the engine's events. Each writes to standard error only; warnings are not theirs to tell.
 
+mod copying;
 mod json;
 mod plain;
 mod screen;
@@ -9,6 +10,7 @@ use std::io::IsTerminal;
 
 use solver::{Event, EventSink};
 
+pub(crate) use self::copying::Copying;
 use crate::args::{Global, Progress};
 use crate::settings;
 

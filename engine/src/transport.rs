@@ -20,7 +20,7 @@ use cache::CacheError;
 use solver::{BlobDigest, DiffId};
 use thiserror::Error;
 
-pub use self::load::{Input, Loaded, load};
+pub use self::load::{Input, Load, Loaded, load};
 pub use self::pack::{Save, save};
 pub use self::peek::peek;
 pub use self::rootfs::{RootfsReport, write_rootfs, write_tar};

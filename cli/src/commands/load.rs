@@ -4,10 +4,11 @@ use std::path::Path;
 
 use cache::Store;
 use engine::full_name;
-use engine::transport::{Input, load};
+use engine::transport::{self, Input, load};
 
 use crate::args::Load;
 use crate::interrupt::Interrupt;
+use crate::progress::Copying;
 use crate::report::{Failure, Page, Reporter};
 use crate::{settings, ui};
 
@@ -24,8 +25,16 @@ pub(crate) fn run(args: &Load, quiet: bool, reporter: &Reporter, root: &Path) ->
     };
     let interrupt = Interrupt::listen()?;
     let store = Store::open(root)?;
-    let loaded = load(&store, &input, &names, settings::now(), &interrupt.cancel)
-        .map_err(|error| Failure::transport(error, interrupt.signal()))?;
+    let copying = Copying::start(quiet);
+    let options = transport::Load {
+        names: &names,
+        now: settings::now(),
+        cancel: &interrupt.cancel,
+        progress: &|bytes| copying.more(bytes),
+    };
+    let loaded = load(&store, &input, &options);
+    copying.end();
+    let loaded = loaded.map_err(|error| Failure::transport(error, interrupt.signal()))?;
     for image in &loaded {
         let digest = image.manifest.digest.to_string();
         if quiet {

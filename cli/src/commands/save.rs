@@ -8,6 +8,7 @@ use engine::transport::{Destination, Format, Save, save};
 use super::existing_store;
 use crate::args;
 use crate::interrupt::Interrupt;
+use crate::progress::Copying;
 use crate::report::{Failure, Page, Reporter};
 use crate::settings::{self, check_stdout};
 use crate::ui;
@@ -33,8 +34,12 @@ pub(crate) fn run(args: &args::Save, quiet: bool, reporter: &Reporter, root: &Pa
     warn_of_loss(format, reporter);
     reporter.check_strict()?;
     let names: Vec<String> = tagged.name.clone().into_iter().collect();
-    let options = Save { format, destination, compression, cancel: &interrupt.cancel };
-    save(&store, &tagged, &names, &options).map_err(|error| Failure::transport(error, interrupt.signal()))?;
+    let copying = Copying::start(quiet);
+    let progress = |bytes| copying.more(bytes);
+    let options = Save { format, destination, compression, cancel: &interrupt.cancel, progress: &progress };
+    let saved = save(&store, &tagged, &names, &options);
+    copying.end();
+    saved.map_err(|error| Failure::transport(error, interrupt.signal()))?;
     if !quiet && options.destination != Destination::Stdout {
         ui::message(&format!("saved {} to {}", args.name, args.output.display()));
     }

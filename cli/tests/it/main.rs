@@ -6,6 +6,7 @@ mod copying;
 mod docker;
 mod errors;
 mod golden;
+mod images;
 mod peers;
 mod reproducible;
 #[path = "../../../engine/tests/it/server.rs"]

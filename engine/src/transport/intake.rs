@@ -63,10 +63,10 @@ impl Content {
 }
 
 /// Takes parts in, and remembers which of them an image needs.
-#[derive(Debug)]
 pub(super) struct Intake<'a> {
     pub(super) store: &'a Store,
-    pub(super) cancel: &'a Cancel,
+    cancel: &'a Cancel,
+    progress: &'a dyn Fn(u64),
     taken: Mutex<BTreeSet<BlobDigest>>,
     needed: Mutex<BTreeSet<BlobDigest>>,
     in_flight: Mutex<VecDeque<(Arc<Content>, u64)>>,
@@ -75,10 +75,11 @@ pub(super) struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(store: &'a Store, cancel: &'a Cancel) -> Self {
+    pub(super) fn new(store: &'a Store, cancel: &'a Cancel, progress: &'a dyn Fn(u64)) -> Self {
         Self {
             store,
             cancel,
+            progress,
             taken: Mutex::default(),
             needed: Mutex::default(),
             in_flight: Mutex::default(),
@@ -189,6 +190,7 @@ impl<'a> Intake<'a> {
             to.iter().for_each(|to| drop(to.send(Arc::clone(&bytes))));
             write(&bytes)?;
             size += bytes.len() as u64;
+            (self.progress)(bytes.len() as u64);
             used.push_back(bytes);
             let free = match used.pop_front().map(Arc::try_unwrap) {
                 Some(Ok(bytes)) => bytes,

@@ -50,6 +50,19 @@ impl Input {
     }
 }
 
+/// How images are loaded.
+#[expect(missing_debug_implementations, reason = "a function has nothing to show")]
+pub struct Load<'a> {
+    /// More names for the one image.
+    pub names: &'a [String],
+    /// The time of the names, in seconds since 1970.
+    pub now: i64,
+    /// Stops it.
+    pub cancel: &'a Cancel,
+    /// Hears how many more bytes of blobs were read.
+    pub progress: &'a dyn Fn(u64),
+}
+
 /// An image that was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
@@ -65,14 +78,9 @@ pub struct Loaded {
 ///
 /// # Errors
 /// When anything is missing or is not what its digest says; then nothing has changed.
-pub fn load(
-    store: &Store,
-    input: &Input,
-    names: &[String],
-    now: i64,
-    cancel: &Cancel,
-) -> Result<Vec<Loaded>, TransportError> {
-    let intake = Intake::new(store, cancel);
+pub fn load(store: &Store, input: &Input, load: &Load<'_>) -> Result<Vec<Loaded>, TransportError> {
+    let (names, now) = (load.names, load.now);
+    let intake = Intake::new(store, load.cancel, load.progress);
     let shown = input.shown();
     let mut loaded = match (input.open()?, input) {
         (Some(file), _) => {

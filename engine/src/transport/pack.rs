@@ -15,7 +15,7 @@ use crate::images::{Images, ManifestKind, StoredImage, Tagged};
 use crate::oci::{self, JSON_LIMIT};
 
 /// How an image is saved.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "a function has nothing to show")]
 pub struct Save<'a> {
     /// The layout.
     pub format: Format,
@@ -26,6 +26,8 @@ pub struct Save<'a> {
     pub compression: Option<(LayerCompression, bool)>,
     /// Stops it.
     pub cancel: &'a Cancel,
+    /// Hears how many more bytes were written.
+    pub progress: &'a dyn Fn(u64),
 }
 
 /// An image ready to be laid out.
@@ -48,7 +50,7 @@ pub fn save(store: &Store, tagged: &Tagged, names: &[String], save: &Save<'_>) -
     };
     // Converted layers are part of the cache from now on.
     store.commit::<TransportError>(|| Ok(()))?;
-    let writer = Writer { store, cancel: save.cancel };
+    let writer = Writer { store, cancel: save.cancel, progress: save.progress };
     if save.format.is_dir() {
         save.destination.dir(|dir| writer.files(&members, dir))
     } else {

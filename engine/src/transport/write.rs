@@ -142,10 +142,11 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// Copies members out of a store.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Writer<'a> {
     pub(super) store: &'a Store,
     pub(super) cancel: &'a Cancel,
+    pub(super) progress: &'a dyn Fn(u64),
 }
 
 impl Writer<'_> {
@@ -220,6 +221,7 @@ impl Writer<'_> {
                 read => {
                     out.write_all(&buffer[..read])?;
                     written += read as u64;
+                    (self.progress)(read as u64);
                 }
             }
         }

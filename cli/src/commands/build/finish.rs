@@ -109,7 +109,13 @@ fn write(
     match output.kind {
         OutputType::Store => {}
         OutputType::Layout(format) => {
-            let save = Save { format, destination: destination.clone(), compression: None, cancel };
+            let save = Save {
+                format,
+                destination: destination.clone(),
+                compression: None,
+                cancel,
+                progress: &|_| {},
+            };
             transport::save(store, tagged, &settings.export.names, &save).map_err(fail)?;
         }
         OutputType::Tar => {

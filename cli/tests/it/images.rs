@@ -1,0 +1,299 @@
+//! Names, lists and what is told of images.
+
+use serde_json::Value;
+
+use crate::space::{Space, run};
+
+fn built(name: &str, words: &[&str], space: &Space) {
+    let all = [&["build", "-q", "-t", name, "--build-mode", "lite"], words, &["."]].concat();
+    let run = space.run(&all);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+}
+
+fn space() -> Space {
+    let space = Space::new();
+    space
+        .file("a.yaml", "kind: A\n")
+        .kubefile("FROM scratch\nENV K=\"a b\"\nAPP a local://a.yaml\nCNI calico local://a.yaml\nLAUNCH a\n");
+    space
+}
+
+fn ok(space: &Space, words: &[&str]) -> String {
+    let run = space.run(words);
+    assert_eq!(run.code, Some(0), "{words:?}: {}", run.stderr);
+    run.stdout.trim_end().to_owned()
+}
+
+fn fails(space: &Space, words: &[&str], texts: &[&str]) {
+    let run = space.run(words);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""), "{words:?}: {}", run.stderr);
+    for text in texts {
+        assert!(run.stderr.contains(text), "{words:?}: `{text}` is not in {}", run.stderr);
+    }
+}
+
+#[test]
+fn images_are_listed_in_sealers_columns() {
+    let space = space();
+    assert_eq!(ok(&space, &["images"]), "REPOSITORY   TAG   IMAGE ID   CREATED   SIZE");
+    built("my-app:1.0", &[], &space);
+    built("my-app:1.0", &["--label", "team=red"], &space);
+    built("quay.io/team/other:2", &["--type", "app-installer"], &space);
+    let table = ok(&space, &["images"]);
+    let lines: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    assert_eq!(lines[0], ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
+    let names: Vec<_> = lines[1..].iter().map(|line| (line[0], line[1])).collect();
+    assert_eq!(names, [("quay.io/team/other", "2"), ("localhost/my-app", "1.0"), ("<none>", "<none>")]);
+    assert!(lines[1..].iter().all(|line| line[2].len() == 12 && line[4].ends_with(" B")), "{table}");
+
+    let with = |words: &[&str]| ok(&space, &[&["images"], words].concat());
+    assert_eq!(with(&["-n"]).lines().count(), 3);
+    assert!(with(&["--digests"]).lines().next().unwrap().contains("TAG      DIGEST"));
+    assert_eq!(with(&["--digests", "-n"]).matches("sha256:").count(), 3);
+    assert!(with(&["--history"]).lines().last().unwrap().ends_with("localhost/my-app:1.0"));
+    // Two of the three differ in their manifests only, and have one id.
+    assert_eq!(with(&["-q"]).lines().map(str::len).collect::<Vec<_>>(), [12, 12]);
+    assert!(with(&["-q", "--no-trunc"]).lines().all(|id| id.len() == 71 && id.starts_with("sha256:")));
+    let json: Value = serde_json::from_str(&with(&["--json"])).unwrap();
+    assert_eq!(json[1]["names"], serde_json::json!(["localhost/my-app:1.0"]));
+    assert_eq!(json[2]["names"], Value::Null);
+    assert_eq!(json[2]["history"], serde_json::json!(["localhost/my-app:1.0"]));
+    let mut keys: Vec<&String> = json[0].as_object().unwrap().keys().collect();
+    keys.sort();
+    assert_eq!(
+        keys,
+        ["created", "createdat", "createdatraw", "digest", "history", "id", "names", "readonly", "size"]
+    );
+
+    let count = |filters: &[&str]| {
+        let words: Vec<&str> = filters.iter().flat_map(|filter| ["--filter", filter]).collect();
+        with(&[&["-n"], words.as_slice()].concat()).lines().filter(|line| !line.is_empty()).count()
+    };
+    for (filters, expected) in [
+        (&["dangling=true"][..], 1),
+        (&["dangling=false"], 2),
+        (&["label=team"], 1),
+        (&["label=team=red"], 1),
+        (&["label=team=blue"], 0),
+        (&["type=app-installer"], 1),
+        (&["type=kube-installer", "dangling=false"], 1),
+    ] {
+        assert_eq!(count(filters), expected, "{filters:?}");
+    }
+    fails(&space, &["images", "--filter", "size=1"], &["`--filter size=1`", "label=KEY"]);
+}
+
+#[test]
+fn names_are_given_moved_and_taken() {
+    let space = space();
+    built("x:1", &[], &space);
+    built("y:1", &["--label", "y=1"], &space);
+    ok(&space, &["tag", "x:1", "short", "quay.io/team/full:v2"]);
+    let id = ok(&space, &["inspect", "x:1", "-f", "{{.ID}}"]);
+    for name in ["short", "short:latest", "localhost/short", "quay.io/team/full:v2", &id, &id[..12]] {
+        assert_eq!(ok(&space, &["inspect", name, "-f", "{{.ID}}"]), id, "{name}");
+    }
+    fails(
+        &space,
+        &["tag", "nope:1", "z"],
+        &["`nope:1`: image not known", "tried: localhost/nope:1", "docker.io/library/nope:1"],
+    );
+    fails(&space, &["tag", "x:1", "UPPER"], &["`UPPER` is not an image name"]);
+    fails(&space, &["rmi", &id[..12]], &["has 3 names", "--force"]);
+    assert_eq!(ok(&space, &["rmi", "short"]), "untagged: localhost/short:latest");
+    // A name that moves leaves its old image behind, without one.
+    ok(&space, &["tag", "y:1", "x:1"]);
+    assert_eq!(ok(&space, &["images", "-n"]).matches("<none>").count(), 0, "it still has another name");
+    let removed = ok(&space, &["rmi", "quay.io/team/full:v2"]);
+    assert_eq!(removed, format!("untagged: quay.io/team/full:v2\nsha256:{id}"));
+    fails(&space, &["inspect", "quay.io/team/full:v2"], &["image not known"]);
+
+    let run = space.run(&["rmi", "nope", "x:1", "nope2"]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(1), "untagged: localhost/x:1\n"));
+    assert!(run.stderr.contains("`nope`") && run.stderr.contains("`nope2`"), "{}", run.stderr);
+    built("y:1", &["--label", "y=2"], &space);
+    assert_eq!(ok(&space, &["images", "-n", "--filter", "dangling=true"]).lines().count(), 1);
+    assert_eq!(ok(&space, &["rmi", "-p"]).lines().count(), 1);
+    let last = ok(&space, &["images", "-q"]);
+    assert!(ok(&space, &["rmi", "-f", &last]).contains("untagged: localhost/y:1"));
+    assert_eq!(ok(&space, &["images", "-n"]), "");
+    fails(&space, &["rmi"], &["required"]);
+    fails(&space, &["rmi", "-p", "y:1"], &["cannot be used with"]);
+}
+
+#[test]
+fn inspect_speaks_go_templates() {
+    let space = space();
+    built("x:1", &["--label", "a.b=c<d", "--annotation", "note=n"], &space);
+    for (template, expected) in [
+        ("{{.Type}}", "kube-installer"),
+        ("{{.ImageExtension.Type}}", "kube-installer"),
+        ("{{.Name}} {{.SchemaVersion}}", "localhost/x:1 v1alpha1"),
+        (
+            "{{range .Applications}}{{.Name}}:{{.Type}}:{{index .Files 0}} {{end}}",
+            "a:kube:a.yaml calico:kube:a.yaml ",
+        ),
+        ("{{.ImageExtension.Launch.AppNames}} {{len .Launch.Cmds}}", "[a] 0"),
+        ("{{.Env.K}}", "a b"),
+        (
+            "{{index .Labels \"a.b\"}} {{index .ImageExtension.Labels \"cluster.alpha.sealer.io/kube-cni\"}}",
+            "c<d [\"calico\"]",
+        ),
+        (
+            "{{.OCIv1.OS}}/{{.OCIv1.Architecture}} {{.OCIv1.RootFS.Type}} {{.OCIv1.Author}}",
+            "linux/amd64 layers ",
+        ),
+        ("{{.ManifestV1.Annotations.note}} {{.ManifestV1.SchemaVersion}}", "n 2"),
+        ("{{.BuildClient.SealerVersion}}", env!("CARGO_PKG_VERSION")),
+        ("{{len .ContainerImageList}}", "0"),
+        ("{{json .Launch.AppNames}}", "[\"a\"]"),
+    ] {
+        let run = space.run(&["inspect", "x:1", "--format", template]);
+        assert_eq!((run.stdout.as_str(), run.code), (expected, Some(0)), "{template}: {}", run.stderr);
+    }
+    fails(&space, &["inspect", "x:1", "-f", "foo"], &["error invalid format provided: foo"]);
+    fails(&space, &["inspect", "x:1", "-f", "{{.Nope}}"], &["Nope"]);
+    fails(&space, &["inspect", "x:1", "-f", "{{"], &["error invalid format provided: {{"]);
+    fails(&space, &["inspect", "x:1", "-f", "{{if}}"], &["template"]);
+    fails(&space, &["inspect", "a.yaml"], &["cannot be read as an archive"]);
+    fails(&space, &["inspect", "nothing"], &["`nothing`: image not known", "tried: the file `nothing`"]);
+}
+
+#[test]
+fn history_tells_the_steps_with_their_layers() {
+    let space = space();
+    built("x:1", &[], &space);
+    let table = ok(&space, &["history", "x:1"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("CREATED ") && lines[0].contains("CREATED BY") && lines[0].contains("SIZE"));
+    assert_eq!(lines.len(), 6, "{table}");
+    assert!(lines[1].contains("io.sealer.version") && lines[1].contains("0 B"), "{table}");
+    let json: Value = serde_json::from_str(&ok(&space, &["history", "x:1", "--json"])).unwrap();
+    let manifest: Value = serde_json::from_str(&ok(&space, &["inspect", "x:1"])).unwrap();
+    let layers: Vec<&Value> =
+        json.as_array().unwrap().iter().rev().filter_map(|step| step.get("layer")).collect();
+    let expected: Vec<&Value> =
+        manifest["manifestv1"]["layers"].as_array().unwrap().iter().map(|layer| &layer["digest"]).collect();
+    assert_eq!(layers, expected);
+    assert_eq!(json[3]["created_by"], "APP a local://a.yaml");
+}
+
+#[test]
+fn explain_names_the_first_thing_that_differs() {
+    let space = Space::new();
+    space.file("conf/a", "1").file("conf/b", "2").file("a.yaml", "kind: A\n").file("b.yaml", "kind: B\n");
+    let first = "FROM scratch\nCOPY conf /etc/\nAPP a local://a.yaml\nLAUNCH a\n";
+    let explain = |words: &[&str]| -> Vec<(String, bool, Value)> {
+        let all = [&["build", "-t", "x:1", "--build-mode", "lite", "--explain=json"], words, &["."]].concat();
+        let run = space.run(&all);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let steps: Value = serde_json::from_str(&run.stdout).unwrap();
+        let step = |step: &Value| {
+            (step["step"].as_str().unwrap().to_owned(), step["ran"].as_bool().unwrap(), step["why"].clone())
+        };
+        steps.as_array().unwrap().iter().map(step).collect()
+    };
+    let reasons = |steps: &[(String, bool, Value)]| -> Vec<String> {
+        steps.iter().map(|(_, ran, why)| format!("{ran} {}", why["reason"].as_str().unwrap())).collect()
+    };
+    space.kubefile(first);
+    assert_eq!(reasons(&explain(&[])), ["true new", "true new"]);
+    assert_eq!(reasons(&explain(&[])), ["false unchanged", "false unchanged"]);
+    space.file("conf/b", "3");
+    let steps = explain(&[]);
+    assert_eq!(reasons(&steps), ["true file", "false unchanged"]);
+    assert_eq!((&steps[0].2["path"], &steps[0].2["change"]), (&"etc/b".into(), &"content".into()));
+    space.file("conf/c", "new");
+    let steps = explain(&[]);
+    assert_eq!((&steps[0].2["path"], &steps[0].2["change"]), (&"etc/c".into(), &"added".into()));
+    fs_err::set_permissions(
+        space.context().join("conf/a"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
+    let steps = explain(&[]);
+    assert_eq!((&steps[0].2["path"], &steps[0].2["change"]), (&"etc/a".into(), &"attributes".into()));
+    space.kubefile(&first.replace("/etc/", "/opt/"));
+    let steps = explain(&[]);
+    assert_eq!(
+        (&steps[0].2["what"], &steps[0].2["before"], &steps[0].2["after"]),
+        (&"destination".into(), &"/etc/".into(), &"/opt/".into())
+    );
+    space.kubefile(&first.replace("COPY conf /etc/", "COPY --chmod=600 conf /opt/"));
+    let steps = explain(&[]);
+    assert_eq!((&steps[0].2["what"], &steps[0].2["before"]), (&"chmod".into(), &Value::Null));
+    space.kubefile(&first.replace("local://a.yaml", "local://a.yaml local://b.yaml"));
+    assert_eq!(reasons(&explain(&[]))[1], "true differs");
+    assert_eq!(reasons(&explain(&["--no-cache"])), ["true no-cache", "true no-cache"]);
+    let text = space.build(&["--explain"]);
+    assert!(text.stdout.contains("cached line 2: COPY conf /etc/"), "{}", text.stdout);
+    // What stands at the destination.
+    space.kubefile("FROM scratch\nCOPY a.yaml /here/\nCOPY conf /deep/er/\n");
+    explain(&[]);
+    space.kubefile("FROM scratch\nCOPY a.yaml /deep/\nCOPY conf /deep/er/\n");
+    let steps = explain(&[]);
+    assert_eq!(reasons(&steps), ["true differs", "true differs"]);
+    assert_eq!((&steps[1].2["what"], &steps[1].2["before"]), (&"destination `/deep`".into(), &"".into()));
+}
+
+#[test]
+fn settings_come_from_flags_environment_and_file_in_this_order() {
+    let space = space();
+    let file = space.root().join("config.toml");
+    fs_err::write(&file, "compression = \"gzip\"\njobs = 3\ncolor = \"never\"\n").unwrap();
+    let file = file.to_str().unwrap();
+    let shown = |space: &Space, words: &[&str], variable: Option<(&str, &str)>| -> Value {
+        let mut command = space.command();
+        command.args([&["config", "--json", "--config", file], words].concat()).envs(variable);
+        let ended = run(&mut command);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    let of = |all: &Value, key: &str| {
+        let found = all.as_array().unwrap().iter().find(|one| one["setting"] == key).unwrap();
+        (found["value"].as_str().unwrap().to_owned(), found["from"].as_str().unwrap().to_owned())
+    };
+    let pair = |value: &str, from: &str| (value.to_owned(), from.to_owned());
+    let from_file = format!("file {file}");
+    let plain = shown(&space, &[], None);
+    assert_eq!(of(&plain, "compression"), pair("gzip", &from_file));
+    assert_eq!(of(&plain, "jobs"), pair("3", &from_file));
+    assert_eq!(of(&plain, "color"), pair("never", &from_file));
+    assert_eq!(of(&plain, "max-download"), pair("16G", "default"));
+    assert_eq!(of(&plain, "root"), pair(space.store().to_str().unwrap(), "environment SEALER_ROOT"));
+    let by_environment = shown(&space, &[], Some(("SEALER_COMPRESSION", "zstd:9")));
+    assert_eq!(of(&by_environment, "compression"), pair("zstd:9", "environment SEALER_COMPRESSION"));
+    let by_flag = shown(&space, &["--compression", "uncompressed"], Some(("SEALER_COMPRESSION", "zstd:9")));
+    assert_eq!(of(&by_flag, "compression"), pair("uncompressed", "flag --compression"));
+    built("x:1", &["--config", file], &space);
+    assert!(space.manifest("localhost/x:1").to_string().contains("tar+gzip"), "the build uses it");
+    assert!(ok(&space, &["config"]).starts_with("SETTING"));
+    for (text, said) in [
+        ("compresion = 1\n", "there is no setting `compresion`"),
+        ("jobs = 0\n", "jobs"),
+        ("jobs = [1]\n", "`jobs` is a array"),
+        ("= 1\n", "cannot be used"),
+    ] {
+        fs_err::write(file, text).unwrap();
+        fails(&space, &["config", "--config", file], &[said, file]);
+    }
+    fails(&space, &["images", "--config", "/nope/config.toml"], &["/nope/config.toml"]);
+}
+
+#[test]
+fn completion_and_manual_pages_are_made_from_the_commands() {
+    let space = Space::new();
+    for (shell, text) in [("bash", "_sealer()"), ("zsh", "#compdef sealer"), ("fish", "complete -c sealer")] {
+        assert!(ok(&space, &["completion", shell]).contains(text), "{shell}");
+    }
+    ok(&space, &["man", "."]);
+    for page in ["sealer.1", "sealer-build.1", "sealer-save.1", "sealer-load.1", "sealer-images.1"] {
+        let text = fs_err::read_to_string(space.context().join(page)).unwrap();
+        assert!(text.contains(".TH"), "{page}");
+    }
+    assert_eq!(ok(&space, &["version", "--short"]), env!("CARGO_PKG_VERSION"));
+    assert_eq!(ok(&space, &["alpha", "version", "--short"]), env!("CARGO_PKG_VERSION"));
+}
