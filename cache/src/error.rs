@@ -10,7 +10,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum CacheError {
     /// Written by a newer sealer.
-    #[error("the store `{}` has format {found}, this sealer knows formats up to {known}; use a newer sealer or another `--root`", path.display())]
+    #[error("the store `{}` has format {found}, this sealer knows formats up to {known}", path.display())]
     NewerStore {
         /// Root of the store.
         path: PathBuf,

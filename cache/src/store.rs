@@ -37,7 +37,7 @@ impl Store {
     /// # Errors
     /// When it cannot be created, or a newer sealer wrote it.
     pub fn open(root: &Path) -> Result<Self, CacheError> {
-        let is_new = !root.join(LAYOUT_FILE).exists();
+        let is_new = !root.join(LAYOUT_FILE).try_exists()?;
         if is_new {
             for dir in ["blobs/sha256", "used", "tmp"] {
                 fs_err::create_dir_all(root.join(dir))?;
@@ -58,7 +58,7 @@ impl Store {
     /// # Errors
     /// When a newer sealer wrote it.
     pub fn open_existing(root: &Path) -> Result<Option<Self>, CacheError> {
-        if !root.join(LAYOUT_FILE).exists() {
+        if !root.join(LAYOUT_FILE).try_exists()? {
             return Ok(None);
         }
         check_version(root)?;
@@ -79,7 +79,7 @@ impl Store {
     /// Two processes may create one store: each file appears whole, whoever wins. The layout file is the last: where
     /// it is, all is.
     fn create(&self) -> Result<(), CacheError> {
-        if self.root.join(VERSION_FILE).exists() {
+        if self.root.join(VERSION_FILE).try_exists()? {
             check_version(&self.root)?;
         } else {
             self.write_whole(VERSION_FILE, &STORE_VERSION.to_string())?;

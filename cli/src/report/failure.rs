@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use engine::source::http::HttpError;
 use engine::transport::TransportError;
-use engine::{BuildError, ImagesError, LocalError, OpError};
+use engine::{BuildError, FetchError, ImagesError, LocalError, OpError};
 use frontend::Diagnostic;
 use solver::{SourceFile, Span};
 
@@ -172,6 +173,9 @@ fn of_step(error: &OpError) -> Page {
     if let OpError::Images(ImagesError::NotFound { tried, .. }) = error {
         page.tried.clone_from(tried);
     }
+    if let OpError::Http(HttpError::Fetch(FetchError::GivenUp { attempts, .. })) = error {
+        page.tried.push(format!("{attempts} times, with longer and longer waits between"));
+    }
     match hint_of_step(error) {
         Some(hint) => page.hint(hint),
         None => page,
@@ -179,7 +183,6 @@ fn of_step(error: &OpError) -> Page {
 }
 
 fn hint_of_step(error: &OpError) -> Option<String> {
-    use engine::source::http::HttpError;
     Some(match error {
         OpError::Local(LocalError::NotFound { ignored: false, context, .. }) => {
             format!(
@@ -193,7 +196,7 @@ fn hint_of_step(error: &OpError) -> Option<String> {
         OpError::Local(LocalError::Escapes { .. }) => {
             "copy the file into the context, or make the context the directory that holds both".to_owned()
         }
-        OpError::Http(HttpError::Fetch(engine::FetchError::TooLarge { .. })) => {
+        OpError::Http(HttpError::Fetch(FetchError::TooLarge { .. })) => {
             "`--max-download SIZE` allows more".to_owned()
         }
         OpError::Http(HttpError::Checksum { .. }) => {

@@ -7,10 +7,12 @@ mod docker;
 mod errors;
 mod golden;
 mod images;
+mod pages;
 mod peers;
 mod reproducible;
 #[path = "../../../engine/tests/it/server.rs"]
 mod server;
 mod space;
+mod stores;
 mod terminal;
 mod transport;

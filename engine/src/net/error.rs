@@ -95,6 +95,15 @@ pub enum FetchError {
         /// The redacted URL.
         url: String,
     },
+    /// What happened at the last of several attempts.
+    #[error("{source}")]
+    GivenUp {
+        /// Attempts made.
+        attempts: u32,
+        /// The last failure.
+        #[source]
+        source: Box<Self>,
+    },
     /// The receiver of the bytes failed.
     #[error("the bytes of `{url}` could not be kept")]
     Sink {

@@ -208,9 +208,10 @@ enum Question {
 impl Download<'_> {
     async fn run(&mut self) -> Result<Fetched, FetchError> {
         let settings = &self.shared.settings;
-        let mut failures = 0;
+        let (mut failures, mut attempts) = (0, 0);
         let mut furthest = 0;
         loop {
+            attempts += 1;
             let error = match self.attempt().await {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => error,
@@ -221,7 +222,8 @@ impl Download<'_> {
             }
             failures += 1;
             if !error.is_passing() || failures >= settings.attempts {
-                return Err(error);
+                let source = Box::new(error);
+                return Err(if attempts > 1 { FetchError::GivenUp { attempts, source } } else { *source });
             }
             let wait = self.asked_wait.take().unwrap_or_else(|| backoff(settings.base_delay, failures));
             tokio::time::sleep(wait.min(MAX_WAIT)).await;

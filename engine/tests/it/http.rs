@@ -52,6 +52,14 @@ fn fetch(fetcher: &Fetcher, request: &FetchRequest) -> (Result<Fetched, FetchErr
 }
 
 /// Fetches a path, which must bring [`BODY`]; returns the answer and the offsets at which the body began.
+/// The failure of the last of so many attempts.
+fn last(error: &FetchError, expected: u32) -> &FetchError {
+    match error {
+        FetchError::GivenUp { attempts, source } if *attempts == expected => source,
+        other => panic!("given up after {expected} attempts, not: {other:?}"),
+    }
+}
+
 fn check_body(server: &Server, path: &str) -> (Fetched, Vec<u64>) {
     let (fetched, kept) = fetch(&fetcher(), &request(server.url(path)));
     let fetched = fetched.expect(path);
@@ -150,7 +158,7 @@ fn passing_statuses_are_retried() {
     }
     server.route("/always", |_| Response::status(500));
     let (error, hits) = check_error(&server, "/always");
-    assert!(matches!(error, FetchError::Status { status: 500, .. }), "{error}");
+    assert!(matches!(last(&error, 5), FetchError::Status { status: 500, .. }), "{error}");
     assert_eq!(hits, 5);
 }
 
@@ -177,7 +185,7 @@ fn refused_connections_are_retried_and_named_without_secrets() {
     let secret = request(format!("http://user:hunter2@{address}/x?token=hunter2"));
     let (fetched, _) = fetch(&fetcher, &secret);
     let error = fetched.unwrap_err();
-    assert!(matches!(error, FetchError::Transport { .. }), "{error}");
+    assert!(matches!(last(&error, 5), FetchError::Transport { .. }), "{error}");
     assert_eq!(fetcher.requests(), 5);
     let mut text = format!("{error} {error:?}");
     let mut cause = std::error::Error::source(&error);
@@ -300,7 +308,7 @@ fn lies_about_the_length_are_errors() {
     let server = Server::start();
     server.route("/long", |_| Response::ok(BODY).false_length(20));
     let (error, hits) = check_error(&server, "/long");
-    assert!(matches!(error, FetchError::Transport { .. }), "{error}");
+    assert!(matches!(last(&error, 5), FetchError::Transport { .. }), "{error}");
     assert_eq!(hits, 5);
     server.route("/chunks", |_| Response::ok(BODY).chunked().drop_after(7));
     assert_eq!(check_error(&server, "/chunks").1, 5);
