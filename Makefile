@@ -1,5 +1,7 @@
 # The front door. `make` alone says what there is.
-.PHONY: help setup build example test bench
+.PHONY: help setup build example test bench man fuzz
+# Seconds that `make fuzz` gives each target.
+FUZZ_SECONDS ?= 60
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
 setup: ## install what is missing, compile RocksDB once
@@ -14,3 +16,8 @@ bench: setup ## figures: micro-benchmarks and whole builds
 	cargo build --locked --release -p cli
 	cargo bench --locked -p benches
 	cargo run --locked --release -p benches --bin e2e
+man: build ## write the manual pages to target/man
+	mkdir -p target/man
+	target/release/sealer man target/man
+fuzz: setup ## fuzz every target for FUZZ_SECONDS; needs a nightly compiler
+	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz

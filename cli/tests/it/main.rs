@@ -10,6 +10,7 @@ mod images;
 mod pages;
 mod peers;
 mod reproducible;
+mod seeds;
 #[path = "../../../engine/tests/it/server.rs"]
 mod server;
 mod space;

@@ -41,11 +41,14 @@ impl Taken {
     }
 }
 
+/// Identity and length of what is compressed; `None` for what cannot be decompressed.
+type ContentHash = Option<(DiffId, u64)>;
+
 /// The identity of what is in a part, once it is known.
 #[derive(Debug)]
 struct Content {
     known: OnceLock<Option<DiffId>>,
-    hashing: Mutex<Option<JoinHandle<Option<(DiffId, u64)>>>>,
+    hashing: Mutex<Option<JoinHandle<ContentHash>>>,
 }
 
 impl Content {
@@ -234,7 +237,7 @@ fn diff_id(compression: Compression, bytes: &[u8], digest: BlobDigest, size: u64
 }
 
 /// Identity and length of what is compressed; `None` for what cannot be decompressed, or expands beyond the limit.
-fn content_hash(compression: Compression, bytes: impl Read, limit: u64) -> Option<(DiffId, u64)> {
+fn content_hash(compression: Compression, bytes: impl Read, limit: u64) -> ContentHash {
     let mut reader = Bounded::new(compression.reader(bytes).ok()?, limit);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
