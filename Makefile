@@ -16,6 +16,7 @@ bench: setup ## figures: micro-benchmarks and whole builds
 	cargo build --locked --release -p cli
 	cargo bench --locked -p benches
 	cargo run --locked --release -p benches --bin e2e
+	cargo run --locked --release -p benches --bin images
 man: build ## write the manual pages to target/man
 	mkdir -p target/man
 	target/release/sealer man target/man
