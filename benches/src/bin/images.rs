@@ -102,7 +102,7 @@ fn row(case: &str, runs: Vec<Duration>, bar: Option<(Vec<Duration>, &str)>) {
     let (bar, what) = bar.map_or((None, ""), |(runs, what)| (Some(self::median(&runs)), what));
     let ratio =
         bar.map_or_else(String::new, |bar| format!("{:.2}", median.as_secs_f64() / bar.as_secs_f64()));
-    let bar = bar.map_or_else(String::new, |bar| millis(bar));
+    let bar = bar.map_or_else(String::new, millis);
     println!("| {case} | {} | {} | {bar} | {ratio} | {what} |", millis(median), millis(spread));
 }
 
