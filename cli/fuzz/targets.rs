@@ -11,8 +11,11 @@ use engine::decompress::{Bounded, Compression};
 use engine::tree::{Node, TreeError, Trees};
 use engine::untar::{Flavour, read_tar};
 
+/// Takes bytes nobody vouches for.
+pub(crate) type Target = fn(&[u8]);
+
 /// The targets by name, as in `seeds/`.
-pub(crate) const ALL: [(&str, fn(&[u8])); 6] = [
+pub(crate) const ALL: [(&str, Target); 6] = [
     ("kubefile", kubefile),
     ("layer", layer),
     ("archive", archive),
