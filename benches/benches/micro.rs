@@ -79,6 +79,7 @@ fn whole(bencher: Bencher<'_, '_>, jobs: usize, layers: bool) {
         context: tree().to_owned(),
         jobs,
         no_cache: true,
+        paranoid: false,
         times: engine::TimePolicy::Fixed(0),
         compression: engine::LayerCompression::default(),
         download_limit_bytes: 1 << 30,

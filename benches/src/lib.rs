@@ -1,7 +1,15 @@
 //! Workloads made from a seed: the same files on every machine, so figures can be compared.
 
 use std::io;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+/// What [`stat_walk`] is.
+pub const C_WALK: &str = "openat, getdents and fstatat of every entry, one thread";
 
 /// A small fast generator (splitmix64); reproducible is all it has to be.
 #[derive(Debug, Clone)]
@@ -71,4 +79,88 @@ pub fn one_tree(context: &Path, files: usize, size: usize) -> io::Result<()> {
         fs_err::write(dir.join(format!("f{file}")), random.bytes(size))?;
     }
     fs_err::write(context.join("Kubefile"), "FROM scratch\nCOPY tree /tree\n")
+}
+
+/// Writes one file that hardly compresses, and a Kubefile that copies it.
+///
+/// # Errors
+/// Those of the file system.
+pub fn one_file(context: &Path, size: u64) -> io::Result<()> {
+    use std::io::Write;
+    fs_err::create_dir_all(context)?;
+    let mut random = Random::new(size);
+    let mut file = fs_err::File::create(context.join("large"))?;
+    let mut written = 0;
+    while written < size {
+        let piece = random.bytes((1 << 20).min(size - written) as usize);
+        file.write_all(&piece)?;
+        written += piece.len() as u64;
+    }
+    fs_err::write(context.join("Kubefile"), "FROM scratch\nCOPY large /large\n")
+}
+
+/// Looks at every entry below a directory as a C program would; how many there are.
+///
+/// # Errors
+/// Those of the file system.
+pub fn stat_walk(dir: &Path) -> io::Result<u64> {
+    walk_below(&rustix::fs::open(dir, DIRECTORY, Mode::empty())?)
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+fn walk_below(dir: &OwnedFd) -> io::Result<u64> {
+    let mut count = 0;
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        count += 1;
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if stat.st_mode & 0o170_000 == 0o040_000 {
+            count += walk_below(&rustix::fs::openat(dir, name, DIRECTORY, Mode::empty())?)?;
+        }
+    }
+    Ok(count)
+}
+
+/// Runs a command; its wall time and its peak memory in KiB.
+///
+/// # Errors
+/// When it cannot be run, or fails.
+pub fn measured(command: &mut Command) -> io::Result<(Duration, u64)> {
+    let start = Instant::now();
+    let mut child = command.spawn()?;
+    let status_file = format!("/proc/{}/status", child.id());
+    // VmHWM can only be read while the process lives; the last reading is within two milliseconds of the end.
+    let watcher = std::thread::spawn(move || {
+        let mut peak = 0;
+        while let Ok(text) = fs_err::read_to_string(&status_file) {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            // A process that has ended, and was not waited for yet, has no such line.
+            let Some(kib) = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()) else {
+                break;
+            };
+            peak = peak.max(kib);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        peak
+    });
+    let status = child.wait()?;
+    let wall = start.elapsed();
+    let peak = watcher.join().unwrap_or_default();
+    if status.success() { Ok((wall, peak)) } else { Err(io::Error::other(format!("it ended with {status}"))) }
+}
+
+/// The middle one; sorts.
+pub fn median(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// The `sealer` beside the running program.
+pub fn beside_me() -> PathBuf {
+    std::env::current_exe().unwrap_or_default().with_file_name("sealer")
 }

@@ -32,6 +32,8 @@ pub enum Table {
     Converted = 8,
     /// Identity of a step from build to build → what it read and made when it last ran.
     Traces = 9,
+    /// Device and inode of a directory → what a scan found in it.
+    Stat = 10,
 }
 
 impl Table {

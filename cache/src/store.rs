@@ -25,6 +25,8 @@ pub struct Store {
     blobs: BlobStore,
     records: Box<dyn Records>,
     pending: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// Values that are written when something else is, and otherwise forgotten.
+    soft: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     warnings: Mutex<Vec<String>>,
     /// Last, so that the blobs have removed their files before another process may find itself alone.
     _lock: Option<StoreLock>,
@@ -71,6 +73,7 @@ impl Store {
             blobs: BlobStore::new(root),
             records: Box::new(RocksRecords::new(&root.join("db"))),
             pending: Mutex::default(),
+            soft: Mutex::default(),
             warnings: Mutex::default(),
             _lock: lock,
         }
@@ -134,6 +137,18 @@ impl Store {
         self.put_bytes(table, key, codec::encode(value));
     }
 
+    /// Keeps a value for the commit, if there is one: alone it is not worth opening the database for writing. It is not
+    /// read back before.
+    pub fn put_soft<V: Serialize>(&self, table: Table, key: &[u8], value: &V) {
+        self.lock_soft().insert(table.key(key), codec::encode(value));
+    }
+
+    /// Makes what was kept softly worth a commit of its own.
+    pub fn keep_soft(&self) {
+        let mut soft = std::mem::take(&mut *self.lock_soft());
+        self.lock_pending().append(&mut soft);
+    }
+
     /// Keeps bytes for the commit.
     pub fn put_bytes(&self, table: Table, key: &[u8], value: Vec<u8>) {
         self.lock_pending().insert(table.key(key), value);
@@ -160,6 +175,7 @@ impl Store {
         if pending.is_empty() {
             return Ok(());
         }
+        pending.append(&mut self.lock_soft());
         let batch = std::mem::take(&mut *pending).into_iter().collect();
         if let Err(error) = self.records.commit(batch) {
             self.warn(format!("nothing of this build could be put into the cache: {error}"));
@@ -208,6 +224,10 @@ impl Store {
         if !warnings.contains(&text) {
             warnings.push(text);
         }
+    }
+
+    fn lock_soft(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {
+        self.soft.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_pending(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {

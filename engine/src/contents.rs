@@ -5,8 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache::{CacheError, Store, Table};
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -14,6 +15,7 @@ use solver::{BlobDigest, ContentDigest, Layer, TreeDigest};
 use thiserror::Error;
 
 use crate::layer;
+use crate::stat::{Listing, What};
 use crate::tree::{Node, TreeError, Trees};
 
 /// Content that cannot be read.
@@ -68,6 +70,8 @@ pub enum Location {
 pub struct Contents<'store> {
     store: &'store Store,
     locations: Mutex<HashMap<ContentDigest, Location>>,
+    /// Directories whose files nobody has asked for yet.
+    dirs: Mutex<Vec<(Arc<Path>, Arc<Listing>)>>,
     image_layers: Mutex<Vec<(TreeDigest, Layer)>>,
     spooling: Mutex<()>,
     keep_mtime: bool,
@@ -80,6 +84,7 @@ impl<'store> Contents<'store> {
             store,
             keep_mtime,
             locations: Mutex::default(),
+            dirs: Mutex::default(),
             image_layers: Mutex::default(),
             spooling: Mutex::default(),
         }
@@ -93,6 +98,11 @@ impl<'store> Contents<'store> {
     /// Registers one file.
     pub fn add(&self, digest: ContentDigest, location: Location) {
         self.lock().insert(digest, location);
+    }
+
+    /// Registers the files of a directory of the host. Costs nothing until one of them, or any unknown one, is wanted.
+    pub(crate) fn add_dir(&self, dir: Arc<Path>, listing: Arc<Listing>) {
+        self.dirs.lock().unwrap_or_else(PoisonError::into_inner).push((dir, listing));
     }
 
     /// Registers a layer of an image: its files can be brought out when somebody copies them.
@@ -143,7 +153,10 @@ impl<'store> Contents<'store> {
     /// # Errors
     /// [`ContentError::Unknown`], or that of the file system.
     pub fn open(&self, digest: &ContentDigest) -> Result<Opened, ContentError> {
-        let location = self.lock().get(digest).cloned();
+        let mut location = self.lock().get(digest).cloned();
+        if location.is_none() {
+            location = self.lock_all().get(digest).cloned();
+        }
         match location {
             Some(Location::Host { dir, name }) => {
                 let path = dir.join(name);
@@ -173,7 +186,7 @@ impl<'store> Contents<'store> {
             }
             Ok(())
         })?;
-        let locations = self.lock();
+        let locations = self.lock_all();
         Ok(files
             .into_iter()
             .filter(|(content, _)| !locations.contains_key(content))
@@ -232,7 +245,24 @@ impl<'store> Contents<'store> {
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ContentDigest, Location>> {
+    /// The locations, those of waiting directories among them.
+    fn lock_all(&self) -> MutexGuard<'_, HashMap<ContentDigest, Location>> {
+        let mut locations = self.lock();
+        let dirs = std::mem::take(&mut *self.dirs.lock().unwrap_or_else(PoisonError::into_inner));
+        for (dir, listing) in dirs {
+            for known in &listing.known {
+                if let What::File(content) = known.what {
+                    let name = std::ffi::OsString::from_vec(known.name.clone());
+                    locations
+                        .entry(content)
+                        .or_insert_with(|| Location::Host { dir: Arc::clone(&dir), name });
+                }
+            }
+        }
+        locations
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ContentDigest, Location>> {
         // A panic while holding the lock leaves only whole insertions behind.
         self.locations.lock().unwrap_or_else(PoisonError::into_inner)
     }

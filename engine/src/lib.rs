@@ -29,6 +29,7 @@ pub mod ops;
 pub mod pattern;
 pub mod session;
 pub mod source;
+mod stat;
 pub mod state;
 pub mod transport;
 pub mod tree;

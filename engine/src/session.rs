@@ -23,6 +23,7 @@ use crate::net::Fetcher;
 use crate::ops::Input;
 use crate::source::local::{Context, LocalError, Scan};
 use crate::source::{http, image};
+use crate::stat::StatCache;
 use crate::tree::Trees;
 
 /// Trees are walked by recursion, and a path of 4096 bytes can be 2048 directories deep. Only what is used costs memory.
@@ -39,6 +40,8 @@ pub struct BuildOptions {
     pub jobs: usize,
     /// Look nothing up in the cache.
     pub no_cache: bool,
+    /// Read every file of the context, whatever is known of it.
+    pub paranoid: bool,
     /// Modification times of layers.
     pub times: TimePolicy,
     /// Compression of layers.
@@ -70,6 +73,7 @@ pub struct Session<'a> {
     pub(crate) graph: Graph,
     pub(crate) trees: Trees<'a>,
     pub(crate) contents: Contents<'a>,
+    pub(crate) stats: StatCache<'a>,
     pub(crate) options: &'a BuildOptions,
     pub(crate) events: &'a dyn EventSink,
     pub(crate) pool: rayon::ThreadPool,
@@ -111,6 +115,7 @@ impl<'a> Session<'a> {
             graph,
             trees: Trees::new(store),
             contents: Contents::new(store, options.times == TimePolicy::Keep),
+            stats: StatCache::new(store, options.paranoid),
             options,
             events,
             pool,
@@ -155,6 +160,7 @@ impl<'a> Session<'a> {
             }
             results
         });
+        self.stats.keep();
         results.sort_by_key(|(index, _)| *index);
         let mut pins: Vec<Option<Pinned>> = self.graph.indices().map(|_| None).collect();
         let mut failed = Vec::new();
@@ -302,6 +308,7 @@ impl<'a> Session<'a> {
                     context: self.context()?,
                     trees: &self.trees,
                     contents: &self.contents,
+                    stats: &self.stats,
                     keep_mtime: self.options.times == TimePolicy::Keep,
                     cancel: &self.options.cancel,
                     skipped: &|path| {

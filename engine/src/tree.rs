@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use solver::{ContentDigest, Hasher, TreeDigest};
 use thiserror::Error;
 
+use crate::stat::Listing;
+
 /// Bytes of a name: any but NUL and `/`.
 pub type Name = Vec<u8>;
 
@@ -112,12 +114,14 @@ pub type Visitor<'a, E> = dyn FnMut(&[u8], &Entry) -> Result<(), E> + 'a;
 pub struct Trees<'store> {
     store: &'store Store,
     loaded: Mutex<HashMap<TreeDigest, (Arc<Directory>, bool)>>,
+    /// Directories of the host, made when somebody wants to see them.
+    remembered: Mutex<HashMap<TreeDigest, (Arc<Listing>, bool)>>,
 }
 
 impl<'store> Trees<'store> {
     /// An empty set over a store.
     pub fn new(store: &'store Store) -> Self {
-        Self { store, loaded: Mutex::default() }
+        Self { store, loaded: Mutex::default(), remembered: Mutex::default() }
     }
 
     /// Names a directory; it is kept in memory, and reaches the store only through [`Trees::persist`].
@@ -125,6 +129,17 @@ impl<'store> Trees<'store> {
         let digest = digest_of(&encode(&directory));
         self.lock().entry(digest).or_insert_with(|| (Arc::new(directory), false));
         digest
+    }
+
+    /// Names a directory of the host that is known already. Nothing is made of it until somebody loads it.
+    pub(crate) fn remember(&self, listing: Arc<Listing>, keep_mtime: bool) -> TreeDigest {
+        match listing.tree {
+            Some(tree) => {
+                self.lock_remembered().insert(tree, (listing, keep_mtime));
+                tree
+            }
+            None => self.add(listing.directory(keep_mtime)),
+        }
     }
 
     /// The empty directory.
@@ -140,14 +155,21 @@ impl<'store> Trees<'store> {
         if let Some((directory, _)) = self.lock().get(digest) {
             return Ok(Arc::clone(directory));
         }
-        let directory = self
-            .store
-            .get_bytes(Table::Trees, digest.as_bytes())
-            .filter(|bytes| digest_of(bytes) == *digest)
-            .and_then(|bytes| decode(&bytes))
-            .ok_or(TreeError::Missing(*digest))?;
+        let remembered = self.lock_remembered().get(digest).cloned();
+        // What was remembered may have been damaged where it was kept.
+        let remembered = remembered
+            .map(|(listing, keep_mtime)| listing.directory(keep_mtime))
+            .filter(|directory| digest_of(&encode(directory)) == *digest);
+        let (directory, is_stored) = match remembered {
+            Some(directory) => (directory, false),
+            None => {
+                let bytes = self.store.get_bytes(Table::Trees, digest.as_bytes());
+                let bytes = bytes.filter(|bytes| digest_of(bytes) == *digest);
+                (bytes.and_then(|bytes| decode(&bytes)).ok_or(TreeError::Missing(*digest))?, true)
+            }
+        };
         let directory = Arc::new(directory);
-        self.lock().insert(*digest, (Arc::clone(&directory), true));
+        self.lock().insert(*digest, (Arc::clone(&directory), is_stored));
         Ok(directory)
     }
 
@@ -158,14 +180,15 @@ impl<'store> Trees<'store> {
     pub fn persist(&self, root: &TreeDigest) -> Result<(), TreeError> {
         let mut pending = vec![*root];
         while let Some(digest) = pending.pop() {
-            let directory = self.load(&digest)?;
-            let stored = match self.lock().get_mut(&digest) {
+            let is_stored = match self.lock().get_mut(&digest) {
                 Some((_, stored)) => std::mem::replace(stored, true),
-                None => true,
+                None => false,
             };
-            if stored {
+            // What the store has, it has with everything below.
+            if is_stored || self.store.get_bytes(Table::Trees, digest.as_bytes()).is_some() {
                 continue;
             }
+            let directory = self.load(&digest)?;
             self.store.put_bytes(Table::Trees, digest.as_bytes(), encode(&*directory));
             pending.extend(directory.entries.values().filter_map(|entry| match entry.node {
                 Node::Dir(child) => Some(child),
@@ -202,6 +225,11 @@ impl<'store> Trees<'store> {
             path.truncate(length);
         }
         Ok(())
+    }
+
+    fn lock_remembered(&self) -> std::sync::MutexGuard<'_, HashMap<TreeDigest, (Arc<Listing>, bool)>> {
+        // A panic while holding the lock leaves only whole insertions behind.
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TreeDigest, (Arc<Directory>, bool)>> {

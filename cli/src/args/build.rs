@@ -57,6 +57,9 @@ pub(crate) struct Build {
     /// Run every step, whatever the cache holds
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Read every file of the context again, whatever its size and times say
+    #[arg(long)]
+    pub(crate) paranoid: bool,
     /// Say of each step whether it ran, and why
     #[arg(
         long,

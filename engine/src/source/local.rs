@@ -6,23 +6,22 @@
 
 mod context;
 mod error;
+mod walk;
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rayon::prelude::*;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use solver::{ContentDigest, LocalSource, TreeDigest};
+use rustix::fs::{FileType, Mode, OFlags};
+use solver::{LocalSource, TreeDigest};
 
+use self::walk::{Place, names, open_below};
 use crate::cancel::Cancel;
-use crate::contents::{Contents, Location};
+use crate::contents::Contents;
 use crate::ignore::Matched;
 use crate::pattern::Pattern;
+use crate::stat::{Seen, StatCache};
 use crate::tree::{Directory, Entry, Meta, Name, Node, Trees, components, push_name};
 
 pub use context::Context;
@@ -30,37 +29,23 @@ pub use error::LocalError;
 
 use error::LINK_LIMIT;
 
-/// Longest path below the context in bytes, as Linux has it (`PATH_MAX`): what bounds the recursion.
-const PATH_LIMIT: usize = 4096;
-/// Files are read in pieces of this size; larger ones are hashed on several threads by nobody: files are many.
-const READ_SIZE: usize = 128 * 1024;
-
-/// An open directory of the context.
-struct Place<'p> {
-    dir: &'p OwnedFd,
-    /// Host path.
-    host: &'p Arc<Path>,
-    /// Context-relative path.
-    path: &'p [u8],
-    /// What the ignore rules say of it.
-    matched: &'p Matched,
-}
-
 /// What a scan needs beside the pattern.
 #[derive(Clone, Copy)]
-pub struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     /// The context.
-    pub context: &'a Context,
+    pub(crate) context: &'a Context,
     /// Where directories go.
-    pub trees: &'a Trees<'a>,
+    pub(crate) trees: &'a Trees<'a>,
     /// Where file locations go.
-    pub contents: &'a Contents<'a>,
+    pub(crate) contents: &'a Contents<'a>,
+    /// What is known of the context's files.
+    pub(crate) stats: &'a StatCache<'a>,
     /// Whether modification times count.
-    pub keep_mtime: bool,
+    pub(crate) keep_mtime: bool,
     /// Stops it.
-    pub cancel: &'a Cancel,
+    pub(crate) cancel: &'a Cancel,
     /// Takes names of sockets that were left out.
-    pub skipped: &'a (dyn Fn(&Path) + Sync),
+    pub(crate) skipped: &'a (dyn Fn(&Path) + Sync),
 }
 
 impl std::fmt::Debug for Scan<'_> {
@@ -74,7 +59,7 @@ impl Scan<'_> {
     ///
     /// # Errors
     /// [`LocalError`]; in particular when nothing matches.
-    pub fn select(&self, source: &LocalSource) -> Result<TreeDigest, LocalError> {
+    pub(crate) fn select(&self, source: &LocalSource) -> Result<TreeDigest, LocalError> {
         let pattern = Pattern::new(&source.pattern)?;
         let prefix: Vec<Name> = components(pattern.literal_prefix().as_bytes()).map(<[u8]>::to_vec).collect();
         let selected = match self.locate(&prefix, &source.pattern)? {
@@ -182,147 +167,27 @@ impl Scan<'_> {
     fn dir_meta(&self, path: &[u8]) -> Result<Meta, LocalError> {
         let host = self.context.root.join(std::ffi::OsStr::from_bytes(path));
         let stat = rustix::fs::lstat(&host).map_err(|e| LocalError::Io { path: host, source: e.into() })?;
-        Ok(self.meta(&stat))
-    }
-
-    fn meta(&self, stat: &rustix::fs::Stat) -> Meta {
-        Meta {
-            mode: stat.st_mode & 0o1777,
-            mtime: self.keep_mtime.then_some(stat.st_mtime),
-            ..Meta::default()
-        }
+        Ok(Seen::of(&stat, self.keep_mtime).meta(self.keep_mtime))
     }
 
     /// The entry at a resolved path, read whole.
     fn entry(&self, path: &[Name]) -> Result<Option<Entry>, LocalError> {
-        let host = self.host(path);
-        let parent = if path.is_empty() { host.clone() } else { self.host(&path[..path.len() - 1]) };
+        let Some((name, above)) = path.split_last() else {
+            let tree =
+                self.directory(&open_dir(&self.context.root)?, &self.context.root, b"", &Matched::default())?;
+            return Ok(Some(Entry { meta: self.dir_meta(b"")?, node: Node::Dir(tree) }));
+        };
+        let parent = self.host(above);
         let dir = open_dir(&parent)?;
-        if path.is_empty() {
-            let tree = self.directory(dir, &host, b"", &Matched::default())?;
-            let meta = self.dir_meta(b"")?;
-            return Ok(Some(Entry { meta, node: Node::Dir(tree) }));
-        }
-        let above = &path[..path.len() - 1];
         let place =
             Place { dir: &dir, host: &parent.into(), path: &joined(above), matched: &self.matched_by(above) };
-        self.child(&place, &path[path.len() - 1])
+        self.one(&place, name)
     }
 
     /// What the ignore rules say of a directory, from the root down.
     fn matched_by(&self, path: &[Name]) -> Matched {
         (1..=path.len()).fold(Matched::default(), |above, depth| {
             self.context.ignore.enter(&above, &joined(&path[..depth]))
-        })
-    }
-
-    /// The entry `name` of an open directory. `None` for sockets and for what an ignore file leaves out.
-    fn child(&self, place: &Place<'_>, name: &[u8]) -> Result<Option<Entry>, LocalError> {
-        if self.cancel.is_cancelled() {
-            return Err(LocalError::Cancelled);
-        }
-        let dir = place.dir;
-        let host = || place.host.join(std::ffi::OsStr::from_bytes(name));
-        let fail = |e: rustix::io::Errno| LocalError::Io { path: host(), source: e.into() };
-        let mut path = place.path.to_vec();
-        push_name(&mut path, name);
-        if path.len() > PATH_LIMIT {
-            return Err(fail(rustix::io::Errno::NAMETOOLONG));
-        }
-        let ignored = self.context.ignore.is_ignored_in(place.matched, &path);
-        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if ignored && kind != FileType::Directory {
-            return Ok(None);
-        }
-        if name.starts_with(b".wh.") {
-            return Err(LocalError::WhiteoutName { path: host() });
-        }
-        let node = match kind {
-            FileType::RegularFile => self.file(dir, place.host, name)?,
-            FileType::Directory => {
-                let matched = self.context.ignore.enter(place.matched, &path);
-                if ignored && self.context.ignore.can_prune_in(&matched, &path) {
-                    return Ok(None);
-                }
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let child = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(fail)?;
-                let tree = self.directory(child, &host(), &path, &matched)?;
-                if ignored && self.trees.load(&tree).is_ok_and(|directory| directory.entries.is_empty()) {
-                    return Ok(None);
-                }
-                Node::Dir(tree)
-            }
-            FileType::Symlink => {
-                Node::Symlink(rustix::fs::readlinkat(dir, name, Vec::new()).map_err(fail)?.into_bytes())
-            }
-            FileType::Socket => {
-                (self.skipped)(&host());
-                return Ok(None);
-            }
-            FileType::Fifo => return Err(LocalError::Special { path: host(), kind: "FIFO" }),
-            _ => return Err(LocalError::Special { path: host(), kind: "device" }),
-        };
-        let mut meta = self.meta(&stat);
-        if matches!(node, Node::Symlink(_)) {
-            meta.mode = 0o777;
-        }
-        Ok(Some(Entry { meta, node }))
-    }
-
-    /// Everything below an open directory; files and subdirectories in parallel.
-    fn directory(
-        &self,
-        dir: OwnedFd,
-        host: &Path,
-        path: &[u8],
-        matched: &Matched,
-    ) -> Result<TreeDigest, LocalError> {
-        let names = names(&dir).map_err(|source| LocalError::Io { path: host.to_owned(), source })?;
-        let host: Arc<Path> = host.into();
-        let place = Place { dir: &dir, host: &host, path, matched };
-        let read = |name: Name| -> Result<Option<(Name, Entry)>, LocalError> {
-            Ok(self.child(&place, &name)?.map(|entry| (name, entry)))
-        };
-        let entries: Vec<Option<(Name, Entry)>> =
-            names.into_par_iter().with_min_len(8).map(read).collect::<Result<_, _>>()?;
-        let entries: BTreeMap<Name, Entry> = entries.into_iter().flatten().collect();
-        Ok(self.trees.add(Directory { entries, opaque: false }))
-    }
-
-    fn file(&self, dir: &OwnedFd, host_dir: &Arc<Path>, name: &[u8]) -> Result<Node, LocalError> {
-        let fail = |source: io::Error| LocalError::Io {
-            path: host_dir.join(std::ffi::OsStr::from_bytes(name)),
-            source,
-        };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|e| fail(e.into()))?;
-        let (content, size) = self.identify(std::fs::File::from(file)).map_err(fail)?;
-        if self.cancel.is_cancelled() {
-            return Err(LocalError::Cancelled);
-        }
-        let location = Location::Host { dir: Arc::clone(host_dir), name: OsString::from_vec(name.to_vec()) };
-        self.contents.add(content, location);
-        Ok(Node::File { content, size })
-    }
-
-    fn identify(&self, mut file: std::fs::File) -> io::Result<(ContentDigest, u64)> {
-        thread_local! {
-            static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; READ_SIZE]);
-        }
-        BUFFER.with_borrow_mut(|buffer| {
-            let mut hasher = blake3::Hasher::new();
-            let mut size = 0;
-            loop {
-                match file.read(buffer)? {
-                    0 => return Ok((ContentDigest::from_bytes(*hasher.finalize().as_bytes()), size)),
-                    _ if self.cancel.is_cancelled() => return Err(io::ErrorKind::Interrupted.into()),
-                    read => {
-                        hasher.update(&buffer[..read]);
-                        size += read as u64;
-                    }
-                }
-            }
         })
     }
 
@@ -353,8 +218,7 @@ impl Scan<'_> {
             let entry = if pattern.matches(&written) {
                 self.matched(dir, &host_dir, &real, &name)?
             } else if pattern.could_match_below(&written) {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                match rustix::fs::openat(dir, name.as_slice(), flags, Mode::empty()) {
+                match open_below(dir, &name) {
                     Err(_) => None,
                     Ok(child) => self
                         .matching(
@@ -388,7 +252,7 @@ impl Scan<'_> {
         let path: Vec<Name> = components(real).map(<[u8]>::to_vec).collect();
         let above = &path[..path.len() - 1];
         let place = Place { dir, host, path: &joined(above), matched: &self.matched_by(above) };
-        match self.child(&place, name)? {
+        match self.one(&place, name)? {
             Some(Entry { node: Node::Symlink(_), .. }) => {
                 self.locate(&path, &lossy(real))?.map_or(Ok(None), |target| self.entry(&target))
             }
@@ -401,17 +265,6 @@ fn open_dir(path: &Path) -> Result<OwnedFd, LocalError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
         .map_err(|e| LocalError::Io { path: path.to_owned(), source: e.into() })
-}
-
-fn names(dir: &OwnedFd) -> io::Result<Vec<Name>> {
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(dir)? {
-        let name = entry?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }
 
 fn joined(names: &[Name]) -> Vec<u8> {

@@ -61,6 +61,7 @@ impl Settings {
             context: args.path.clone(),
             jobs: settings::jobs(args.tunables.jobs),
             no_cache: args.no_cache,
+            paranoid: args.paranoid,
             times: self.times,
             compression: self.compression,
             download_limit_bytes: self.download_limit_bytes,

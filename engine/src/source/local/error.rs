@@ -65,6 +65,12 @@ pub enum LocalError {
         /// What is wrong with it.
         source: IgnoreError,
     },
+    /// A file grew or shrank while it was read.
+    #[error("`{path}` changed while the build was reading it; build again")]
+    Changed {
+        /// Host path.
+        path: PathBuf,
+    },
     /// The file system says no.
     #[error("cannot read `{path}`: {source}")]
     Io {

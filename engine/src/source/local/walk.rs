@@ -1,0 +1,233 @@
+//! Looking at directories of the context: what the stat cache knows is taken from it, the rest is read.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use solver::{ContentDigest, TreeDigest};
+
+use super::{LocalError, Scan};
+use crate::contents::Location;
+use crate::ignore::Matched;
+use crate::stat::{DirKey, Known, Listing, Seen, What};
+use crate::tree::{Entry, Name, push_name};
+
+/// Longest path below the context in bytes, as Linux has it (`PATH_MAX`): what bounds the recursion.
+const PATH_LIMIT: usize = 4096;
+/// Files are read in pieces of this size.
+const READ_SIZE: usize = 128 * 1024;
+/// Entries that one thread looks at in a row.
+const RUN: usize = 32;
+
+/// An open directory of the context.
+pub(super) struct Place<'p> {
+    pub(super) dir: &'p OwnedFd,
+    /// Host path.
+    pub(super) host: &'p Arc<Path>,
+    /// Context-relative path.
+    pub(super) path: &'p [u8],
+    /// What the ignore rules say of it.
+    pub(super) matched: &'p Matched,
+}
+
+impl Place<'_> {
+    fn fail(&self, name: &[u8], errno: Errno) -> LocalError {
+        LocalError::Io { path: self.host.join(OsStr::from_bytes(name)), source: errno.into() }
+    }
+}
+
+impl Scan<'_> {
+    /// The entry `name` of an open directory, by itself. `None` for sockets and for what an ignore file leaves out.
+    pub(super) fn one(&self, place: &Place<'_>, name: &[u8]) -> Result<Option<Entry>, LocalError> {
+        let key = self.dir_key(place)?;
+        let listing = self.stats.listing(&key);
+        let before = listing.get(name);
+        let Some(known) = self.child(place, name, before)? else { return Ok(None) };
+        let entry = known.entry(self.keep_mtime);
+        if let What::File(content) = known.what {
+            let (dir, name) = (Arc::clone(place.host), OsString::from_vec(name.to_vec()));
+            self.contents.add(content, Location::Host { dir, name });
+        }
+        if before != Some(&known) {
+            self.stats.found(&key, known);
+        }
+        Ok(Some(entry))
+    }
+
+    /// Everything below an open directory; files and subdirectories in parallel.
+    pub(super) fn directory(
+        &self,
+        dir: &OwnedFd,
+        host: &Path,
+        path: &[u8],
+        matched: &Matched,
+    ) -> Result<TreeDigest, LocalError> {
+        let mut names = names(dir).map_err(|source| LocalError::Io { path: host.to_owned(), source })?;
+        names.sort_unstable();
+        let place = Place { dir, host: &host.into(), path, matched };
+        let key = self.dir_key(&place)?;
+        let before = self.stats.listing(&key);
+        let look = |name: &Name| self.child(&place, name, before.get(name)).transpose();
+        let known: Vec<Known> = if names.len() <= RUN {
+            names.iter().filter_map(look).collect::<Result<_, _>>()?
+        } else {
+            names.par_iter().with_min_len(RUN).filter_map(look).collect::<Result<_, _>>()?
+        };
+        let listing = match before.tree {
+            Some(_) if before.known == known => before,
+            _ => {
+                let mut listing = Listing { known, tree: None };
+                listing.tree = Some(self.trees.add(listing.directory(self.keep_mtime)));
+                let listing = Arc::new(listing);
+                self.stats.found_all(&key, Arc::clone(&listing));
+                listing
+            }
+        };
+        self.contents.add_dir(Arc::clone(place.host), Arc::clone(&listing));
+        Ok(self.trees.remember(listing, self.keep_mtime))
+    }
+
+    /// What `name` is now; equal to `before` if that is still true of it.
+    fn child(
+        &self,
+        place: &Place<'_>,
+        name: &[u8],
+        before: Option<&Known>,
+    ) -> Result<Option<Known>, LocalError> {
+        if self.cancel.is_cancelled() {
+            return Err(LocalError::Cancelled);
+        }
+        if place.path.len() + 1 + name.len() > PATH_LIMIT {
+            return Err(place.fail(name, Errno::NAMETOOLONG));
+        }
+        let stat = rustix::fs::statat(place.dir, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| place.fail(name, e))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let mut path = Vec::new();
+        if kind == FileType::Directory || !self.context.ignore.is_empty() {
+            path.extend_from_slice(place.path);
+            push_name(&mut path, name);
+        }
+        let ignored = self.context.ignore.is_ignored_in(place.matched, &path);
+        if ignored && kind != FileType::Directory {
+            return Ok(None);
+        }
+        let host = || place.host.join(OsStr::from_bytes(name));
+        if name.starts_with(b".wh.") {
+            return Err(LocalError::WhiteoutName { path: host() });
+        }
+        let mut seen = Seen::of(&stat, self.keep_mtime);
+        let unchanged = before.filter(|before| before.seen == seen);
+        let what = match (kind, unchanged) {
+            (FileType::Directory, _) => match self.below(place, name, &path, ignored)? {
+                Some(tree) => What::Dir(tree),
+                None => return Ok(None),
+            },
+            (_, Some(before)) => before.what.clone(),
+            (FileType::RegularFile, None) => {
+                let (content, after) = self.file(place, name)?;
+                seen = Seen::of(&after, self.keep_mtime);
+                What::File(content)
+            }
+            (FileType::Symlink, None) => {
+                let target =
+                    rustix::fs::readlinkat(place.dir, name, Vec::new()).map_err(|e| place.fail(name, e))?;
+                What::Link(target.into_bytes())
+            }
+            (FileType::Socket, None) => {
+                (self.skipped)(&host());
+                return Ok(None);
+            }
+            (FileType::Fifo, None) => return Err(LocalError::Special { path: host(), kind: "FIFO" }),
+            _ => return Err(LocalError::Special { path: host(), kind: "device" }),
+        };
+        Ok(Some(Known { name: name.to_vec(), seen, what }))
+    }
+
+    /// The tree of a subdirectory; `None` if it is ignored and nothing in it is an exception.
+    fn below(
+        &self,
+        place: &Place<'_>,
+        name: &[u8],
+        path: &[u8],
+        ignored: bool,
+    ) -> Result<Option<TreeDigest>, LocalError> {
+        let matched = self.context.ignore.enter(place.matched, path);
+        if ignored && self.context.ignore.can_prune_in(&matched, path) {
+            return Ok(None);
+        }
+        let dir = open_below(place.dir, name).map_err(|e| place.fail(name, e))?;
+        let tree = self.directory(&dir, &place.host.join(OsStr::from_bytes(name)), path, &matched)?;
+        Ok((!ignored || tree != self.trees.empty()).then_some(tree))
+    }
+
+    /// Content of a file, and its stat after it was read: what was written while it was is too new to be remembered.
+    fn file(&self, place: &Place<'_>, name: &[u8]) -> Result<(ContentDigest, Stat), LocalError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file =
+            rustix::fs::openat(place.dir, name, flags, Mode::empty()).map_err(|e| place.fail(name, e))?;
+        let file = std::fs::File::from(file);
+        let read = self.identify(&file);
+        let (content, size) = read.map_err(|source| match self.cancel.is_cancelled() {
+            true => LocalError::Cancelled,
+            false => LocalError::Io { path: place.host.join(OsStr::from_bytes(name)), source },
+        })?;
+        let after = rustix::fs::fstat(&file).map_err(|e| place.fail(name, e))?;
+        if FileType::from_raw_mode(after.st_mode) != FileType::RegularFile
+            || after.st_size.cast_unsigned() != size
+        {
+            return Err(LocalError::Changed { path: place.host.join(OsStr::from_bytes(name)) });
+        }
+        self.stats.read(size);
+        Ok((content, after))
+    }
+
+    fn identify(&self, mut file: &std::fs::File) -> io::Result<(ContentDigest, u64)> {
+        thread_local! {
+            static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; READ_SIZE]);
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut hasher = blake3::Hasher::new();
+            let mut size = 0;
+            loop {
+                match file.read(buffer)? {
+                    0 => return Ok((ContentDigest::from_bytes(*hasher.finalize().as_bytes()), size)),
+                    _ if self.cancel.is_cancelled() => return Err(io::ErrorKind::Interrupted.into()),
+                    read => {
+                        hasher.update(&buffer[..read]);
+                        size += read as u64;
+                    }
+                }
+            }
+        })
+    }
+
+    fn dir_key(&self, place: &Place<'_>) -> Result<DirKey, LocalError> {
+        let stat = rustix::fs::fstat(place.dir)
+            .map_err(|e| LocalError::Io { path: place.host.to_path_buf(), source: e.into() })?;
+        Ok(DirKey::new(&stat, self.keep_mtime))
+    }
+}
+
+/// Opens a subdirectory, never through a link.
+pub(super) fn open_below(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
+pub(super) fn names(dir: &OwnedFd) -> io::Result<Vec<Name>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
