@@ -19,6 +19,9 @@ use crate::tmp::TmpDir;
 /// Bytes written before the kernel is asked to start writing them back.
 const WRITE_BACK: u64 = 4 << 20;
 
+/// Bytes copied from blob to blob before the kernel is asked to start writing them back.
+const COPY: u64 = 64 << 20;
+
 /// The blobs of a store, those not yet committed included.
 #[derive(Debug)]
 pub struct BlobStore {
@@ -107,6 +110,22 @@ impl BlobStore {
             self.lock().damaged.insert(*digest);
             return Err(CacheError::Digest { expected: *digest, found });
         }
+        Ok(bytes)
+    }
+
+    /// `length` bytes of a blob from an offset. They are not checked.
+    ///
+    /// # Errors
+    /// When it is absent or shorter.
+    pub fn read_range(&self, digest: &BlobDigest, offset: u64, length: u64) -> Result<Vec<u8>, CacheError> {
+        let file = self.open(digest)?;
+        let end =
+            offset.checked_add(length).filter(|end| file.metadata().is_ok_and(|file| *end <= file.len()));
+        if end.is_none() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let mut bytes = vec![0; length as usize];
+        std::os::unix::fs::FileExt::read_exact_at(file.file(), &mut bytes, offset)?;
         Ok(bytes)
     }
 
@@ -290,6 +309,26 @@ impl PrehashedWriter<'_> {
     /// Ends the blob under a digest that the caller computed from the very bytes it wrote.
     pub fn complete(self, blob: Descriptor) {
         self.store.keep_if_new(blob, self.file);
+    }
+}
+
+impl PrehashedWriter<'_> {
+    /// Appends the first `length` bytes of another blob, in the kernel where it can.
+    ///
+    /// # Errors
+    /// When it is shorter, or cannot be read or written.
+    pub fn append_front(&mut self, from: &File, length: u64) -> io::Result<()> {
+        let mut rest = length;
+        while rest > 0 {
+            let copied = io::copy(&mut from.file().take(rest.min(COPY)), &mut self.file.file.file())?;
+            if copied == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.file.written += copied;
+            self.file.write_back();
+            rest -= copied;
+        }
+        Ok(())
     }
 }
 

@@ -34,6 +34,12 @@ pub enum Table {
     Traces = 9,
     /// Device and inode of a directory → what a scan found in it.
     Stat = 10,
+    /// Identity of a frame → the blob that has it, and where.
+    Frames = 11,
+    /// Layer blob digest → states of its hashes on the way.
+    Checkpoints = 12,
+    /// Content digest of a large file → digests of its pieces.
+    Pieces = 13,
 }
 
 impl Table {

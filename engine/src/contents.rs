@@ -15,6 +15,7 @@ use solver::{BlobDigest, ContentDigest, Layer, TreeDigest};
 use thiserror::Error;
 
 use crate::layer;
+use crate::pieces::{self, PieceDigest};
 use crate::stat::{Listing, What};
 use crate::tree::{Node, TreeError, Trees};
 
@@ -73,6 +74,8 @@ pub struct Contents<'store> {
     /// Directories whose files nobody has asked for yet.
     dirs: Mutex<Vec<(Arc<Path>, Arc<Listing>)>>,
     image_layers: Mutex<Vec<(TreeDigest, Layer)>>,
+    /// Of large files read in this build.
+    pieces: Mutex<HashMap<ContentDigest, Arc<[PieceDigest]>>>,
     spooling: Mutex<()>,
     keep_mtime: bool,
 }
@@ -86,6 +89,7 @@ impl<'store> Contents<'store> {
             locations: Mutex::default(),
             dirs: Mutex::default(),
             image_layers: Mutex::default(),
+            pieces: Mutex::default(),
             spooling: Mutex::default(),
         }
     }
@@ -128,7 +132,31 @@ impl<'store> Contents<'store> {
     /// # Errors
     /// [`ContentError::Unknown`] with the first path whose bytes are nowhere.
     pub fn provide(&self, trees: &Trees<'_>, delta: &TreeDigest) -> Result<(), ContentError> {
-        let mut missing = self.missing(trees, delta)?;
+        let mut files = Vec::new();
+        trees.walk::<TreeError>(delta, &mut |path, entry| {
+            if let Node::File { content, size: 1.. } = entry.node {
+                files.push((content, path.to_vec()));
+            }
+            Ok(())
+        })?;
+        self.provide_files(trees, delta, files.iter().map(|(content, path)| (*content, path.as_slice())))
+    }
+
+    /// The same for some files of a delta, by content and path.
+    ///
+    /// # Errors
+    /// [`ContentError::Unknown`] with the first path whose bytes are nowhere.
+    pub fn provide_files<'f>(
+        &self,
+        trees: &Trees<'_>,
+        delta: &TreeDigest,
+        files: impl Iterator<Item = (ContentDigest, &'f [u8])>,
+    ) -> Result<(), ContentError> {
+        let mut missing: HashMap<ContentDigest, String> = {
+            let locations = self.lock_all();
+            let missing = files.filter(|(content, _)| !locations.contains_key(content));
+            missing.map(|(content, path)| (content, String::from_utf8_lossy(path).into_owned())).collect()
+        };
         if missing.is_empty() {
             return Ok(());
         }
@@ -146,6 +174,21 @@ impl<'store> Contents<'store> {
             None => Ok(()),
             Some((digest, path)) => Err(ContentError::Unknown { path, digest }),
         }
+    }
+
+    /// Digests of the pieces of a large file, if somebody read it before.
+    pub(crate) fn pieces(&self, content: &ContentDigest, size: u64) -> Option<Arc<[PieceDigest]>> {
+        if let Some(pieces) = self.pieces.lock().unwrap_or_else(PoisonError::into_inner).get(content) {
+            return Some(Arc::clone(pieces));
+        }
+        let pieces: Vec<PieceDigest> = self.store.get(Table::Pieces, content.as_bytes())?;
+        (pieces::whole(&pieces, size) == Some(*content)).then(|| pieces.into())
+    }
+
+    /// Keeps the digests of the pieces of a large file that was read.
+    pub(crate) fn add_pieces(&self, content: ContentDigest, pieces: Vec<PieceDigest>) {
+        self.store.put_soft(Table::Pieces, content.as_bytes(), &pieces);
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner).insert(content, pieces.into());
     }
 
     /// Opens a file for reading. Host files are opened without following a link in their last component.
@@ -172,26 +215,6 @@ impl<'store> Contents<'store> {
             Some(Location::Inline(bytes)) => Ok(Opened::Bytes(io::Cursor::new(bytes))),
             None => Err(ContentError::Unknown { path: String::new(), digest: *digest }),
         }
-    }
-
-    fn missing(
-        &self,
-        trees: &Trees<'_>,
-        delta: &TreeDigest,
-    ) -> Result<HashMap<ContentDigest, String>, TreeError> {
-        let mut files = Vec::new();
-        trees.walk::<TreeError>(delta, &mut |path, entry| {
-            if let Node::File { content, size: 1.. } = entry.node {
-                files.push((content, path.to_vec()));
-            }
-            Ok(())
-        })?;
-        let locations = self.lock_all();
-        Ok(files
-            .into_iter()
-            .filter(|(content, _)| !locations.contains_key(content))
-            .map(|(content, path)| (content, String::from_utf8_lossy(&path).into_owned()))
-            .collect())
     }
 
     fn wanted_of(

@@ -27,6 +27,7 @@ pub mod net;
 pub mod oci;
 pub mod ops;
 pub mod pattern;
+mod pieces;
 pub mod session;
 pub mod source;
 mod stat;

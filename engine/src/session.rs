@@ -261,6 +261,7 @@ impl<'a> Session<'a> {
                 contents: &self.contents,
                 times: self.options.times,
                 compression: self.options.compression,
+                reuse: !self.options.no_cache,
                 cancel: &self.options.cancel,
             };
             let layer = writer.write(&delta, progress)?;

@@ -65,7 +65,7 @@ pub enum LocalError {
         /// What is wrong with it.
         source: IgnoreError,
     },
-    /// A file grew or shrank while it was read.
+    /// A file was written while it was read.
     #[error("`{path}` changed while the build was reading it; build again")]
     Changed {
         /// Host path.

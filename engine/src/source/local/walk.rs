@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use solver::{ContentDigest, TreeDigest};
 use super::{LocalError, Scan};
 use crate::contents::Location;
 use crate::ignore::Matched;
+use crate::pieces::{LARGE, PIECE, PieceDigest, piece_digest, whole};
 use crate::stat::{DirKey, Known, Listing, Seen, What};
 use crate::tree::{Entry, Name, push_name};
 
@@ -173,39 +175,60 @@ impl Scan<'_> {
         let file =
             rustix::fs::openat(place.dir, name, flags, Mode::empty()).map_err(|e| place.fail(name, e))?;
         let file = std::fs::File::from(file);
-        let read = self.identify(&file);
-        let (content, size) = read.map_err(|source| match self.cancel.is_cancelled() {
+        let fail = |source| match self.cancel.is_cancelled() {
             true => LocalError::Cancelled,
             false => LocalError::Io { path: place.host.join(OsStr::from_bytes(name)), source },
-        })?;
-        let after = rustix::fs::fstat(&file).map_err(|e| place.fail(name, e))?;
-        if FileType::from_raw_mode(after.st_mode) != FileType::RegularFile
-            || after.st_size.cast_unsigned() != size
-        {
+        };
+        let before = rustix::fs::fstat(&file).map_err(|e| fail(e.into()))?;
+        let size = before.st_size.cast_unsigned();
+        let content = if size > LARGE { self.large(&file, size) } else { self.identify(&file) };
+        let content = content.map_err(fail)?;
+        let after = rustix::fs::fstat(&file).map_err(|e| fail(e.into()))?;
+        let written = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+        if written(&before) != written(&after) {
             return Err(LocalError::Changed { path: place.host.join(OsStr::from_bytes(name)) });
         }
         self.stats.read(size);
         Ok((content, after))
     }
 
-    fn identify(&self, mut file: &std::fs::File) -> io::Result<(ContentDigest, u64)> {
+    fn identify(&self, mut file: &std::fs::File) -> io::Result<ContentDigest> {
         thread_local! {
             static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; READ_SIZE]);
         }
         BUFFER.with_borrow_mut(|buffer| {
             let mut hasher = blake3::Hasher::new();
-            let mut size = 0;
             loop {
                 match file.read(buffer)? {
-                    0 => return Ok((ContentDigest::from_bytes(*hasher.finalize().as_bytes()), size)),
+                    0 => return Ok(ContentDigest::from_bytes(*hasher.finalize().as_bytes())),
                     _ if self.cancel.is_cancelled() => return Err(io::ErrorKind::Interrupted.into()),
-                    read => {
-                        hasher.update(&buffer[..read]);
-                        size += read as u64;
-                    }
-                }
+                    read => hasher.update(&buffer[..read]),
+                };
             }
         })
+    }
+
+    /// A large file, its pieces in parallel.
+    fn large(&self, file: &std::fs::File, size: u64) -> io::Result<ContentDigest> {
+        thread_local! {
+            static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; PIECE as usize]);
+        }
+        let piece = |offset: u64| {
+            if self.cancel.is_cancelled() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            BUFFER.with_borrow_mut(|buffer| {
+                let bytes = &mut buffer[..PIECE.min(size - offset) as usize];
+                file.read_exact_at(bytes, offset)?;
+                Ok(piece_digest(offset, bytes))
+            })
+        };
+        let count = size.div_ceil(PIECE);
+        let pieces: Vec<PieceDigest> =
+            (0..count).into_par_iter().map(|number| piece(number * PIECE)).collect::<io::Result<_>>()?;
+        let content = whole(&pieces, size).ok_or(io::ErrorKind::InvalidData)?;
+        self.contents.add_pieces(content, pieces);
+        Ok(content)
     }
 
     fn dir_key(&self, place: &Place<'_>) -> Result<DirKey, LocalError> {

@@ -2,10 +2,17 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use std::io::Read;
+
+use sha2::{Digest, Sha256};
+use solver::DiffId;
+
+use super::cut::LONGEST;
 use super::*;
 use crate::contents::{Location, content_digest};
 use crate::delta::OpenDir;
-use crate::tree::Meta;
+use crate::layer;
+use crate::tree::{Entry, Meta, Node};
 
 struct Lab {
     _dir: tempfile::TempDir,
@@ -26,12 +33,25 @@ impl Lab {
         media_type: MediaType,
         threads: usize,
     ) -> Result<(Layer, Vec<u8>), FrameError> {
+        self.layer_of(files, &|_| true, media_type, threads)
+    }
+
+    /// The same; only some of the files can be read.
+    fn layer_of(
+        &self,
+        files: &BTreeMap<String, Vec<u8>>,
+        is_readable: &dyn Fn(&str) -> bool,
+        media_type: MediaType,
+        threads: usize,
+    ) -> Result<(Layer, Vec<u8>), FrameError> {
         let trees = Trees::new(&self.store);
         let contents = Contents::new(&self.store, false);
         let mut root = OpenDir::root();
         for (name, bytes) in files {
             let content = content_digest(bytes);
-            contents.add(content, Location::Inline(bytes.clone().into()));
+            if is_readable(name) {
+                contents.add(content, Location::Inline(bytes.clone().into()));
+            }
             let node = Node::File { content, size: bytes.len() as u64 };
             root.put(&trees, name.as_bytes(), Entry { meta: Meta::with_mode(0o644), node })?;
         }
@@ -45,6 +65,7 @@ impl Lab {
                 media_type,
                 level: if media_type == MediaType::Tar { 0 } else { 3 },
             },
+            reuse: true,
             cancel: &Cancel::new(),
         };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -161,8 +182,15 @@ fn a_file_that_changed_after_it_was_identified_is_an_error_and_no_blob() {
         let delta = root.finish(&trees);
         let (times, compression) = (TimePolicy::Fixed(0), LayerCompression::default());
         let cancel = &Cancel::new();
-        let writer =
-            LayerWriter { store: &lab.store, trees: &trees, contents: &contents, times, compression, cancel };
+        let writer = LayerWriter {
+            store: &lab.store,
+            trees: &trees,
+            contents: &contents,
+            times,
+            compression,
+            reuse: true,
+            cancel,
+        };
         let result = writer.write(&delta, &|_| {});
         assert!(matches!(result, Err(FrameError::Changed { ref path }) if path == "f"), "{result:?}");
         assert!(!lab.store.blobs().has_pending());
@@ -195,4 +223,69 @@ fn a_layer_key_depends_on_everything_its_bytes_depend_on() {
         layer_key(&tree(1), TimePolicy::Fixed(0), with(MediaType::TarGzip, 3)),
     ]);
     assert_eq!(keys.len(), 6);
+}
+
+/// Small files around one of 34 MiB, which is long enough for checkpoints.
+fn files_around_a_large_one() -> BTreeMap<String, Vec<u8>> {
+    let mut files = files(1500, 5000);
+    let large = (0..34_u64 << 20).map(|i| ((i * i) >> 12) as u8).collect();
+    files.insert("f00750-large".into(), large);
+    files
+}
+
+const FORMATS: [MediaType; 3] = [MediaType::TarZstd, MediaType::TarGzip, MediaType::Tar];
+
+#[test]
+fn what_an_older_blob_has_is_copied_and_the_bytes_are_those_of_a_clean_store() {
+    let before = files_around_a_large_one();
+    type Change = fn(&mut BTreeMap<String, Vec<u8>>);
+    let changes: [(&str, &str, Change); 6] = [
+        ("first", "f00000", |files| files.get_mut("f00000").unwrap()[7] ^= 1),
+        ("last", "f01499", |files| files.get_mut("f01499").unwrap()[7] ^= 1),
+        ("middle of the large one", "f00750-large", |files| {
+            files.get_mut("f00750-large").unwrap()[20 << 20] ^= 1
+        }),
+        ("end of the large one", "f00750-large", |files| files.get_mut("f00750-large").unwrap().push(5)),
+        ("insert", "f00900", |files| _ = files.insert("f00900x".into(), vec![2; 3000])),
+        ("delete", "f00900", |files| _ = files.remove("f00900")),
+    ];
+    for media_type in FORMATS {
+        let lab = Lab::new();
+        let (old, _) = lab.layer(&before, media_type, 2).unwrap();
+        lab.store.commit::<CacheError>(|| Ok(())).unwrap();
+        // One format sees all changes, the others those that differ in kind.
+        let some = if media_type == MediaType::TarZstd { &changes[..] } else { &changes[2..4] };
+        for (what, near, change) in some {
+            let mut after = before.clone();
+            change(&mut after);
+            // Frames hold less than 4 MiB: what is farther away is in none that must be made.
+            let number = |name: &str| name[1..6].parse::<i64>().unwrap();
+            let is_near = |name: &str| (number(name) - number(near)).abs() * 5000 < 4 << 20;
+            let (layer, bytes) = lab.layer_of(&after, &is_near, media_type, 2).unwrap();
+            let (clean, expected) = Lab::new().layer(&after, media_type, 2).unwrap();
+            assert!(layer == clean && bytes == expected, "{what} as {media_type:?}");
+            assert_ne!(layer.blob, old.blob, "{what} as {media_type:?}");
+        }
+        let (again, _) = lab.layer_of(&before, &|_| false, media_type, 2).unwrap();
+        assert_eq!(again, old, "nothing is read if everything is there");
+    }
+}
+
+#[test]
+fn a_damaged_frame_is_made_again() {
+    let mut files = files(3000, 5000);
+    for media_type in FORMATS {
+        let lab = Lab::new();
+        let (old, _) = lab.layer(&files, media_type, 2).unwrap();
+        lab.store.commit::<CacheError>(|| Ok(())).unwrap();
+        let path = lab.store.blobs().path(&old.blob.digest);
+        let mut blob = fs_err::read(&path).unwrap();
+        let at = blob.len() - 3000;
+        blob[at] ^= 0x55;
+        fs_err::write(&path, blob).unwrap();
+        files.get_mut("f00001").unwrap()[3] ^= 1;
+        let (layer, bytes) = lab.layer(&files, media_type, 2).unwrap();
+        let (clean, expected) = Lab::new().layer(&files, media_type, 2).unwrap();
+        assert!(layer == clean && bytes == expected, "{media_type:?}");
+    }
 }

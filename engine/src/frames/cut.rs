@@ -1,0 +1,193 @@
+//! Where frames begin and end, and what each is known by.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use solver::{ContentDigest, Hasher, TreeDigest};
+
+use super::LayerWriter;
+use crate::layer::{self, LAYER_FORMAT};
+use crate::pieces::{LARGE, PIECE, PieceDigest};
+use crate::tree::{Entry, Node, TreeError};
+
+/// Mean length of a frame: large enough to compress well, small enough to make again for one changed file.
+const MEAN: u64 = 1 << 20;
+/// Longest frame, and the largest file that shares one.
+pub(super) const LONGEST: u64 = LARGE;
+/// What one entry costs beside its content.
+const HEADER_COST: u64 = layer::BLOCK;
+
+/// One entry, or a piece of one too large to share a frame.
+#[derive(Debug)]
+pub(super) enum Part {
+    Entry { path: Vec<u8>, entry: Entry },
+    Piece(Piece),
+}
+
+/// A piece of a large file.
+#[derive(Debug, Clone)]
+pub(super) struct Piece {
+    pub(super) path: Arc<[u8]>,
+    pub(super) content: ContentDigest,
+    /// Of the whole file.
+    pub(super) size: u64,
+    pub(super) offset: u64,
+    /// `None` until it is read for the first time.
+    pub(super) digest: Option<PieceDigest>,
+}
+
+impl Piece {
+    pub(super) fn length(&self) -> u64 {
+        PIECE.min(self.size - self.offset)
+    }
+
+    pub(super) fn is_last(&self) -> bool {
+        self.offset + self.length() == self.size
+    }
+}
+
+/// Parts that are compressed together.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) parts: Vec<Part>,
+    /// Whether the archive ends with it.
+    pub(super) ends: bool,
+    /// Everything its bytes depend on; `None` while a piece's digest is not known.
+    pub(super) identity: Option<[u8; 32]>,
+}
+
+impl Frame {
+    /// The files it needs, by content and path.
+    pub(super) fn files(&self) -> impl Iterator<Item = (ContentDigest, &[u8])> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Entry { path, entry: Entry { node: Node::File { content, size: 1..=LONGEST }, .. } } => {
+                Some((*content, path.as_slice()))
+            }
+            Part::Entry { .. } => None,
+            Part::Piece(piece) => Some((piece.content, &*piece.path)),
+        })
+    }
+}
+
+/// Cuts a delta into frames; there is always one that ends the archive.
+pub(super) fn cut(writer: &LayerWriter<'_>, delta: &TreeDigest) -> Result<Vec<Frame>, TreeError> {
+    let trees = writer.trees;
+    let mut cutter = Cutter { writer, frames: Vec::new(), parts: Vec::new(), length: 0 };
+    if trees.load(delta)?.opaque {
+        cutter.add(b".wh..wh..opq", &opaque_mark());
+    }
+    trees.walk::<TreeError>(delta, &mut |path, entry| {
+        cutter.add(path, entry);
+        if let Node::Dir(child) = &entry.node
+            && trees.load(child)?.opaque
+        {
+            cutter.add(&[path, b"/.wh..wh..opq"].concat(), &opaque_mark());
+        }
+        Ok(())
+    })?;
+    let mut frames = cutter.frames;
+    if !cutter.parts.is_empty() || frames.is_empty() {
+        frames.push(cutter.parts);
+    }
+    let last = frames.len() - 1;
+    let frame = |(number, parts): (usize, Vec<Part>)| {
+        let ends = number == last;
+        let identity = identity(writer, &parts, ends, None);
+        Frame { parts, ends, identity }
+    };
+    Ok(frames.into_par_iter().enumerate().map(frame).collect())
+}
+
+struct Cutter<'a> {
+    writer: &'a LayerWriter<'a>,
+    frames: Vec<Vec<Part>>,
+    parts: Vec<Part>,
+    length: u64,
+}
+
+impl Cutter<'_> {
+    fn add(&mut self, path: &[u8], entry: &Entry) {
+        let (size, content) = match entry.node {
+            Node::File { size, content } => (size, Some(content)),
+            _ => (0, None),
+        };
+        let cost = HEADER_COST + size.next_multiple_of(layer::BLOCK);
+        if self.length > 0 && self.length + cost > LONGEST {
+            self.end_frame();
+        }
+        self.parts.push(Part::Entry { path: path.to_vec(), entry: entry.clone() });
+        self.length += cost;
+        if let Some(content) = content.filter(|_| size > LONGEST) {
+            self.end_frame();
+            self.add_pieces(path, content, size);
+        } else if u128::from(path_hash(path)) * u128::from(MEAN) < u128::from(cost) << 64 {
+            self.end_frame();
+        }
+    }
+
+    fn add_pieces(&mut self, path: &[u8], content: ContentDigest, size: u64) {
+        let path: Arc<[u8]> = path.into();
+        let known = self.writer.contents.pieces(&content, size);
+        for (number, offset) in (0..size).step_by(PIECE as usize).enumerate() {
+            let digest = known.as_ref().map(|pieces| pieces[number]);
+            let piece = Piece { path: Arc::clone(&path), content, size, offset, digest };
+            self.frames.push(vec![Part::Piece(piece)]);
+        }
+    }
+
+    fn end_frame(&mut self) {
+        self.frames.push(std::mem::take(&mut self.parts));
+        self.length = 0;
+    }
+}
+
+/// What a frame's bytes depend on. `read` is the digest of its piece where only reading it has told.
+pub(super) fn identity(
+    writer: &LayerWriter<'_>,
+    parts: &[Part],
+    ends: bool,
+    read: Option<PieceDigest>,
+) -> Option<[u8; 32]> {
+    let mut hasher = Hasher::new("frame");
+    hasher.number(LAYER_FORMAT);
+    writer.times.feed(&mut hasher);
+    writer.compression.feed(&mut hasher);
+    hasher.number(ends.into());
+    for part in parts {
+        match part {
+            Part::Entry { path, entry } => {
+                hasher.bytes(path);
+                match entry.node {
+                    // Its pieces have frames of their own: the header knows its length only.
+                    Node::File { size, .. } if size > LONGEST => {
+                        let node = Node::File { content: ContentDigest::from_bytes([0; 32]), size };
+                        hasher.bytes(&Entry { meta: entry.meta.clone(), node }.digest());
+                    }
+                    // What is in a directory follows it.
+                    Node::Dir(_) => {
+                        let node = Node::Dir(TreeDigest::from_bytes([0; 32]));
+                        hasher.bytes(&Entry { meta: entry.meta.clone(), node }.digest());
+                    }
+                    _ => hasher.bytes(&entry.digest()),
+                }
+            }
+            Part::Piece(piece) => {
+                hasher.bytes(&piece.digest.or(read)?);
+                hasher.number(piece.length());
+                hasher.number(piece.is_last().into());
+            }
+        }
+    }
+    Some(hasher.finish())
+}
+
+fn opaque_mark() -> Entry {
+    let content = crate::contents::content_digest(b"");
+    Entry { meta: crate::tree::Meta::with_mode(0o644), node: Node::File { content, size: 0 } }
+}
+
+fn path_hash(path: &[u8]) -> u64 {
+    let hash = blake3::hash(path);
+    let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
