@@ -66,13 +66,58 @@ pub enum Location {
     Inline(Arc<[u8]>),
 }
 
+/// What is registered.
+#[derive(Debug, Default)]
+struct Registry {
+    places: HashMap<ContentDigest, Place>,
+    dirs: Vec<(Arc<Path>, Arc<Listing>)>,
+    /// Directories whose files are among the places; the others' were never asked for.
+    indexed: usize,
+}
+
+#[derive(Debug)]
+enum Place {
+    At(Location),
+    /// An entry of a directory: small, because there can be a hundred thousand.
+    Listed {
+        dir: u32,
+        entry: u32,
+    },
+}
+
+impl Registry {
+    fn index(&mut self) {
+        let waiting = self.dirs.get(self.indexed..).unwrap_or_default();
+        self.places.reserve(waiting.iter().map(|(_, listing)| listing.known.len()).sum());
+        for (dir, (_, listing)) in (self.indexed..).zip(waiting) {
+            for (entry, known) in listing.known.iter().enumerate() {
+                if let (What::File(content), Ok(dir), Ok(entry)) =
+                    (&known.what, u32::try_from(dir), u32::try_from(entry))
+                {
+                    self.places.entry(*content).or_insert(Place::Listed { dir, entry });
+                }
+            }
+        }
+        self.indexed = self.dirs.len();
+    }
+
+    fn location(&self, content: &ContentDigest) -> Option<Location> {
+        match self.places.get(content)? {
+            Place::At(location) => Some(location.clone()),
+            Place::Listed { dir, entry } => {
+                let (dir, listing) = &self.dirs[*dir as usize];
+                let name = std::ffi::OsString::from_vec(listing.known[*entry as usize].name.clone());
+                Some(Location::Host { dir: Arc::clone(dir), name })
+            }
+        }
+    }
+}
+
 /// The registry of locations.
 #[derive(Debug)]
 pub struct Contents<'store> {
     store: &'store Store,
-    locations: Mutex<HashMap<ContentDigest, Location>>,
-    /// Directories whose files nobody has asked for yet.
-    dirs: Mutex<Vec<(Arc<Path>, Arc<Listing>)>>,
+    registry: Mutex<Registry>,
     image_layers: Mutex<Vec<(TreeDigest, Layer)>>,
     /// Of large files read in this build.
     pieces: Mutex<HashMap<ContentDigest, Arc<[PieceDigest]>>>,
@@ -86,8 +131,7 @@ impl<'store> Contents<'store> {
         Self {
             store,
             keep_mtime,
-            locations: Mutex::default(),
-            dirs: Mutex::default(),
+            registry: Mutex::default(),
             image_layers: Mutex::default(),
             pieces: Mutex::default(),
             spooling: Mutex::default(),
@@ -96,17 +140,18 @@ impl<'store> Contents<'store> {
 
     /// Registers many files at once.
     pub fn add_all(&self, locations: impl IntoIterator<Item = (ContentDigest, Location)>) {
-        self.lock().extend(locations);
+        let locations = locations.into_iter().map(|(digest, location)| (digest, Place::At(location)));
+        self.lock().places.extend(locations);
     }
 
     /// Registers one file.
     pub fn add(&self, digest: ContentDigest, location: Location) {
-        self.lock().insert(digest, location);
+        self.lock().places.insert(digest, Place::At(location));
     }
 
     /// Registers the files of a directory of the host. Costs nothing until one of them, or any unknown one, is wanted.
     pub(crate) fn add_dir(&self, dir: Arc<Path>, listing: Arc<Listing>) {
-        self.dirs.lock().unwrap_or_else(PoisonError::into_inner).push((dir, listing));
+        self.lock().dirs.push((dir, listing));
     }
 
     /// Registers a layer of an image: its files can be brought out when somebody copies them.
@@ -153,8 +198,9 @@ impl<'store> Contents<'store> {
         files: impl Iterator<Item = (ContentDigest, &'f [u8])>,
     ) -> Result<(), ContentError> {
         let mut missing: HashMap<ContentDigest, String> = {
-            let locations = self.lock_all();
-            let missing = files.filter(|(content, _)| !locations.contains_key(content));
+            let mut registry = self.lock();
+            registry.index();
+            let missing = files.filter(|(content, _)| !registry.places.contains_key(content));
             missing.map(|(content, path)| (content, String::from_utf8_lossy(path).into_owned())).collect()
         };
         if missing.is_empty() {
@@ -196,10 +242,13 @@ impl<'store> Contents<'store> {
     /// # Errors
     /// [`ContentError::Unknown`], or that of the file system.
     pub fn open(&self, digest: &ContentDigest) -> Result<Opened, ContentError> {
-        let mut location = self.lock().get(digest).cloned();
-        if location.is_none() {
-            location = self.lock_all().get(digest).cloned();
-        }
+        let location = {
+            let mut registry = self.lock();
+            registry.location(digest).or_else(|| {
+                registry.index();
+                registry.location(digest)
+            })
+        };
         match location {
             Some(Location::Host { dir, name }) => {
                 let path = dir.join(name);
@@ -268,26 +317,9 @@ impl<'store> Contents<'store> {
         Ok(())
     }
 
-    /// The locations, those of waiting directories among them.
-    fn lock_all(&self) -> MutexGuard<'_, HashMap<ContentDigest, Location>> {
-        let mut locations = self.lock();
-        let dirs = std::mem::take(&mut *self.dirs.lock().unwrap_or_else(PoisonError::into_inner));
-        for (dir, listing) in dirs {
-            for known in &listing.known {
-                if let What::File(content) = known.what {
-                    let name = std::ffi::OsString::from_vec(known.name.clone());
-                    locations
-                        .entry(content)
-                        .or_insert_with(|| Location::Host { dir: Arc::clone(&dir), name });
-                }
-            }
-        }
-        locations
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<ContentDigest, Location>> {
+    fn lock(&self) -> MutexGuard<'_, Registry> {
         // A panic while holding the lock leaves only whole insertions behind.
-        self.locations.lock().unwrap_or_else(PoisonError::into_inner)
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,7 +8,7 @@ use solver::{ContentDigest, Hasher, TreeDigest};
 use super::LayerWriter;
 use crate::layer::{self, LAYER_FORMAT};
 use crate::pieces::{LARGE, PIECE, PieceDigest};
-use crate::tree::{Entry, Node, TreeError};
+use crate::tree::{Entry, Name, Node, TreeError, Trees, push_name};
 
 /// Mean length of a frame: large enough to compress well, small enough to make again for one changed file.
 const MEAN: u64 = 1 << 20;
@@ -71,20 +71,10 @@ impl Frame {
 
 /// Cuts a delta into frames; there is always one that ends the archive.
 pub(super) fn cut(writer: &LayerWriter<'_>, delta: &TreeDigest) -> Result<Vec<Frame>, TreeError> {
-    let trees = writer.trees;
     let mut cutter = Cutter { writer, frames: Vec::new(), parts: Vec::new(), length: 0 };
-    if trees.load(delta)?.opaque {
-        cutter.add(b".wh..wh..opq", &opaque_mark());
+    for entry in listed(writer.trees, b"", delta)? {
+        cutter.add(entry);
     }
-    trees.walk::<TreeError>(delta, &mut |path, entry| {
-        cutter.add(path, entry);
-        if let Node::Dir(child) = &entry.node
-            && trees.load(child)?.opaque
-        {
-            cutter.add(&[path, b"/.wh..wh..opq"].concat(), &opaque_mark());
-        }
-        Ok(())
-    })?;
     let mut frames = cutter.frames;
     if !cutter.parts.is_empty() || frames.is_empty() {
         frames.push(cutter.parts);
@@ -98,6 +88,50 @@ pub(super) fn cut(writer: &LayerWriter<'_>, delta: &TreeDigest) -> Result<Vec<Fr
     Ok(frames.into_par_iter().enumerate().map(frame).collect())
 }
 
+/// An entry with its path and the hash of it.
+struct Listed {
+    path: Vec<u8>,
+    hash: u64,
+    entry: Entry,
+}
+
+impl Listed {
+    fn new(path: Vec<u8>, entry: Entry) -> Self {
+        Self { hash: path_hash(&path), path, entry }
+    }
+}
+
+/// Everything in and below a directory, in the order of a sorted tar; subdirectories in parallel.
+fn listed(trees: &Trees<'_>, path: &[u8], tree: &TreeDigest) -> Result<Vec<Listed>, TreeError> {
+    let directory = trees.load(tree)?;
+    let at = |name: &[u8]| {
+        let mut path = path.to_vec();
+        push_name(&mut path, name);
+        path
+    };
+    let mut listing = Vec::with_capacity(directory.entries.len() + 1);
+    if directory.opaque {
+        listing.push(Listed::new(at(b".wh..wh..opq"), opaque_mark()));
+    }
+    let subdirs: Vec<(&Name, &TreeDigest)> = directory
+        .entries
+        .iter()
+        .filter_map(|(name, entry)| match &entry.node {
+            Node::Dir(tree) => Some((name, tree)),
+            _ => None,
+        })
+        .collect();
+    let below = subdirs.into_par_iter().map(|(name, tree)| listed(trees, &at(name), tree));
+    let mut below = below.collect::<Result<Vec<_>, _>>()?.into_iter();
+    for (name, entry) in &directory.entries {
+        listing.push(Listed::new(at(name), entry.clone()));
+        if matches!(entry.node, Node::Dir(_)) {
+            listing.extend(below.next().into_iter().flatten());
+        }
+    }
+    Ok(listing)
+}
+
 struct Cutter<'a> {
     writer: &'a LayerWriter<'a>,
     frames: Vec<Vec<Part>>,
@@ -106,7 +140,7 @@ struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
-    fn add(&mut self, path: &[u8], entry: &Entry) {
+    fn add(&mut self, Listed { path, hash, entry }: Listed) {
         let (size, content) = match entry.node {
             Node::File { size, content } => (size, Some(content)),
             _ => (0, None),
@@ -115,12 +149,13 @@ impl Cutter<'_> {
         if self.length > 0 && self.length + cost > LONGEST {
             self.end_frame();
         }
-        self.parts.push(Part::Entry { path: path.to_vec(), entry: entry.clone() });
+        let large = content.filter(|_| size > LONGEST).map(|content| (path.clone(), content));
+        self.parts.push(Part::Entry { path, entry });
         self.length += cost;
-        if let Some(content) = content.filter(|_| size > LONGEST) {
+        if let Some((path, content)) = large {
             self.end_frame();
-            self.add_pieces(path, content, size);
-        } else if u128::from(path_hash(path)) * u128::from(MEAN) < u128::from(cost) << 64 {
+            self.add_pieces(&path, content, size);
+        } else if u128::from(hash) * u128::from(MEAN) < u128::from(cost) << 64 {
             self.end_frame();
         }
     }
