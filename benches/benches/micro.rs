@@ -79,6 +79,7 @@ fn whole(bencher: Bencher<'_, '_>, jobs: usize, layers: bool) {
         context: tree().to_owned(),
         jobs,
         no_cache: true,
+        no_cache_filter: Vec::new(),
         paranoid: false,
         times: engine::TimePolicy::Fixed(0),
         compression: engine::LayerCompression::default(),
@@ -92,8 +93,8 @@ fn whole(bencher: Bencher<'_, '_>, jobs: usize, layers: bool) {
     bencher.counter(BytesCount::new(5000_usize * 4096)).bench(|| {
         let session = engine::Session::new(&store, &definition, &build, &Silent).expect("a session starts");
         let pins = session.pin().expect("the tree is read");
-        let (keys, plan) = session.plan(&pins);
-        layers.then(|| session.run(&pins, &keys, &plan).expect("the layer is written").layers.len())
+        let plan = session.plan(&pins);
+        layers.then(|| session.run(&pins, &plan).expect("the layer is written").layers.len())
     });
 }
 

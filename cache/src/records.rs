@@ -40,6 +40,10 @@ pub enum Table {
     Checkpoints = 12,
     /// Content digest of a large file → digests of its pieces.
     Pieces = 13,
+    /// Image repository → what its last build came to.
+    Outcomes = 14,
+    /// Tree digests of the deltas of a group, hashed → tree digest of all of them.
+    Groups = 15,
 }
 
 impl Table {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ use solver::{
 use crate::chain::state_of;
 use crate::error::{BuildError, OpError};
 use crate::explain::{self, StepReport, Trace, Why};
-use crate::group::{LAYER_LIMIT, groups, merged};
+use crate::group::{LAYER_LIMIT, group_key, groups, merged};
 use crate::ops::{Input, app, file};
+use crate::outcome::Planned;
 use crate::session::{Pins, Session};
 use crate::state::State;
 use crate::tree::Node;
@@ -58,7 +60,8 @@ impl Session<'_> {
     ///
     /// # Errors
     /// The steps that failed.
-    pub fn run(&self, pins: &Pins, keys: &[CacheKey], plan: &Plan<Record>) -> Result<Built, BuildError> {
+    pub fn run(&self, pins: &Pins, planned: &Planned) -> Result<Built, BuildError> {
+        let Planned { keys, plan, outcome } = planned;
         let results: Results = self.graph.indices().map(|_| OnceLock::new()).collect();
         for index in self.graph.indices() {
             if let Step::Hit(record) = plan.step(index) {
@@ -84,21 +87,31 @@ impl Session<'_> {
             plan,
         };
         work.run_all(plan)?;
-        self.layers_of(&work, base, budget, plan)
+        let (layers, own_layer) = match outcome {
+            Some(outcome) => (outcome.layers.clone(), outcome.own_layer.clone()),
+            None => self.layers_of(&work, budget)?,
+        };
+        Ok(work.built(base, layers, own_layer))
     }
 
-    fn layers_of(
-        &self,
-        work: &Work<'_, '_>,
-        base: State,
-        budget: usize,
-        plan: &Plan<Record>,
-    ) -> Result<Built, BuildError> {
+    /// The layers of the final image, and for each step whether it is the first of its layer.
+    fn layers_of(&self, work: &Work<'_, '_>, budget: usize) -> Result<(Vec<Layer>, Vec<bool>), BuildError> {
         let members: Vec<_> =
             self.chain.steps.iter().map(|&step| self.member(step, work.delta(step))).collect();
         let groups = groups(&self.trees, &members, budget)?;
         let make = |group: &Vec<usize>| -> Result<Layer, BuildError> {
+            let key = group_key(&members, group);
+            // Putting a group together looks at every directory of it.
+            if group.len() > 1
+                && let Some(delta) = self.store.get(Table::Groups, &key)
+                && let Some(layer) = self.known_layer(&delta).filter(|_| !self.options.no_cache)
+            {
+                return Ok(layer);
+            }
             let delta = merged(&self.trees, &members, group)?;
+            if group.len() > 1 {
+                self.store.put(Table::Groups, &key, &delta);
+            }
             let layer = self.layer(delta, &|_| {});
             layer.map_err(|error| {
                 self.failure(vec![self.step_error(self.chain.steps[group[0]], error.into())])
@@ -107,26 +120,9 @@ impl Session<'_> {
         let layers = self.pool.install(|| groups.par_iter().map(make).collect::<Result<Vec<_>, _>>())?;
         let mut own_layer = vec![false; members.len()];
         groups.iter().for_each(|group| own_layer[group[0]] = true);
-        let mut state = base;
-        state.deltas.extend(members.iter().map(|member| member.delta));
-        let facts =
-            self.chain.steps.iter().filter_map(|&step| match &work.results[step.position()].get()?.facts {
-                Facts::App(facts) => Some((self.graph.digest(step), facts.clone())),
-                Facts::None => None,
-            });
-        let (hits, misses) = plan.counts();
-        let by_content = work.cached_by_content.load(std::sync::atomic::Ordering::Relaxed);
-        Ok(Built {
-            layers,
-            own_layer,
-            facts: facts.collect(),
-            state,
-            vertices: hits + misses,
-            cached: hits + by_content,
-            executed: misses - by_content,
-            layers_made: self.layers_made.load(std::sync::atomic::Ordering::Relaxed),
-            reports: if self.options.explain { work.reports() } else { Vec::new() },
-        })
+        let records = self.chain.steps.iter().map(|&step| work.result(step).clone()).collect();
+        self.keep_outcome(work.keys, records, &layers, &own_layer);
+        Ok((layers, own_layer))
     }
 
     /// Whether people are told of a vertex here; a download was shown while it was pinned.
@@ -268,7 +264,7 @@ impl Work<'_, '_> {
         let session = self.session;
         let facts = key_facts(&session.graph.vertex(index).op, reads);
         let trace = Trace { facts, delta };
-        let identity = &session.identities[index.position()];
+        let identity = session.identity(index);
         if session.options.explain {
             let miss = match self.plan.step(index) {
                 Step::Miss(reason) => Some(*reason),
@@ -298,7 +294,7 @@ impl Work<'_, '_> {
     }
 
     fn by_content(&self, index: VertexIndex, key: &CacheKey) -> Option<Record> {
-        if self.session.options.no_cache {
+        if self.session.is_forced(index) {
             return None;
         }
         let record: Record = self.session.store.get(Table::Steps, key.as_bytes())?;
@@ -319,14 +315,14 @@ impl Work<'_, '_> {
             let vertex = session.graph.digest(index);
             let done = std::sync::atomic::AtomicU64::new(0);
             session.layer(record.delta, &|bytes| {
-                let done_bytes = done.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed) + bytes;
+                let done_bytes = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
                 session.events.event(Event::Progress { vertex, done_bytes, total_bytes: None });
             })?;
         }
         session.store.put(Table::Steps, self.keys[index.position()].as_bytes(), &record);
         match by_content {
             Some(key) => session.store.put(Table::Steps, key.as_bytes(), &record),
-            None => _ = self.cached_by_content.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            None => _ = self.cached_by_content.fetch_add(1, Ordering::Relaxed),
         }
         self.results[index.position()].get_or_init(|| record);
         Ok(outcome)
@@ -346,6 +342,34 @@ impl Work<'_, '_> {
     }
 
     fn delta(&self, index: VertexIndex) -> TreeDigest {
-        self.results[index.position()].get().expect("a state's steps are done before it is used").delta
+        self.result(index).delta
+    }
+
+    fn result(&self, index: VertexIndex) -> &Record {
+        self.results[index.position()].get().expect("a state's steps are done before it is used")
+    }
+
+    /// What the build came to.
+    fn built(&self, mut state: State, layers: Vec<Layer>, own_layer: Vec<bool>) -> Built {
+        let session = self.session;
+        let steps = &session.chain.steps;
+        state.deltas.extend(steps.iter().map(|&step| self.delta(step)));
+        let facts = steps.iter().filter_map(|&step| match &self.result(step).facts {
+            Facts::App(facts) => Some((session.graph.digest(step), facts.clone())),
+            Facts::None => None,
+        });
+        let (hits, misses) = self.plan.counts();
+        let by_content = self.cached_by_content.load(Ordering::Relaxed);
+        Built {
+            layers,
+            own_layer,
+            facts: facts.collect(),
+            state,
+            vertices: hits + misses,
+            cached: hits + by_content,
+            executed: misses - by_content,
+            layers_made: session.layers_made.load(Ordering::Relaxed),
+            reports: if session.options.explain { self.reports() } else { Vec::new() },
+        }
     }
 }

@@ -3,12 +3,12 @@
 //! Deltas that touch disjoint paths can stand in any order, so they are spread over a power of two of groups by a
 //! hash of what they are called. A new or changed app remakes its group and moves no other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use solver::TreeDigest;
+use solver::{Hasher, TreeDigest};
 
 use crate::delta::OpenDir;
-use crate::tree::{Entry, Node, TreeError, Trees};
+use crate::tree::{Entry, Meta, Node, TreeError, Trees};
 
 /// Most layers of an image, the base's included; overlay and Docker stop near 128.
 pub const LAYER_LIMIT: usize = 120;
@@ -20,6 +20,8 @@ pub struct Member {
     pub delta: TreeDigest,
     /// A name that does not depend on its neighbours: the app's, or the destination.
     pub name: String,
+    /// The directory it writes to and nobody else does, where that is known without looking.
+    pub own_dir: Option<Vec<u8>>,
 }
 
 /// Deltas that become one layer, by their positions, ascending. Groups stand in the order of their first member.
@@ -58,6 +60,13 @@ pub fn groups(trees: &Trees<'_>, members: &[Member], budget: usize) -> Result<Gr
     Ok(groups)
 }
 
+/// Identity of what [`merged`] makes of a group.
+pub fn group_key(members: &[Member], group: &[usize]) -> [u8; 32] {
+    let mut hasher = Hasher::new("group");
+    group.iter().for_each(|member| hasher.bytes(members[*member].delta.as_bytes()));
+    hasher.finish()
+}
+
 /// One tree with everything a group adds, later members over earlier ones.
 ///
 /// # Errors
@@ -76,24 +85,69 @@ pub fn merged(trees: &Trees<'_>, members: &[Member], group: &[usize]) -> Result<
 /// Cuts the members into runs in which no two write the same path.
 fn disjoint_runs(trees: &Trees<'_>, members: &[Member]) -> Result<Vec<Vec<usize>>, TreeError> {
     let mut runs: Vec<Vec<usize>> = Vec::new();
-    let mut taken: HashMap<Vec<u8>, Option<crate::tree::Meta>> = HashMap::new();
+    let mut taken = Taken::default();
     for (number, member) in members.iter().enumerate() {
-        let mut own: Vec<(Vec<u8>, Option<crate::tree::Meta>)> = Vec::new();
-        trees.walk::<TreeError>(&member.delta, &mut |path, Entry { meta, node }| {
-            own.push((path.to_vec(), matches!(node, Node::Dir(_)).then(|| meta.clone())));
-            Ok(())
-        })?;
-        // Two may share a directory if they agree on its header, and nothing else.
-        let clash =
-            own.iter().any(|(path, dir)| taken.get(path).is_some_and(|other| dir.is_none() || other != dir));
-        if clash || runs.is_empty() {
-            taken.clear();
+        let own = match &member.own_dir {
+            Some(dir) => Own::dir(dir),
+            None => Own::walked(trees, &member.delta)?,
+        };
+        if runs.is_empty() || taken.clashes(&own) {
+            taken = Taken::default();
             runs.push(Vec::new());
         }
-        taken.extend(own);
+        taken.add(own);
         runs.last_mut().expect("a run was pushed above").push(number);
     }
     Ok(runs)
+}
+
+/// What a member writes: paths, directories with their headers, and perhaps a directory that is all its own.
+struct Own {
+    paths: Vec<(Vec<u8>, Option<Meta>)>,
+    dir: Option<Vec<u8>>,
+}
+
+impl Own {
+    fn walked(trees: &Trees<'_>, delta: &TreeDigest) -> Result<Self, TreeError> {
+        let mut paths = Vec::new();
+        trees.walk::<TreeError>(delta, &mut |path, Entry { meta, node }| {
+            paths.push((path.to_vec(), matches!(node, Node::Dir(_)).then(|| meta.clone())));
+            Ok(())
+        })?;
+        Ok(Self { paths, dir: None })
+    }
+
+    /// All below one directory; those above it are plain.
+    fn dir(dir: &[u8]) -> Self {
+        let ends = dir.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        let paths = ends.map(|end| (dir[..end].to_vec(), Some(Meta::with_mode(0o755)))).collect();
+        Self { paths, dir: Some(dir.to_vec()) }
+    }
+}
+
+/// What the members of a run write.
+#[derive(Default)]
+struct Taken {
+    paths: HashMap<Vec<u8>, Option<Meta>>,
+    dirs: HashSet<Vec<u8>>,
+}
+
+impl Taken {
+    /// Two may share a directory if they agree on its header, and nothing else.
+    fn clashes(&self, own: &Own) -> bool {
+        let in_the_way = |(path, dir): &(Vec<u8>, Option<Meta>)| {
+            // Whoever writes below a directory writes the directory too.
+            self.dirs.contains(path)
+                || self.paths.get(path).is_some_and(|other| dir.is_none() || other != dir)
+        };
+        own.dir.as_ref().is_some_and(|dir| self.dirs.contains(dir) || self.paths.contains_key(dir))
+            || own.paths.iter().any(in_the_way)
+    }
+
+    fn add(&mut self, own: Own) {
+        self.paths.extend(own.paths);
+        self.dirs.extend(own.dir);
+    }
 }
 
 fn first_eight(bytes: &[u8; 32]) -> [u8; 8] {

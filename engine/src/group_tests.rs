@@ -15,7 +15,7 @@ fn member(trees: &Trees<'_>, name: &str, path: &[&str], byte: u8) -> Member {
     }
     let node = Node::File { content: content_digest(&[byte]), size: 1 };
     at.put(trees, last.as_bytes(), Entry { meta: Meta::with_mode(0o644), node }).unwrap();
-    Member { delta: root.finish(trees), name: name.into() }
+    Member { delta: root.finish(trees), name: name.into(), own_dir: None }
 }
 
 fn with_trees(test: impl FnOnce(&Trees<'_>)) {
@@ -66,5 +66,32 @@ fn members_that_overwrite_each_other_keep_their_order() {
         };
         let grouped = groups.iter().map(|group| merged(trees, &members, group).unwrap()).collect();
         assert_eq!(fold(grouped), fold(members.iter().map(|member| member.delta).collect()));
+    });
+}
+
+#[test]
+fn a_directory_of_ones_own_is_as_good_as_a_look_at_what_is_in_it() {
+    with_trees(|trees| {
+        let mut members = apps(trees, 300);
+        // Files beside the apps, in one of them, and where one of them should be.
+        members.insert(40, member(trees, "beside", &["apps", "beside"], 1));
+        members.insert(90, member(trees, "in", &["apps", "a3", "more"], 1));
+        members.insert(160, member(trees, "instead", &["apps", "a200"], 1));
+        let walked = groups(trees, &members, 60).unwrap();
+        for member in members.iter_mut().filter(|member| member.name.starts_with('a')) {
+            member.own_dir = Some(format!("apps/{}", member.name).into_bytes());
+        }
+        let claimed = groups(trees, &members, 60).unwrap();
+        let order = |groups: &Groups, first: &str, second: &str| {
+            let place = |name: &str| {
+                let number = members.iter().position(|member| member.name == name).unwrap();
+                groups.iter().position(|group| group.contains(&number)).unwrap()
+            };
+            place(first) < place(second)
+        };
+        for groups in [&walked, &claimed] {
+            assert!(groups.len() <= 60);
+            assert!(order(groups, "a3", "in") && order(groups, "instead", "a200"));
+        }
     });
 }

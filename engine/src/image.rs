@@ -54,7 +54,7 @@ pub struct Assembled {
 /// # Errors
 /// [`BuildError::UntypedApp`] for an application nobody knows how to launch.
 pub fn assemble(parts: &Parts<'_>) -> Result<Assembled, BuildError> {
-    let config = oci::canonical(&config(parts));
+    let config = oci::canonical_value(&config(parts));
     let blob = Descriptor {
         digest: BlobDigest::from_bytes(Sha256::digest(&config).into()),
         size: config.len() as u64,

@@ -26,6 +26,7 @@ pub mod name;
 pub mod net;
 pub mod oci;
 pub mod ops;
+mod outcome;
 pub mod pattern;
 mod pieces;
 pub mod session;
@@ -55,6 +56,7 @@ pub use net::{
     FetchError, FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher, RedirectError, Validator,
     file_name_of, redacted,
 };
+pub use outcome::Planned;
 pub use session::{BuildOptions, Pins, Session};
 pub use source::local::LocalError;
 pub use state::State;

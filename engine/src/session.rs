@@ -1,13 +1,14 @@
 //! One build between its definition and its layers: pin, plan, and what both need.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
 use solver::{
-    CacheKey, CopySource, Definition, Event, EventSink, Graph, Layer, MissReason, Op, Pin, Plan, Record,
-    StepOutcome, TreeDigest, VertexIndex,
+    CopySource, Definition, Event, EventSink, Graph, Layer, MissReason, Op, Pin, Record, StepOutcome,
+    TreeDigest, VertexIndex,
 };
 
 use crate::cancel::Cancel;
@@ -20,7 +21,8 @@ use crate::group::Member;
 use crate::images::Images;
 use crate::layer::TimePolicy;
 use crate::net::Fetcher;
-use crate::ops::Input;
+use crate::ops::{Input, app};
+use crate::outcome::Planned;
 use crate::source::local::{Context, LocalError, Scan};
 use crate::source::{http, image};
 use crate::stat::StatCache;
@@ -40,6 +42,8 @@ pub struct BuildOptions {
     pub jobs: usize,
     /// Look nothing up in the cache.
     pub no_cache: bool,
+    /// Applications and stages whose steps run whatever the cache holds.
+    pub no_cache_filter: Vec<String>,
     /// Read every file of the context, whatever is known of it.
     pub paranoid: bool,
     /// Modification times of layers.
@@ -81,7 +85,7 @@ pub struct Session<'a> {
     pub(crate) layers: OnceMap<TreeDigest, Layer>,
     pub(crate) layers_made: std::sync::atomic::AtomicUsize,
     pub(crate) fetcher: Fetcher,
-    pub(crate) identities: Vec<[u8; 32]>,
+    identities: OnceLock<Vec<[u8; 32]>>,
     context: OnceLock<Context>,
 }
 
@@ -104,7 +108,6 @@ impl<'a> Session<'a> {
     ) -> Result<Self, BuildError> {
         let graph = Graph::new(definition)?;
         let chain = chain(&graph);
-        let identities = explain::identities(&graph, &options.repository);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.jobs.max(1))
             .stack_size(STACK_SIZE)
@@ -123,7 +126,7 @@ impl<'a> Session<'a> {
             layers: OnceMap::default(),
             layers_made: 0.into(),
             fetcher: Fetcher::new(options.cancel.clone()),
-            identities,
+            identities: OnceLock::new(),
             context: OnceLock::new(),
         })
     }
@@ -174,26 +177,55 @@ impl<'a> Session<'a> {
     }
 
     /// Decides what must run.
-    pub fn plan(&self, pins: &Pins) -> (Vec<CacheKey>, Plan<Record>) {
+    pub fn plan(&self, pins: &Pins) -> Planned {
         let keys = solver::definition_keys(&self.graph, |index| {
             pins.0[index.position()]
                 .as_ref()
                 .map(|pinned| pinned.pin.clone())
                 .expect("every source was pinned")
         });
+        let is_asked = !self.options.no_cache && self.options.no_cache_filter.is_empty();
+        let outcome = if is_asked { self.last_outcome(&keys) } else { None };
         let plan = solver::plan(&self.graph, |wave| {
             if self.options.no_cache {
                 return wave.iter().map(|_| Err(MissReason::NotAsked)).collect();
+            }
+            if let Some(outcome) = &outcome {
+                // All steps of the final image are one wave, and no hit asks for another.
+                let records: HashMap<_, _> = self.chain.steps.iter().zip(&outcome.records).collect();
+                let record = |index| records.get(index).copied().cloned().ok_or(MissReason::NoRecord);
+                return wave.iter().map(|index| self.usable(*index, record(index)?)).collect();
             }
             let wanted: Vec<&[u8]> =
                 wave.iter().map(|index| keys[index.position()].as_bytes().as_slice()).collect();
             let records: Vec<Option<Record>> = self.store.get_many(Table::Steps, &wanted);
             let records = wave.iter().zip(records);
-            records.map(|(&index, record)| self.usable(index, record.ok_or(MissReason::NoRecord)?)).collect()
+            let usable = |(&index, record): (&VertexIndex, Option<Record>)| {
+                if self.is_forced(index) {
+                    return Err(MissReason::NotAsked);
+                }
+                self.usable(index, record.ok_or(MissReason::NoRecord)?)
+            };
+            records.map(usable).collect()
         });
         let (cached, misses) = plan.counts();
         self.events.event(Event::Planned { steps: cached + misses, cached });
-        (keys, plan)
+        Planned { keys, outcome: outcome.filter(|_| misses == 0), plan }
+    }
+
+    /// Whether the user wants a step to run, whatever the cache has.
+    pub(crate) fn is_forced(&self, index: VertexIndex) -> bool {
+        let filter = &self.options.no_cache_filter;
+        let vertex = self.graph.vertex(index);
+        self.options.no_cache
+            || !filter.is_empty()
+                && self.graph.metadata(index).scopes(&vertex.op).any(|scope| filter.contains(scope))
+    }
+
+    /// What the steps are remembered by from build to build.
+    pub(crate) fn identity(&self, index: VertexIndex) -> &[u8; 32] {
+        let make = || explain::identities(&self.graph, &self.options.repository);
+        &self.identities.get_or_init(make)[index.position()]
     }
 
     /// A record is a hit if its layer is there, or can be made without running the step.
@@ -277,12 +309,13 @@ impl<'a> Session<'a> {
 
     /// What a step of the final image is called, for grouping.
     pub(crate) fn member(&self, index: VertexIndex, delta: TreeDigest) -> Member {
-        let name = match &self.graph.vertex(index).op {
-            Op::App(app) => app.name.clone(),
-            Op::File(file) => format!("/{}", file.destination),
-            Op::Local(_) | Op::Http(_) | Op::Image(_) | Op::State => String::new(),
-        };
-        Member { delta, name }
+        match &self.graph.vertex(index).op {
+            Op::App(app) => Member { delta, name: app.name.clone(), own_dir: Some(app::dir(&app.name)) },
+            Op::File(file) => Member { delta, name: format!("/{}", file.destination), own_dir: None },
+            Op::Local(_) | Op::Http(_) | Op::Image(_) | Op::State => {
+                Member { delta, name: String::new(), own_dir: None }
+            }
+        }
     }
 
     /// The files of a pinned source.

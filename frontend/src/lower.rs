@@ -103,8 +103,8 @@ impl Lowering {
         };
         for step in &stage.steps {
             let vertex = match &step.work {
-                Work::Copy(copy) => self.copy(step, copy, state),
-                Work::App { name, sources } => self.app(step, name, sources),
+                Work::Copy(copy) => self.copy(stage, step, copy, state),
+                Work::App { name, sources } => self.app(stage, step, name, sources),
             };
             self.steps[index].push(vertex);
             let inputs = std::iter::once(vertex).chain(state).collect();
@@ -113,7 +113,13 @@ impl Lowering {
         self.states[index] = state;
     }
 
-    fn copy(&mut self, step: &Step, copy: &CopyWork, state: Option<VertexDigest>) -> VertexDigest {
+    fn copy(
+        &mut self,
+        stage: &Stage,
+        step: &Step,
+        copy: &CopyWork,
+        state: Option<VertexDigest>,
+    ) -> VertexDigest {
         let mut inputs: Vec<VertexDigest> = state.filter(|_| !copy.link).into_iter().collect();
         let below = !inputs.is_empty();
         let mut sources = Vec::with_capacity(copy.sources.len());
@@ -144,10 +150,10 @@ impl Lowering {
             parents: copy.parents,
             unpack: copy.unpack,
         };
-        self.definition.add(Op::File(op), inputs, shown(step))
+        self.definition.add(Op::File(op), inputs, shown(stage, step))
     }
 
-    fn app(&mut self, step: &Step, name: &str, sources: &[AppFrom]) -> VertexDigest {
+    fn app(&mut self, stage: &Stage, step: &Step, name: &str, sources: &[AppFrom]) -> VertexDigest {
         let mut inputs = Vec::with_capacity(sources.len());
         let mut listed = Vec::with_capacity(sources.len());
         for source in sources {
@@ -162,7 +168,8 @@ impl Lowering {
             inputs.push(vertex);
             listed.push(AppSource { kind: source.kind, path, trailing_slash: source.trailing_slash });
         }
-        self.definition.add(Op::App(AppOp { name: name.to_owned(), sources: listed }), inputs, shown(step))
+        let op = Op::App(AppOp { name: name.to_owned(), sources: listed });
+        self.definition.add(op, inputs, shown(stage, step))
     }
 
     fn local(&mut self, pattern: &str, parents: bool, span: Span) -> VertexDigest {
@@ -171,7 +178,7 @@ impl Lowering {
     }
 
     fn http(&mut self, url: &str, checksum: &Option<String>, span: Span) -> VertexDigest {
-        let metadata = Metadata { name: paths::shown_url(url), spans: vec![span], hidden: false };
+        let metadata = Metadata { name: paths::shown_url(url), spans: vec![span], ..Metadata::default() };
         let op = HttpSource { url: url.to_owned(), checksum: checksum.clone() };
         self.definition.add(Op::Http(op), Vec::new(), metadata)
     }
@@ -216,9 +223,10 @@ impl Lowering {
 }
 
 fn hidden(name: String, span: Span) -> Metadata {
-    Metadata { name, spans: vec![span], hidden: true }
+    Metadata { name, spans: vec![span], hidden: true, ..Metadata::default() }
 }
 
-fn shown(step: &Step) -> Metadata {
-    Metadata { name: step.line.clone(), spans: vec![step.span], hidden: false }
+fn shown(stage: &Stage, step: &Step) -> Metadata {
+    let stages = vec![stage.name.clone()];
+    Metadata { name: step.line.clone(), spans: vec![step.span], stages, hidden: false }
 }

@@ -1,9 +1,7 @@
 //! The portable graph: vertices by digest, with names and positions beside them.
 
-use std::collections::HashMap;
-
 use crate::key::{KeyHasher, Walk, walk_op, walk_wiring};
-use crate::{Op, SourceFile, Span, VertexDigest};
+use crate::{DigestMap, Op, SourceFile, Span, VertexDigest};
 
 /// An op with its inputs.
 ///
@@ -23,15 +21,36 @@ pub struct Metadata {
     pub name: String,
     /// The statements it came from; more than one where equal steps were merged.
     pub spans: Vec<Span>,
+    /// What the stages it stands in are called: their names, or their numbers where they have none.
+    pub stages: Vec<String>,
     /// True for vertices that are bookkeeping and are shown to nobody.
     pub hidden: bool,
+}
+
+impl Metadata {
+    /// Everything a step can be meant by beside its text: its application, and its stages.
+    pub fn scopes<'a>(&'a self, op: &'a Op) -> impl Iterator<Item = &'a String> {
+        let app = match op {
+            Op::App(app) => Some(&app.name),
+            _ => None,
+        };
+        app.into_iter().chain(&self.stages)
+    }
+}
+
+fn add_missing<T: PartialEq>(list: &mut Vec<T>, more: Vec<T>) {
+    for one in more {
+        if !list.contains(&one) {
+            list.push(one);
+        }
+    }
 }
 
 /// A content-hashed DAG with one target.
 #[derive(Debug, Clone, Default)]
 pub struct Definition {
     order: Vec<VertexDigest>,
-    vertices: HashMap<VertexDigest, (Vertex, Metadata)>,
+    vertices: DigestMap<VertexDigest, (Vertex, Metadata)>,
     target: Option<VertexDigest>,
     /// The text the spans point into.
     pub source: SourceFile,
@@ -59,12 +78,9 @@ impl Definition {
         let digest = VertexDigest::from_bytes(hasher.finish());
         match self.vertices.entry(digest) {
             std::collections::hash_map::Entry::Occupied(mut known) => {
-                let spans = &mut known.get_mut().1.spans;
-                for span in metadata.spans {
-                    if !spans.contains(&span) {
-                        spans.push(span);
-                    }
-                }
+                let known = &mut known.get_mut().1;
+                add_missing(&mut known.spans, metadata.spans);
+                add_missing(&mut known.stages, metadata.stages);
             }
             std::collections::hash_map::Entry::Vacant(free) => {
                 free.insert((Vertex { op, inputs }, metadata));

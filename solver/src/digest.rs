@@ -2,7 +2,9 @@
 //!
 //! Two different digests can never be mixed up, because each meaning is its own type. None of them is a `String`.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::BuildHasherDefault;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -129,6 +131,28 @@ impl From<ManifestDigest> for BlobDigest {
 impl From<BlobDigest> for ManifestDigest {
     fn from(digest: BlobDigest) -> Self {
         Self(digest.0)
+    }
+}
+
+/// A map whose keys are digests: they are as good as random, so a part of one is its hash.
+pub type DigestMap<K, V> = HashMap<K, V, BuildHasherDefault<DigestHasher>>;
+
+/// Takes the first eight bytes of a digest for its hash.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DigestHasher(u64);
+
+impl std::hash::Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 ^= u64::from_le_bytes(*first);
+        }
+    }
+
+    // The length of a digest is no news.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -2,13 +2,13 @@
 //!
 //! petgraph builds and checks it; afterwards everything is flat vectors, so the loops over it touch no graph library.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{Dfs, Reversed};
 
-use crate::{Definition, GraphError, Metadata, Vertex, VertexDigest};
+use crate::{Definition, DigestMap, GraphError, Metadata, Vertex, VertexDigest};
 
 /// Position of a vertex in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,7 +35,7 @@ struct Node {
 #[derive(Debug)]
 pub struct Graph {
     nodes: Vec<Node>,
-    by_digest: HashMap<VertexDigest, VertexIndex>,
+    by_digest: DigestMap<VertexDigest, VertexIndex>,
     target: Option<VertexIndex>,
 }
 
@@ -48,7 +48,7 @@ impl Graph {
     pub fn new(definition: &Definition) -> Result<Self, GraphError> {
         let mut edges: DiGraph<VertexDigest, ()> =
             DiGraph::with_capacity(definition.len(), definition.len() * 2);
-        let nodes: HashMap<VertexDigest, NodeIndex> =
+        let nodes: DigestMap<VertexDigest, NodeIndex> =
             definition.iter().map(|(digest, ..)| (digest, edges.add_node(digest))).collect();
         for (digest, vertex, _) in definition.iter() {
             for input in &vertex.inputs {
@@ -60,7 +60,7 @@ impl Graph {
         toposort(&edges, None).map_err(|cycle| GraphError::Cycle { vertex: edges[cycle.node_id()] })?;
         let needed = needed(&edges, definition.target().map(|target| nodes[&target]));
         let mut graph =
-            Self { nodes: Vec::with_capacity(needed.len()), by_digest: HashMap::new(), target: None };
+            Self { nodes: Vec::with_capacity(needed.len()), by_digest: DigestMap::default(), target: None };
         // A definition's own order is topological (its inputs are added first) and the order people wrote in.
         let kept = definition.iter().filter(|(digest, ..)| needed.contains(&nodes[digest]));
         for (digest, vertex, metadata) in kept {

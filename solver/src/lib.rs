@@ -20,8 +20,8 @@ mod source_map;
 
 pub use definition::{Definition, Metadata, Vertex};
 pub use digest::{
-    BlobDigest, CacheKey, ContentDigest, DiffId, DigestError, Hasher, ManifestDigest, TreeDigest,
-    VertexDigest,
+    BlobDigest, CacheKey, ContentDigest, DiffId, DigestError, DigestHasher, DigestMap, Hasher,
+    ManifestDigest, TreeDigest, VertexDigest,
 };
 pub use error::GraphError;
 pub use event::{Event, EventSink, StepOutcome};

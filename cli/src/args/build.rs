@@ -57,6 +57,9 @@ pub(crate) struct Build {
     /// Run every step, whatever the cache holds
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Run the steps of an application or a stage, whatever the cache holds; may be given several times
+    #[arg(long, value_name = "APP|STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
     /// Read every file of the context again, whatever its size and times say
     #[arg(long)]
     pub(crate) paranoid: bool,

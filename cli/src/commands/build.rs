@@ -41,6 +41,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let (lowered, wrong) = frontend::lower(&model, &source, &settings.frontend, &bases);
     said.check(wrong)?;
     let lowered = lowered.ok_or_else(|| Failure::usage("the Kubefile could not be lowered"))?;
+    check_filter(&args.no_cache_filter, &lowered.definition)?;
     let spec = settings.complete(lowered.image);
 
     let watcher = progress::watcher(args.tunables.progress, global);
@@ -80,8 +81,8 @@ fn build(
 ) -> Result<(Built, (u64, u64)), BuildError> {
     let session = Session::new(store, definition, options, events)?;
     let pins = session.pin()?;
-    let (keys, plan) = session.plan(&pins);
-    let built = session.run(&pins, &keys, &plan)?;
+    let plan = session.plan(&pins);
+    let built = session.run(&pins, &plan)?;
     if carries_images {
         let discovered = session.discover(&built)?;
         if !discovered.images.is_empty() {
@@ -97,6 +98,22 @@ fn build(
         }
     }
     Ok((built, session.network()))
+}
+
+/// A filter that means nothing is a mistake.
+fn check_filter(filter: &[String], definition: &solver::Definition) -> Result<(), Failure> {
+    if filter.is_empty() {
+        return Ok(());
+    }
+    let mut known = std::collections::BTreeSet::new();
+    for (_, vertex, metadata) in definition.iter() {
+        known.extend(metadata.scopes(&vertex.op));
+    }
+    let Some(unknown) = filter.iter().find(|name| !known.contains(name)) else { return Ok(()) };
+    let page =
+        Page::error("usage", format!("no application and no stage of the build is called `{unknown}`"));
+    let known: Vec<&str> = known.into_iter().map(String::as_str).take(20).collect();
+    Err(page.hint(format!("`--no-cache-filter` takes {}", known.join(", "))).into())
 }
 
 /// Events on their way: warnings are kept for the end, everything else is shown.

@@ -39,6 +39,11 @@ struct Source<'a> {
     entry: Entry,
 }
 
+/// Where an application's files are, in the image; it writes nowhere else.
+pub(crate) fn dir(name: &str) -> Vec<u8> {
+    format!("application/apps/{name}").into_bytes()
+}
+
 /// What an application's result is.
 #[derive(Debug)]
 pub struct Collected {

@@ -61,6 +61,7 @@ impl Settings {
             context: args.path.clone(),
             jobs: settings::jobs(args.tunables.jobs),
             no_cache: args.no_cache,
+            no_cache_filter: args.no_cache_filter.clone(),
             paranoid: args.paranoid,
             times: self.times,
             compression: self.compression,

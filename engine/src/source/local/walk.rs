@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 use solver::{ContentDigest, TreeDigest};
 
@@ -24,6 +24,8 @@ use crate::tree::{Entry, Name, push_name};
 const PATH_LIMIT: usize = 4096;
 /// Files are read in pieces of this size.
 const READ_SIZE: usize = 128 * 1024;
+/// Directories are listed in pieces of this size, in bytes.
+const NAMES_SIZE: usize = 64 * 1024;
 /// Entries that one thread looks at in a row.
 const RUN: usize = 32;
 
@@ -244,13 +246,21 @@ pub(super) fn open_below(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(dir, name, flags, Mode::empty())
 }
 
+/// All names in a directory that was just opened.
 pub(super) fn names(dir: &OwnedFd) -> io::Result<Vec<Name>> {
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(dir)? {
-        let name = entry?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(name);
-        }
+    thread_local! {
+        static BUFFER: std::cell::RefCell<Vec<std::mem::MaybeUninit<u8>>> =
+            std::cell::RefCell::new(vec![std::mem::MaybeUninit::uninit(); NAMES_SIZE]);
     }
-    Ok(names)
+    BUFFER.with_borrow_mut(|buffer| {
+        let mut names = Vec::new();
+        let mut entries = RawDir::new(dir, buffer);
+        while let Some(entry) = entries.next() {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    })
 }

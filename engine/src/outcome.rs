@@ -1,0 +1,73 @@
+//! The outcome of the last build of an image, whole: what answers a build in which nothing changed with one look-up.
+//!
+//! Everything in it stands in records of its own too; it is believed only under the very key of the target, and one
+//! that is lost or belongs to another build costs nothing but those look-ups.
+
+use cache::Table;
+use serde::{Deserialize, Serialize};
+use solver::{CacheKey, Hasher, Layer, Plan, Record};
+
+use crate::frames::layer_key;
+use crate::session::Session;
+
+/// What a build came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    key: [u8; 32],
+    /// One for each step of the final image, oldest first.
+    pub(crate) records: Vec<Record>,
+    /// Layers above the base, without their frames.
+    pub(crate) layers: Vec<Layer>,
+    /// For each step: whether it is the first of its layer.
+    pub(crate) own_layer: Vec<bool>,
+}
+
+/// What is to be done, and what is known of it.
+#[derive(Debug)]
+pub struct Planned {
+    /// The definition key of every vertex.
+    pub(crate) keys: Vec<CacheKey>,
+    /// One decision for every vertex.
+    pub(crate) plan: Plan<Record>,
+    /// The outcome, if the last build of this image had the same target.
+    pub(crate) outcome: Option<Outcome>,
+}
+
+impl Session<'_> {
+    /// The outcome of the image's last build, if it was of the same target and its layers are all there.
+    pub(crate) fn last_outcome(&self, keys: &[CacheKey]) -> Option<Outcome> {
+        let key = self.outcome_key(keys)?;
+        let outcome: Outcome = self.store.get(Table::Outcomes, &self.outcome_slot())?;
+        let is_whole = outcome.key == key
+            && outcome.records.len() == self.chain.steps.len()
+            && outcome.layers.iter().all(|layer| self.store.blobs().contains(&layer.blob));
+        is_whole.then_some(outcome)
+    }
+
+    /// Leaves the outcome for the next build of the image.
+    pub(crate) fn keep_outcome(
+        &self,
+        keys: &[CacheKey],
+        records: Vec<Record>,
+        layers: &[Layer],
+        own_layer: &[bool],
+    ) {
+        let Some(key) = self.outcome_key(keys) else { return };
+        let layers = layers.iter().map(|layer| Layer { frames: Vec::new(), ..layer.clone() }).collect();
+        let outcome = Outcome { key, records, layers, own_layer: own_layer.to_vec() };
+        self.store.put(Table::Outcomes, &self.outcome_slot(), &outcome);
+    }
+
+    /// The target, and how layers are made of it.
+    fn outcome_key(&self, keys: &[CacheKey]) -> Option<[u8; 32]> {
+        let target = solver::TreeDigest::from_bytes(*keys[self.graph.target()?.position()].as_bytes());
+        Some(layer_key(&target, self.options.times, self.options.compression))
+    }
+
+    /// One place for each image and platform, so that builds without end leave one outcome.
+    fn outcome_slot(&self) -> [u8; 32] {
+        let mut hasher = Hasher::new("outcome");
+        hasher.bytes(self.options.repository.as_bytes());
+        hasher.finish()
+    }
+}
