@@ -24,4 +24,18 @@ pub fn check<R: Records>(reopen: impl Fn() -> R) {
     let again = reopen();
     let seen = again.get_many(&[key(5), key(6)]).expect("another process reads");
     assert_eq!(seen, [Some(b"newer".to_vec()), Some(vec![6; 6])], "the newest value counts, the others stay");
+
+    let listed = |records: &R, prefix: &[u8]| {
+        let mut listed = Vec::new();
+        let all = records.scan(prefix, &mut |key, value| listed.push((key.to_vec(), value.to_vec())));
+        all.map(|()| listed).expect("a store can be listed")
+    };
+    assert_eq!(listed(&again, &[9]).len(), 1000, "all of a table is listed");
+    assert_eq!(listed(&again, &[8]), [], "nothing of another is");
+    assert_eq!(listed(&again, &key(6)), [(key(6), vec![6; 6])], "a whole key is a prefix too");
+
+    again.forget(&[key(5), key(1_000_000)]).expect("keys are forgotten, those that never were too");
+    let last = reopen();
+    assert_eq!(last.get_many(&[key(5), key(6)]).expect("the rest is there"), [None, Some(vec![6; 6])]);
+    assert_eq!(listed(&last, &[9]).len(), 999, "what is forgotten is not listed");
 }

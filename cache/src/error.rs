@@ -51,6 +51,14 @@ pub enum CacheError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// Others are at work, and what was asked for needs the store alone.
+    #[error("{count} {} at work on the store `{}`", if *.count == 1 { "process is" } else { "processes are" }, path.display())]
+    Busy {
+        /// Root of the store.
+        path: PathBuf,
+        /// How many, as far as the system tells; at least 1.
+        count: usize,
+    },
     /// The record store failed.
     #[error("records in `{}`: {message}", path.display())]
     Records {

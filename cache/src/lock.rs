@@ -29,6 +29,20 @@ impl StoreLock {
         Ok(Self { _file: file })
     }
 
+    /// Takes the lock exclusively: at once, or with `wait` as soon as nobody else is at work.
+    pub(crate) fn alone(root: &Path, wait: bool) -> Result<Self, CacheError> {
+        let file = open(&root.join("lock"))?;
+        match file.file().try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if wait => file.lock()?,
+            Err(TryLockError::WouldBlock) => {
+                return Err(CacheError::Busy { path: root.to_owned(), count: holders(&file).max(1) });
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        Ok(Self { _file: file })
+    }
+
     /// Takes the lock shared for looking only: nothing is created, and a store one may not lock is looked at without.
     pub(crate) fn shared_existing(root: &Path) -> Result<Option<Self>, CacheError> {
         match File::open(root.join("lock")) {
@@ -62,6 +76,20 @@ impl IndexLock {
         file.lock()?;
         Ok(Self { _file: file })
     }
+}
+
+/// How many processes hold a lock, as /proc/locks tells (proc(5)).
+fn holders(file: &File) -> usize {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(metadata), Ok(locks)) = (file.metadata(), fs_err::read_to_string("/proc/locks")) else {
+        return 0;
+    };
+    let inode = format!(":{}", metadata.ino());
+    let holds = |line: &&str| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next() == Some("FLOCK") && words.nth(3).is_some_and(|place| place.ends_with(&inode))
+    };
+    locks.lines().filter(holds).count()
 }
 
 fn open(path: &Path) -> Result<File, CacheError> {

@@ -73,6 +73,18 @@ pub trait Records: Send + Sync + Debug {
     /// When the store fails; nothing, or all, is written.
     fn commit(&self, batch: Batch) -> Result<(), CacheError>;
 
+    /// Shows every key and value whose key begins with a prefix, in the order of the keys.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), CacheError>;
+
+    /// Forgets keys and gives their space back, before it returns. Keys that are not there do not matter.
+    ///
+    /// # Errors
+    /// When the store fails; nothing, or all, is forgotten.
+    fn forget(&self, keys: &[Vec<u8>]) -> Result<(), CacheError>;
+
     /// Work that may wait until the user has the result.
     fn maintain(&self) {}
 

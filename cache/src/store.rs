@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -65,6 +66,21 @@ impl Store {
         }
         check_version(root)?;
         Ok(Some(Self::with_lock(root, StoreLock::shared_existing(root)?)))
+    }
+
+    /// Opens a store to delete from it: nobody else is at work then. `None` when there is none. With `wait` it waits for
+    /// the others.
+    ///
+    /// # Errors
+    /// [`CacheError::Busy`], or when a newer sealer wrote the store.
+    pub fn open_alone(root: &Path, wait: bool) -> Result<Option<Self>, CacheError> {
+        if !root.join(LAYOUT_FILE).try_exists()? {
+            return Ok(None);
+        }
+        check_version(root)?;
+        let lock = StoreLock::alone(root, wait)?;
+        tmp::sweep(&root.join("tmp"));
+        Ok(Some(Self::with_lock(root, Some(lock))))
     }
 
     fn with_lock(root: &Path, lock: Option<StoreLock>) -> Self {
@@ -188,6 +204,57 @@ impl Store {
         self.records.maintain();
     }
 
+    /// Shows every value of a table that is in the database. `None` stands for what cannot be read.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn scan<V: DeserializeOwned>(
+        &self,
+        table: Table,
+        visit: &mut dyn FnMut(&[u8], Option<V>),
+    ) -> Result<(), CacheError> {
+        self.records.scan(&table.key(&[]), &mut |key, value| visit(&key[1..], codec::decode(value)))
+    }
+
+    /// Shows every key of a table that is in the database.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn scan_keys(&self, table: Table, visit: &mut dyn FnMut(&[u8])) -> Result<(), CacheError> {
+        self.records.scan(&table.key(&[]), &mut |key, _| visit(&key[1..]))
+    }
+
+    /// Forgets records, now. The store is open alone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn forget(&self, keys: &[(Table, Vec<u8>)]) -> Result<(), CacheError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<Vec<u8>> = keys.iter().map(|(table, key)| table.key(key)).collect();
+        self.records.forget(&keys)
+    }
+
+    /// When a root was last used, as [`Store::touch_root`] has noted.
+    pub fn root_used(&self, key: &str) -> Option<SystemTime> {
+        fs_err::metadata(self.root.join("used").join(key)).ok()?.modified().ok()
+    }
+
+    /// Forgets when roots were used that are no more.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn retain_roots(&self, is_kept: impl Fn(&str) -> bool) -> Result<(), CacheError> {
+        for entry in fs_err::read_dir(self.root.join("used"))? {
+            let entry = entry?;
+            if !entry.file_name().to_str().is_some_and(&is_kept) {
+                fs_err::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes that a root was used now. Not durable and never an error: it only guides what is pruned first. A key is
     /// lower-case hexadecimal digits; another one is not noted.
     pub fn touch_root(&self, key: &str) {
@@ -195,7 +262,7 @@ impl Store {
             return;
         }
         let path = self.root.join("used").join(key);
-        let now = std::time::SystemTime::now();
+        let now = SystemTime::now();
         if let Ok(file) = fs_err::OpenOptions::new().create(true).append(true).open(path) {
             let _ = file.file().set_modified(now);
         }

@@ -1,6 +1,7 @@
 //! What was typed. Reads nothing but the command line and the variables named here; cannot fail on the environment.
 
 mod build;
+mod cache;
 mod images;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::build::{Build, Explain};
+pub(crate) use self::cache::{Cache, CacheCommand, Du, Ls, Prune, Verify};
 pub(crate) use self::images::{History, Images, Inspect, Load, Rmi, Save, Tag};
 
 /// Builds Sealer Images from Kubefiles: fast, reproducible, cached.
@@ -109,6 +111,8 @@ pub(crate) enum Command {
     Save(Save),
     /// Read images from an archive or a directory
     Load(Load),
+    /// Look at the cache, tidy it, check it
+    Cache(Cache),
     /// Show every setting and where it comes from
     Config(Config),
     /// Print a completion script for a shell

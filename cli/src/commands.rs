@@ -1,6 +1,7 @@
 //! One command a file.
 
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod history;
@@ -15,7 +16,7 @@ pub(crate) mod version;
 
 use std::path::Path;
 
-use cache::Store;
+use ::cache::Store;
 
 use crate::report::Failure;
 

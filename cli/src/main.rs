@@ -80,6 +80,7 @@ fn run(
         Command::Rmi(rmi) => commands::rmi::run(rmi, args.global.quiet, &root()?),
         Command::Save(save) => commands::save::run(save, args.global.quiet, reporter, &root()?),
         Command::Load(load) => commands::load::run(load, args.global.quiet, reporter, &root()?),
+        Command::Cache(cache) => commands::cache::run(cache, args.global.quiet, &root()?),
         Command::Config(config) => commands::config::run(config, &args.global, matches, file),
         Command::Completion(completion) => commands::completion::run(completion),
         Command::Man(man) => commands::man::run(man),

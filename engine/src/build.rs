@@ -24,6 +24,7 @@ use crate::group::{LAYER_LIMIT, group_key, groups, merged};
 use crate::ops::{Input, app, file};
 use crate::outcome::Planned;
 use crate::session::{Pins, Session};
+use crate::stamp;
 use crate::state::State;
 use crate::tree::Node;
 
@@ -91,6 +92,7 @@ impl Session<'_> {
             Some(outcome) => (outcome.layers.clone(), outcome.own_layer.clone()),
             None => self.layers_of(&work, budget)?,
         };
+        self.store.touch_root(&hex::encode(self.outcome_slot()));
         Ok(work.built(base, layers, own_layer))
     }
 
@@ -121,7 +123,7 @@ impl Session<'_> {
         let mut own_layer = vec![false; members.len()];
         groups.iter().for_each(|group| own_layer[group[0]] = true);
         let records = self.chain.steps.iter().map(|&step| work.result(step).clone()).collect();
-        self.keep_outcome(work.keys, records, &layers, &own_layer);
+        self.keep_outcome(work.keys, work.pins, records, &layers, &own_layer);
         Ok((layers, own_layer))
     }
 
@@ -273,7 +275,7 @@ impl Work<'_, '_> {
             let why = explain::why(session.store, &session.trees, identity, miss, &trace);
             self.reasons.lock().unwrap_or_else(PoisonError::into_inner).insert(index, why);
         }
-        session.store.put(Table::Traces, identity, &trace);
+        stamp::put(session.store, Table::Traces, identity, &trace);
     }
 
     fn reports(&self) -> Vec<StepReport> {
@@ -297,7 +299,7 @@ impl Work<'_, '_> {
         if self.session.is_forced(index) {
             return None;
         }
-        let record: Record = self.session.store.get(Table::Steps, key.as_bytes())?;
+        let record: Record = stamp::get(self.session.store, Table::Steps, key.as_bytes())?;
         self.session.usable(index, record).ok()
     }
 
@@ -319,9 +321,9 @@ impl Work<'_, '_> {
                 session.events.event(Event::Progress { vertex, done_bytes, total_bytes: None });
             })?;
         }
-        session.store.put(Table::Steps, self.keys[index.position()].as_bytes(), &record);
+        stamp::put(session.store, Table::Steps, self.keys[index.position()].as_bytes(), &record);
         match by_content {
-            Some(key) => session.store.put(Table::Steps, key.as_bytes(), &record),
+            Some(key) => stamp::put(session.store, Table::Steps, key.as_bytes(), &record),
             None => _ = self.cached_by_content.fetch_add(1, Ordering::Relaxed),
         }
         self.results[index.position()].get_or_init(|| record);

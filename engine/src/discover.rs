@@ -21,7 +21,7 @@ const FILE_LIMIT: u64 = 64 << 20;
 
 /// What one delta names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Scan {
+pub(crate) struct Scan {
     /// Path, content, line, reference.
     found: Vec<(Vec<u8>, solver::ContentDigest, u64, String)>,
     /// Whether there is a chart, whose rendered images this rule cannot see.

@@ -7,6 +7,7 @@ use cache::{Store, Table};
 use serde::{Deserialize, Serialize};
 use solver::{Graph, Hasher, KeyFact, MissReason, Span, TreeDigest, first_difference};
 
+use crate::stamp;
 use crate::tree::{Entry, Node, TreeError, Trees, push_name};
 
 /// What a step left behind.
@@ -113,7 +114,7 @@ pub(crate) fn why(
     if miss == Some(MissReason::NotAsked) {
         return Why::NotAsked;
     }
-    let Some(before): Option<Trace> = store.get(Table::Traces, identity) else { return Why::New };
+    let Some(before): Option<Trace> = stamp::get(store, Table::Traces, identity) else { return Why::New };
     let difference = first_difference(&before.facts, &now.facts);
     let is_input = difference.as_ref().is_none_or(|difference| difference.name.starts_with("input "));
     // What is different in an input shows in what the step made of it.

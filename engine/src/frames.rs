@@ -20,7 +20,7 @@ use thiserror::Error;
 use self::cut::{Frame, cut};
 pub(crate) use self::make::compressed;
 pub(crate) use self::output::Output;
-use self::reuse::KnownFrame;
+pub(crate) use self::reuse::{Checkpoint, KnownFrame};
 use crate::cancel::Cancel;
 use crate::contents::{ContentError, Contents};
 use crate::layer::{LAYER_FORMAT, TimePolicy};

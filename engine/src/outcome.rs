@@ -5,21 +5,25 @@
 
 use cache::Table;
 use serde::{Deserialize, Serialize};
-use solver::{CacheKey, Hasher, Layer, Plan, Record};
+use solver::{CacheKey, Descriptor, Hasher, Layer, Plan, Record};
 
 use crate::frames::layer_key;
-use crate::session::Session;
+use crate::session::{Pins, Session};
 
 /// What a build came to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     key: [u8; 32],
+    /// Whose last build it was of.
+    pub(crate) repository: String,
     /// One for each step of the final image, oldest first.
     pub(crate) records: Vec<Record>,
     /// Layers above the base, without their frames.
     pub(crate) layers: Vec<Layer>,
     /// For each step: whether it is the first of its layer.
     pub(crate) own_layer: Vec<bool>,
+    /// What its `http` sources downloaded.
+    pub(crate) bodies: Vec<Descriptor>,
 }
 
 /// What is to be done, and what is known of it.
@@ -48,13 +52,16 @@ impl Session<'_> {
     pub(crate) fn keep_outcome(
         &self,
         keys: &[CacheKey],
+        pins: &Pins,
         records: Vec<Record>,
         layers: &[Layer],
         own_layer: &[bool],
     ) {
         let Some(key) = self.outcome_key(keys) else { return };
         let layers = layers.iter().map(|layer| Layer { frames: Vec::new(), ..layer.clone() }).collect();
-        let outcome = Outcome { key, records, layers, own_layer: own_layer.to_vec() };
+        let repository = self.options.repository.clone();
+        let (own_layer, bodies) = (own_layer.to_vec(), pins.bodies());
+        let outcome = Outcome { key, repository, records, layers, own_layer, bodies };
         self.store.put(Table::Outcomes, &self.outcome_slot(), &outcome);
     }
 
@@ -65,7 +72,7 @@ impl Session<'_> {
     }
 
     /// One place for each image and platform, so that builds without end leave one outcome.
-    fn outcome_slot(&self) -> [u8; 32] {
+    pub(crate) fn outcome_slot(&self) -> [u8; 32] {
         let mut hasher = Hasher::new("outcome");
         hasher.bytes(self.options.repository.as_bytes());
         hasher.finish()

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
 use solver::{
-    CopySource, Definition, Event, EventSink, Graph, Layer, MissReason, Op, Pin, Record, StepOutcome,
-    TreeDigest, VertexIndex,
+    CopySource, Definition, Descriptor, Event, EventSink, Graph, Layer, MissReason, Op, Pin, Record,
+    StepOutcome, TreeDigest, VertexIndex,
 };
 
 use crate::cancel::Cancel;
@@ -25,6 +25,7 @@ use crate::ops::{Input, app};
 use crate::outcome::Planned;
 use crate::source::local::{Context, LocalError, Scan};
 use crate::source::{http, image};
+use crate::stamp;
 use crate::stat::StatCache;
 use crate::tree::Trees;
 
@@ -65,11 +66,20 @@ pub struct BuildOptions {
 struct Pinned {
     pin: Pin,
     input: Input,
+    /// What was downloaded for it.
+    body: Option<Descriptor>,
 }
 
 /// All pins of a build.
 #[derive(Debug)]
 pub struct Pins(Vec<Option<Pinned>>);
+
+impl Pins {
+    /// What `http` sources downloaded.
+    pub(crate) fn bodies(&self) -> Vec<Descriptor> {
+        self.0.iter().flatten().filter_map(|pinned| pinned.body).collect()
+    }
+}
 
 /// A build being made.
 pub struct Session<'a> {
@@ -198,7 +208,7 @@ impl<'a> Session<'a> {
             }
             let wanted: Vec<&[u8]> =
                 wave.iter().map(|index| keys[index.position()].as_bytes().as_slice()).collect();
-            let records: Vec<Option<Record>> = self.store.get_many(Table::Steps, &wanted);
+            let records: Vec<Option<Record>> = stamp::get_many(self.store, Table::Steps, &wanted);
             let records = wave.iter().zip(records);
             let usable = |(&index, record): (&VertexIndex, Option<Record>)| {
                 if self.is_forced(index) {
@@ -351,7 +361,7 @@ impl<'a> Session<'a> {
                     },
                 };
                 let tree = scan.select(local)?;
-                Ok(Pinned { pin: Pin::Tree(tree), input: Input::Tree(tree) })
+                Ok(Pinned { pin: Pin::Tree(tree), input: Input::Tree(tree), body: None })
             }
             Op::Http(source) => {
                 let name = self.graph.metadata(index).name.clone();
@@ -366,14 +376,14 @@ impl<'a> Session<'a> {
                 let record = record?;
                 let tree = http::tree(&record, &self.trees, &self.contents);
                 let pin = Pin::Http { content: record.content, file_name: record.file_name };
-                Ok(Pinned { pin, input: Input::Tree(tree) })
+                Ok(Pinned { pin, input: Input::Tree(tree), body: Some(record.blob) })
             }
             Op::Image(source) => {
                 let images = Images::new(self.store);
                 let tagged = images.for_platform(&images.find(&source.reference)?, &source.platform)?;
                 let stored = images.read(&tagged)?;
                 let state = image::state(&stored, self.store, &self.trees, &self.contents)?;
-                Ok(Pinned { pin: Pin::Image(stored.digest), input: Input::State(state) })
+                Ok(Pinned { pin: Pin::Image(stored.digest), input: Input::State(state), body: None })
             }
             Op::File(_) | Op::App(_) | Op::State => unreachable!("only sources are pinned"),
         }

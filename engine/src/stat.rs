@@ -17,6 +17,7 @@ use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 use solver::{ContentDigest, TreeDigest};
 
+use crate::stamp;
 use crate::tree::{Directory, Entry, Meta, Node};
 
 /// Another number forgets everything.
@@ -192,7 +193,7 @@ impl<'store> StatCache<'store> {
         if let Some(looked) = self.lock().get(key) {
             return Arc::clone(&looked.before);
         }
-        let stored = if self.is_paranoid { None } else { self.store.get(Table::Stat, &key.0) };
+        let stored = if self.is_paranoid { None } else { stamp::get(self.store, Table::Stat, &key.0) };
         let before: Arc<Listing> = Arc::new(stored.unwrap_or_default());
         let looked = Looked { before, found: BTreeMap::new(), whole: None };
         Arc::clone(&self.lock().entry(*key).or_insert(looked).before)
@@ -228,7 +229,7 @@ impl<'store> StatCache<'store> {
             if listing.known.len() < count {
                 listing.tree = None;
             }
-            self.store.put_soft(Table::Stat, &key.0, &listing);
+            stamp::put_soft(self.store, Table::Stat, &key.0, &listing);
         }
         let is_worth_it = self.read_bytes.load(Ordering::Relaxed) > WORTH_BYTES
             || self.read_files.load(Ordering::Relaxed) > WORTH_FILES;

@@ -173,6 +173,11 @@ impl<'store> Trees<'store> {
         Ok(directory)
     }
 
+    /// Lets go of a directory that was loaded.
+    pub(crate) fn forget(&self, digest: &TreeDigest) {
+        self.lock().remove(digest);
+    }
+
     /// Writes a tree, with everything below, into the store's pending records.
     ///
     /// # Errors

@@ -22,4 +22,17 @@ impl Records for MemoryRecords {
         self.values.write().unwrap_or_else(PoisonError::into_inner).extend(batch);
         Ok(())
     }
+
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), CacheError> {
+        let values = self.values.read().unwrap_or_else(PoisonError::into_inner);
+        let from = values.range(prefix.to_vec()..);
+        from.take_while(|(key, _)| key.starts_with(prefix)).for_each(|(key, value)| visit(key, value));
+        Ok(())
+    }
+
+    fn forget(&self, keys: &[Vec<u8>]) -> Result<(), CacheError> {
+        let mut values = self.values.write().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().for_each(|key| drop(values.remove(key)));
+        Ok(())
+    }
 }

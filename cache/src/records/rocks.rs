@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rocksdb::{
-    ColumnFamily, DB, DBCompactionStyle, InfoLogger, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+    ColumnFamily, DB, DBCompactionStyle, Direction, InfoLogger, IteratorMode, LogLevel, Options, ReadOptions,
+    WriteBatch, WriteOptions,
 };
 
 use super::{Batch, Records};
@@ -171,6 +172,35 @@ impl Records for RocksRecords {
         options.disable_wal(true);
         db.write_opt(writes, &options).map_err(|error| self.fail(&error))?;
         db.flush_cf(family).map_err(|error| self.fail(&error))?;
+        drop(db);
+        self.forget_reader();
+        Ok(())
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), CacheError> {
+        let scanned = self.with_reader(|db, family| {
+            for item in db.iterator_cf(family, IteratorMode::From(prefix, Direction::Forward)) {
+                let (key, value) = item?;
+                if !key.starts_with(prefix) {
+                    break;
+                }
+                visit(&key, &value);
+            }
+            Ok(())
+        });
+        scanned.map(|_| ())
+    }
+
+    fn forget(&self, keys: &[Vec<u8>]) -> Result<(), CacheError> {
+        let db = self.open_writer()?;
+        let family = db.cf_handle(FAMILY).expect("open_writer opens the family");
+        let mut writes = WriteBatch::default();
+        keys.iter().for_each(|key| writes.delete_cf(family, key));
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        db.write_opt(writes, &options).map_err(|error| self.fail(&error))?;
+        db.flush_cf(family).map_err(|error| self.fail(&error))?;
+        db.compact_range_cf(family, None::<&[u8]>, None::<&[u8]>);
         drop(db);
         self.forget_reader();
         Ok(())

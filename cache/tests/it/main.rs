@@ -26,6 +26,12 @@ fn memory_conforms() {
         fn commit(&self, batch: cache::Batch) -> Result<(), CacheError> {
             self.0.commit(batch)
         }
+        fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), CacheError> {
+            self.0.scan(prefix, visit)
+        }
+        fn forget(&self, keys: &[Vec<u8>]) -> Result<(), CacheError> {
+            self.0.forget(keys)
+        }
     }
     let records: &'static MemoryRecords = Box::leak(Box::default());
     cache::conformance::check(|| Shared(records));

@@ -185,7 +185,7 @@ impl Filter {
 }
 
 /// `3 seconds ago`, as sealer and docker say it.
-fn age(seconds: i64) -> String {
+pub(crate) fn age(seconds: i64) -> String {
     let (count, unit) = match seconds {
         ..1 => return "Less than a second ago".to_owned(),
         1..60 => (seconds, "second"),

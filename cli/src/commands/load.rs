@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Load, quiet: bool, reporter: &Reporter, root: &Path) ->
     };
     let interrupt = Interrupt::listen()?;
     let store = Store::open(root)?;
-    let copying = Copying::start(quiet);
+    let copying = Copying::start(quiet, "copied");
     let options = transport::Load {
         names: &names,
         now: settings::now(),

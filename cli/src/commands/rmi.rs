@@ -37,7 +37,9 @@ pub(crate) fn run(args: &Rmi, quiet: bool, root: &Path) -> Result<(), Failure> {
         }
     }
     if removed > 0 && !quiet {
-        ui::message("layers of removed images stay in the store, where builds may use them again");
+        ui::message(
+            "layers of removed images stay, where builds may use them again; `sealer cache prune` deletes what nothing needs",
+        );
     }
     if pages.is_empty() { Ok(()) } else { Err(Failure::Pages(pages)) }
 }

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &args::Save, quiet: bool, reporter: &Reporter, root: &Pa
     warn_of_loss(format, reporter);
     reporter.check_strict()?;
     let names: Vec<String> = tagged.name.clone().into_iter().collect();
-    let copying = Copying::start(quiet);
+    let copying = Copying::start(quiet, "copied");
     let progress = |bytes| copying.more(bytes);
     let options = Save { format, destination, compression, cancel: &interrupt.cancel, progress: &progress };
     let saved = save(&store, &tagged, &names, &options);

@@ -1,4 +1,4 @@
-//! How far a copy of an image has come, on terminals: one line, gone when it ends.
+//! How far a copy of an image, or a look at all of its bytes, has come, on terminals: one line, gone when it ends.
 
 use std::time::Duration;
 
@@ -17,10 +17,11 @@ pub(crate) struct Copying {
 }
 
 impl Copying {
-    /// Starts counting; nothing is shown where nobody looks.
-    pub(crate) fn start(quiet: bool) -> Self {
-        let style =
-            ProgressStyle::with_template("{elapsed:>5} {decimal_bytes} copied, {decimal_bytes_per_sec}");
+    /// Starts counting bytes that are `done`, in one word; nothing is shown where nobody looks.
+    pub(crate) fn start(quiet: bool, done: &str) -> Self {
+        let style = ProgressStyle::with_template(&format!(
+            "{{elapsed:>5}} {{decimal_bytes}} {done}, {{decimal_bytes_per_sec}}"
+        ));
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         bar.set_style(style.expect("the template is right"));
         Self { bar, is_shown: !quiet && !settings::terminal_is_dumb() }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use engine::gc::GcError;
 use engine::source::http::HttpError;
 use engine::transport::TransportError;
 use engine::{BuildError, FetchError, ImagesError, LocalError, OpError};
@@ -130,11 +131,26 @@ impl From<ImagesError> for Failure {
     }
 }
 
+impl From<GcError> for Failure {
+    fn from(error: GcError) -> Self {
+        match error {
+            GcError::Cache(error) => error.into(),
+            GcError::Images(error) => error.into(),
+            GcError::Unreadable { .. } => {
+                Page::of("image", &error).hint("`sealer rmi` removes its name; build or load it again").into()
+            }
+        }
+    }
+}
+
 fn hint_of_store(error: &cache::CacheError) -> Option<&'static str> {
     use std::io::ErrorKind;
     let io = match error {
         cache::CacheError::Io(io) => io,
         cache::CacheError::Sync { source, .. } => source,
+        cache::CacheError::Busy { .. } => {
+            return Some("try again when they are done, or let `--wait` do that");
+        }
         cache::CacheError::NewerStore { .. } => return Some("use a newer sealer, or another `--root`"),
         cache::CacheError::Digest { .. } => {
             return Some("the disk has damaged it; `sealer build --no-cache` makes it again");

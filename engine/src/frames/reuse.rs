@@ -20,8 +20,8 @@ use crate::pieces::PieceDigest;
 
 /// A frame that stands in a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct KnownFrame {
-    pub(super) blob: Descriptor,
+pub(crate) struct KnownFrame {
+    pub(crate) blob: Descriptor,
     /// In the blob, in bytes.
     pub(super) offset: u64,
     /// In the blob, in bytes.
@@ -32,7 +32,7 @@ pub(super) struct KnownFrame {
 
 /// A SHA-256 that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct HashState {
+pub(crate) struct HashState {
     /// Bytes hashed.
     pub(super) length: u64,
     state: Vec<u8>,
@@ -50,7 +50,7 @@ impl HashState {
 
 /// Both hashes of a layer after some of its frames.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Checkpoint {
+pub(crate) struct Checkpoint {
     /// How many.
     pub(super) frames: u64,
     pub(super) tar: HashState,

@@ -106,6 +106,23 @@ impl Images<'_> {
     }
 }
 
+impl Images<'_> {
+    /// Removes the lines that `is_gone` is true of. How many.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub(crate) fn remove_where(&self, is_gone: impl Fn(&Tagged) -> bool) -> Result<usize, ImagesError> {
+        let _lock = IndexLock::acquire(self.store.root())?;
+        let all = self.list()?;
+        let count = all.len();
+        let kept: Vec<Tagged> = all.into_iter().filter(|tagged| !is_gone(tagged)).collect();
+        if kept.len() < count {
+            index::write(self.store, &kept)?;
+        }
+        Ok(count - kept.len())
+    }
+}
+
 /// Lines without a name are kept only for images that have none at all, and once.
 fn without_needless(all: Vec<Tagged>) -> Vec<Tagged> {
     let mut kept: Vec<Tagged> = Vec::with_capacity(all.len());

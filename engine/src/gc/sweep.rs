@@ -1,0 +1,157 @@
+//! Records that lead nowhere any more.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use cache::{CacheError, Store, Table};
+use solver::{BlobDigest, ContentDigest, Descriptor, Layer, Record, TreeDigest};
+
+use crate::explain::Trace;
+use crate::frames::{Checkpoint, KnownFrame};
+use crate::outcome::Outcome;
+use crate::pieces::LARGE;
+use crate::source::http::HttpRecord;
+use crate::stamp::Stamped;
+use crate::stat::Listing;
+use crate::tree::{Node, Trees};
+
+/// Every record that needs a blob which is not kept, and, where an age is given, every record that nothing kept leads to
+/// and that has not been used for so long.
+pub(super) fn find(
+    store: &Store,
+    kept: &HashMap<BlobDigest, u64>,
+    unused_for: Option<Duration>,
+) -> Result<Vec<(Table, Vec<u8>)>, CacheError> {
+    let mut sweep = Sweep { store, kept, unused_for, live: HashSet::new(), gone: Vec::new() };
+    sweep.blobs()?;
+    if unused_for.is_some() {
+        sweep.steps()?;
+        sweep.trees()?;
+    }
+    Ok(sweep.gone)
+}
+
+struct Sweep<'a> {
+    store: &'a Store,
+    kept: &'a HashMap<BlobDigest, u64>,
+    unused_for: Option<Duration>,
+    /// Deltas that something kept leads to.
+    live: HashSet<TreeDigest>,
+    gone: Vec<(Table, Vec<u8>)>,
+}
+
+impl Sweep<'_> {
+    fn has(&self, blob: &Descriptor) -> bool {
+        self.kept.get(&blob.digest) == Some(&blob.size)
+    }
+
+    fn is_old<T>(&self, stamped: &Stamped<T>) -> bool {
+        self.unused_for.is_some_and(|limit| stamped.age() >= limit)
+    }
+
+    /// Goes through a table; what cannot be read goes too.
+    fn each<V: serde::de::DeserializeOwned>(
+        &mut self,
+        table: Table,
+        mut is_kept: impl FnMut(&Self, &[u8], V) -> bool,
+    ) -> Result<(), CacheError> {
+        let mut gone = Vec::new();
+        self.store.scan(table, &mut |key, value: Option<V>| {
+            if !value.is_some_and(|value| is_kept(self, key, value)) {
+                gone.push((table, key.to_vec()));
+            }
+        })?;
+        self.gone.append(&mut gone);
+        Ok(())
+    }
+
+    /// Records that stand for a blob, and the deltas that kept ones are of.
+    fn blobs(&mut self) -> Result<(), CacheError> {
+        for table in [Table::Layers, Table::DeltaBlobs, Table::Converted] {
+            self.each(table, |sweep, _, layer: Layer| sweep.has(&layer.blob))?;
+        }
+        self.each(Table::Frames, |sweep, _, frame: KnownFrame| sweep.has(&frame.blob))?;
+        self.each(Table::Http, |sweep, _, record: HttpRecord| sweep.has(&record.blob))?;
+        let is_kept = |sweep: &Self, key: &[u8]| {
+            key.try_into().is_ok_and(|digest| sweep.kept.contains_key(&BlobDigest::from_bytes(digest)))
+        };
+        self.each(Table::Checkpoints, |sweep, key, _: Vec<Checkpoint>| is_kept(sweep, key))?;
+        let mut live = Vec::new();
+        self.each(Table::LayerIndex, |sweep, key, tree: TreeDigest| {
+            let is_kept = is_kept(sweep, key);
+            live.extend(is_kept.then_some(tree));
+            is_kept
+        })?;
+        self.each(Table::Outcomes, |sweep, _, outcome: Outcome| {
+            let is_whole = outcome.layers.iter().all(|layer| sweep.has(&layer.blob));
+            if is_whole {
+                live.extend(outcome.records.iter().map(|record| record.delta));
+            }
+            is_whole
+        })?;
+        self.live.extend(live);
+        Ok(())
+    }
+
+    /// Steps, and what is remembered of single things; those that are young stay, and what they lead to.
+    fn steps(&mut self) -> Result<(), CacheError> {
+        let mut live = Vec::new();
+        self.each(Table::Steps, |sweep, _, record: Stamped<Record>| {
+            let is_old = sweep.is_old(&record);
+            let delta = record.into_value().delta;
+            let is_kept = !is_old || sweep.live.contains(&delta);
+            live.extend(is_kept.then_some(delta));
+            is_kept
+        })?;
+        self.live.extend(live);
+        let mut shown = Vec::new();
+        self.each(Table::Traces, |sweep, _, trace: Stamped<Trace>| {
+            let is_old = sweep.is_old(&trace);
+            let delta = trace.into_value().delta;
+            let is_kept = !is_old || sweep.live.contains(&delta);
+            shown.extend(is_kept.then_some(delta));
+            is_kept
+        })?;
+        self.live.extend(shown);
+        self.each(Table::Groups, |sweep, _, tree: TreeDigest| sweep.live.contains(&tree))?;
+        self.each(Table::Scans, |sweep, key, _: crate::discover::Scan| {
+            key.try_into().is_ok_and(|digest| sweep.live.contains(&TreeDigest::from_bytes(digest)))
+        })?;
+        self.each(Table::Stat, |sweep, _, listing: Stamped<Listing>| !sweep.is_old(&listing))
+    }
+
+    /// Directories, and the pieces of large files in them.
+    fn trees(&mut self) -> Result<(), CacheError> {
+        let trees = Trees::new(self.store);
+        let mut reached = HashSet::new();
+        let mut large: HashSet<ContentDigest> = HashSet::new();
+        let mut pending: Vec<TreeDigest> = self.live.iter().copied().collect();
+        while let Some(tree) = pending.pop() {
+            if !reached.insert(tree) {
+                continue;
+            }
+            // One that is missing already is missed by whoever needs it.
+            let Ok(directory) = trees.load(&tree) else { continue };
+            trees.forget(&tree);
+            for entry in directory.entries.values() {
+                match entry.node {
+                    Node::Dir(child) => pending.push(child),
+                    Node::File { content, size } if size > LARGE => _ = large.insert(content),
+                    _ => {}
+                }
+            }
+        }
+        let mut gone = Vec::new();
+        let mut keep = |table: Table, is_kept: &dyn Fn([u8; 32]) -> bool| {
+            self.store.scan_keys(table, &mut |key| {
+                if !key.try_into().is_ok_and(is_kept) {
+                    gone.push((table, key.to_vec()));
+                }
+            })
+        };
+        keep(Table::Trees, &|key| reached.contains(&TreeDigest::from_bytes(key)))?;
+        keep(Table::Pieces, &|key| large.contains(&ContentDigest::from_bytes(key)))?;
+        self.gone.append(&mut gone);
+        Ok(())
+    }
+}
