@@ -93,7 +93,7 @@ fn whole(bencher: Bencher<'_, '_>, jobs: usize, layers: bool) {
     bencher.counter(BytesCount::new(5000_usize * 4096)).bench(|| {
         let session = engine::Session::new(&store, &definition, &build, &Silent).expect("a session starts");
         let pins = session.pin().expect("the tree is read");
-        let plan = session.plan(&pins);
+        let plan = session.plan(&pins).expect("the store is read");
         layers.then(|| session.run(&pins, &plan).expect("the layer is written").layers.len())
     });
 }

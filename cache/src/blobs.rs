@@ -177,6 +177,37 @@ impl BlobStore {
         }
     }
 
+    /// Where a blob that waits for the commit is until then.
+    pub fn pending_path(&self, digest: &BlobDigest) -> Option<PathBuf> {
+        self.lock().pending.get(digest).map(|(path, _)| path.clone())
+    }
+
+    /// Takes over a blob that waits for another process's commit. `false` if it is not what it should be, or not there
+    /// any more.
+    pub fn adopt(&self, path: &Path, blob: &Descriptor) -> bool {
+        if self.contains(blob) {
+            return true;
+        }
+        let copy = || -> Result<(), CacheError> {
+            let mut writer = self.writer()?;
+            io::copy(&mut File::open(path)?, &mut writer)?;
+            writer.complete_verified(blob)
+        };
+        copy().is_ok()
+    }
+
+    /// How many blobs were found to be something else than their names say.
+    pub fn damaged(&self) -> usize {
+        self.lock().damaged.len()
+    }
+
+    /// Looks whether a blob is what its name says; one that is not counts as absent from now on.
+    pub fn doubt(&self, digest: &BlobDigest) {
+        if let Ok(metadata) = fs_err::metadata(self.path(digest)) {
+            self.verify(&Descriptor { digest: *digest, size: metadata.len() });
+        }
+    }
+
     /// Stores bytes.
     ///
     /// # Errors

@@ -7,11 +7,11 @@
 //! ├── db/                                     RocksDB: everything in it is derived
 //! ├── used/                                   empty files whose mtime is the last use of a root
 //! ├── tmp/PID-N/                              what one open store is writing; swept when nobody is at work
-//! └── lock, index.lock
+//! └── lock, index.lock, flight.lock
 //! ```
 //!
 //! Roots of what is kept are the names in index.json and the files in `used/`; nothing is deleted here. Every process
-//! holds `lock` shared while it works. Blobs and records become visible only at [`Store::commit`]: one
+//! holds `lock` shared while it works; equal work of several is done by one (`flight`). Blobs and records become visible only at [`Store::commit`]: one
 //! `syncfs`, renames, the caller's index, then records. The crate knows neither OCI image building nor Kubefiles.
 
 mod blobs;
@@ -19,6 +19,7 @@ mod codec;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod error;
+mod flight;
 mod lock;
 mod once;
 mod records;
@@ -27,6 +28,8 @@ mod tmp;
 
 pub use blobs::{BlobStore, BlobWriter, PrehashedWriter};
 pub use error::CacheError;
+use flight::Flight;
+pub use flight::WorkLock;
 pub use lock::IndexLock;
 pub use once::OnceMap;
 pub use records::{Batch, MemoryRecords, Records, RocksRecords, Table};

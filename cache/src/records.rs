@@ -85,6 +85,17 @@ pub trait Records: Send + Sync + Debug {
     /// When the store fails; nothing, or all, is forgotten.
     fn forget(&self, keys: &[Vec<u8>]) -> Result<(), CacheError>;
 
+    /// Sees what others have committed since the first look.
+    fn refresh(&self) {}
+
+    /// Whether there is a database that cannot be read; if so, it is deleted: all it held can be made again.
+    ///
+    /// # Errors
+    /// When it cannot be deleted.
+    fn heal(&self) -> Result<bool, CacheError> {
+        Ok(false)
+    }
+
     /// Work that may wait until the user has the result.
     fn maintain(&self) {}
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::lock::StoreLock;
-use crate::{BlobStore, CacheError, Records, RocksRecords, Table, codec, tmp};
+use crate::{BlobStore, CacheError, Flight, Records, RocksRecords, Table, WorkLock, codec, tmp};
 
 /// The format of the directory as a whole; what is in `db/` has formats of its own.
 const STORE_VERSION: u64 = 1;
@@ -29,6 +29,7 @@ pub struct Store {
     /// Values that are written when something else is, and otherwise forgotten.
     soft: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     warnings: Mutex<Vec<String>>,
+    flight: Mutex<Option<Flight>>,
     /// Last, so that the blobs have removed their files before another process may find itself alone.
     _lock: Option<StoreLock>,
 }
@@ -91,6 +92,7 @@ impl Store {
             pending: Mutex::default(),
             soft: Mutex::default(),
             warnings: Mutex::default(),
+            flight: Mutex::default(),
             _lock: lock,
         }
     }
@@ -130,6 +132,49 @@ impl Store {
     /// When it cannot be made.
     pub fn tmp_dir(&self) -> Result<PathBuf, CacheError> {
         self.blobs.tmp_dir()
+    }
+
+    /// Announces the keys of steps that this process is about to make, until its next commit is done, or until
+    /// [`Store::land`]. If others are at some of them already, `waits` hears of it, and it returns when they have ended, with
+    /// what they committed to be seen, or when `is_over` says that it is not worth it any more. Whether it waited.
+    ///
+    /// # Errors
+    /// When the announcement cannot be written.
+    pub fn announce(
+        &self,
+        keys: &[[u8; 32]],
+        waits: impl FnOnce(),
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<bool, CacheError> {
+        let mut flight = Flight::announce(&self.root, &self.tmp_dir()?, keys)?;
+        let is_second = flight.is_second();
+        if is_second {
+            waits();
+            flight.wait(is_over)?;
+            self.records.refresh();
+        }
+        *self.flight.lock().unwrap_or_else(PoisonError::into_inner) = Some(flight);
+        Ok(is_second)
+    }
+
+    /// Takes the announcement back.
+    pub fn land(&self) {
+        *self.flight.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Waits for a piece of work that only one process at a time should do. `None` when `is_over` says that it is not
+    /// worth it any more.
+    ///
+    /// # Errors
+    /// When its lock file cannot be made.
+    pub fn lock_work(
+        &self,
+        key: &[u8; 32],
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Option<WorkLock>, CacheError> {
+        let dir = self.root.join("tmp/work");
+        fs_err::create_dir_all(&dir)?;
+        WorkLock::acquire(&dir.join(hex::encode(key)), is_over)
     }
 
     /// A value; `None` when there is none, or what is there cannot be read.
@@ -189,6 +234,7 @@ impl Store {
         // Held until the records can be read from the database: in between nothing would be found.
         let mut pending = self.lock_pending();
         if pending.is_empty() {
+            self.land();
             return Ok(());
         }
         pending.append(&mut self.lock_soft());
@@ -196,12 +242,21 @@ impl Store {
         if let Err(error) = self.records.commit(batch) {
             self.warn(format!("nothing of this build could be put into the cache: {error}"));
         }
+        self.land();
         Ok(())
     }
 
     /// Work that may wait until the user has the result.
     pub fn maintain(&self) {
         self.records.maintain();
+    }
+
+    /// Deletes a database that cannot be read; whether there was one. The store is open alone.
+    ///
+    /// # Errors
+    /// When it cannot be deleted.
+    pub fn heal_records(&self) -> Result<bool, CacheError> {
+        self.records.heal()
     }
 
     /// Shows every value of a table that is in the database. `None` stands for what cannot be read.

@@ -22,7 +22,7 @@ use crate::error::{BuildError, OpError};
 use crate::explain::{self, StepReport, Trace, Why};
 use crate::group::{LAYER_LIMIT, group_key, groups, merged};
 use crate::ops::{Input, app, file};
-use crate::outcome::Planned;
+use crate::plan::Planned;
 use crate::session::{Pins, Session};
 use crate::stamp;
 use crate::state::State;

@@ -212,13 +212,26 @@ impl<'store> Contents<'store> {
         for (tree, layer) in own.iter().chain(&layers) {
             let wanted = self.wanted_of(trees, tree, &missing)?;
             if !wanted.is_empty() && self.store.blobs().contains(&layer.blob) {
-                self.bring_out(trees, tree, layer, &wanted)?;
-                missing.retain(|digest, _| !wanted.contains(digest));
+                let brought = self.bring_out(trees, tree, layer, &wanted);
+                let is_known = |digest: &ContentDigest| self.lock().places.contains_key(digest);
+                if brought.is_err() || !wanted.iter().all(is_known) {
+                    self.store.blobs().doubt(&layer.blob.digest);
+                }
+                brought?;
+                missing.retain(|digest, _| !is_known(digest));
             }
         }
         match missing.into_iter().next() {
             None => Ok(()),
             Some((digest, path)) => Err(ContentError::Unknown { path, digest }),
+        }
+    }
+
+    /// The bytes of a file were not what they should be: if they are in a blob, that may be damaged.
+    pub(crate) fn doubt(&self, content: &ContentDigest) {
+        let location = self.lock().location(content);
+        if let Some(Location::Blob(blob)) = location {
+            self.store.blobs().doubt(&blob);
         }
     }
 

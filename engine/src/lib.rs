@@ -30,6 +30,7 @@ pub mod ops;
 mod outcome;
 pub mod pattern;
 mod pieces;
+mod plan;
 pub mod session;
 pub mod source;
 mod stamp;
@@ -58,7 +59,7 @@ pub use net::{
     FetchError, FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher, RedirectError, Validator,
     file_name_of, redacted,
 };
-pub use outcome::Planned;
+pub use plan::Planned;
 pub use session::{BuildOptions, Pins, Session};
 pub use source::local::LocalError;
 pub use state::State;

@@ -5,7 +5,7 @@
 
 use cache::Table;
 use serde::{Deserialize, Serialize};
-use solver::{CacheKey, Descriptor, Hasher, Layer, Plan, Record};
+use solver::{CacheKey, Descriptor, Hasher, Layer, Record};
 
 use crate::frames::layer_key;
 use crate::session::{Pins, Session};
@@ -24,17 +24,6 @@ pub(crate) struct Outcome {
     pub(crate) own_layer: Vec<bool>,
     /// What its `http` sources downloaded.
     pub(crate) bodies: Vec<Descriptor>,
-}
-
-/// What is to be done, and what is known of it.
-#[derive(Debug)]
-pub struct Planned {
-    /// The definition key of every vertex.
-    pub(crate) keys: Vec<CacheKey>,
-    /// One decision for every vertex.
-    pub(crate) plan: Plan<Record>,
-    /// The outcome, if the last build of this image had the same target.
-    pub(crate) outcome: Option<Outcome>,
 }
 
 impl Session<'_> {

@@ -1,19 +1,17 @@
 //! One build between its definition and its layers: pin, plan, and what both need.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
 use solver::{
-    CopySource, Definition, Descriptor, Event, EventSink, Graph, Layer, MissReason, Op, Pin, Record,
-    StepOutcome, TreeDigest, VertexIndex,
+    Definition, Descriptor, Event, EventSink, Graph, Layer, Op, Pin, StepOutcome, TreeDigest, VertexIndex,
 };
 
 use crate::cancel::Cancel;
 use crate::chain::{Chain, chain};
-use crate::contents::{Contents, Location, content_digest};
+use crate::contents::Contents;
 use crate::error::{BuildError, OpError, StepError};
 use crate::explain;
 use crate::frames::{FrameError, LayerCompression, LayerWriter, layer_key};
@@ -22,10 +20,8 @@ use crate::images::Images;
 use crate::layer::TimePolicy;
 use crate::net::Fetcher;
 use crate::ops::{Input, app};
-use crate::outcome::Planned;
 use crate::source::local::{Context, LocalError, Scan};
 use crate::source::{http, image};
-use crate::stamp;
 use crate::stat::StatCache;
 use crate::tree::Trees;
 
@@ -75,6 +71,11 @@ struct Pinned {
 pub struct Pins(Vec<Option<Pinned>>);
 
 impl Pins {
+    /// The identity of a source.
+    pub(crate) fn pin(&self, index: VertexIndex) -> Option<&Pin> {
+        self.0[index.position()].as_ref().map(|pinned| &pinned.pin)
+    }
+
     /// What `http` sources downloaded.
     pub(crate) fn bodies(&self) -> Vec<Descriptor> {
         self.0.iter().flatten().filter_map(|pinned| pinned.body).collect()
@@ -186,86 +187,10 @@ impl<'a> Session<'a> {
         if failed.is_empty() { Ok(Pins(pins)) } else { Err(self.failure(failed)) }
     }
 
-    /// Decides what must run.
-    pub fn plan(&self, pins: &Pins) -> Planned {
-        let keys = solver::definition_keys(&self.graph, |index| {
-            pins.0[index.position()]
-                .as_ref()
-                .map(|pinned| pinned.pin.clone())
-                .expect("every source was pinned")
-        });
-        let is_asked = !self.options.no_cache && self.options.no_cache_filter.is_empty();
-        let outcome = if is_asked { self.last_outcome(&keys) } else { None };
-        let plan = solver::plan(&self.graph, |wave| {
-            if self.options.no_cache {
-                return wave.iter().map(|_| Err(MissReason::NotAsked)).collect();
-            }
-            if let Some(outcome) = &outcome {
-                // All steps of the final image are one wave, and no hit asks for another.
-                let records: HashMap<_, _> = self.chain.steps.iter().zip(&outcome.records).collect();
-                let record = |index| records.get(index).copied().cloned().ok_or(MissReason::NoRecord);
-                return wave.iter().map(|index| self.usable(*index, record(index)?)).collect();
-            }
-            let wanted: Vec<&[u8]> =
-                wave.iter().map(|index| keys[index.position()].as_bytes().as_slice()).collect();
-            let records: Vec<Option<Record>> = stamp::get_many(self.store, Table::Steps, &wanted);
-            let records = wave.iter().zip(records);
-            let usable = |(&index, record): (&VertexIndex, Option<Record>)| {
-                if self.is_forced(index) {
-                    return Err(MissReason::NotAsked);
-                }
-                self.usable(index, record.ok_or(MissReason::NoRecord)?)
-            };
-            records.map(usable).collect()
-        });
-        let (cached, misses) = plan.counts();
-        self.events.event(Event::Planned { steps: cached + misses, cached });
-        Planned { keys, outcome: outcome.filter(|_| misses == 0), plan }
-    }
-
-    /// Whether the user wants a step to run, whatever the cache has.
-    pub(crate) fn is_forced(&self, index: VertexIndex) -> bool {
-        let filter = &self.options.no_cache_filter;
-        let vertex = self.graph.vertex(index);
-        self.options.no_cache
-            || !filter.is_empty()
-                && self.graph.metadata(index).scopes(&vertex.op).any(|scope| filter.contains(scope))
-    }
-
     /// What the steps are remembered by from build to build.
     pub(crate) fn identity(&self, index: VertexIndex) -> &[u8; 32] {
         let make = || explain::identities(&self.graph, &self.options.repository);
         &self.identities.get_or_init(make)[index.position()]
-    }
-
-    /// A record is a hit if its layer is there, or can be made without running the step.
-    pub(crate) fn usable(&self, index: VertexIndex, record: Record) -> Result<Record, MissReason> {
-        let op = &self.graph.vertex(index).op;
-        if let Op::File(file) = op {
-            for source in &file.sources {
-                if let CopySource::Inline(inline) = source {
-                    let location = Location::Inline(inline.content.clone().into());
-                    self.contents.add(content_digest(&inline.content), location);
-                }
-            }
-        }
-        let readable = match op {
-            Op::File(file) => {
-                let states = usize::from(file.below);
-                let of_state =
-                    |input: &VertexIndex| !matches!(self.graph.vertex(*input).op, Op::Local(_) | Op::Http(_));
-                !file.unpack && !self.graph.inputs(index)[states..].iter().any(of_state)
-            }
-            _ => true,
-        };
-        if readable || self.known_layer(&record.delta).is_some() {
-            return Ok(record);
-        }
-        let other: Option<Layer> = self.store.get(Table::DeltaBlobs, record.delta.as_bytes());
-        match other {
-            Some(layer) if self.store.blobs().contains(&layer.blob) => Ok(record),
-            _ => Err(MissReason::BlobGone),
-        }
     }
 
     /// Looks for container images in the files of the result.
@@ -366,11 +291,11 @@ impl<'a> Session<'a> {
             Op::Http(source) => {
                 let name = self.graph.metadata(index).name.clone();
                 self.events.event(Event::Started { vertex, name: name.clone() });
-                let limit = self.options.download_limit_bytes;
-                let record =
-                    http::pin(source, &self.fetcher, self.store, limit, &mut |done_bytes, total_bytes| {
-                        self.events.event(Event::Progress { vertex, done_bytes, total_bytes });
-                    });
+                let mut progress = |done_bytes, total_bytes| {
+                    self.events.event(Event::Progress { vertex, done_bytes, total_bytes });
+                };
+                let (limit, cancel) = (self.options.download_limit_bytes, &self.options.cancel);
+                let record = http::pin(source, &self.fetcher, self.store, limit, cancel, &mut progress);
                 let outcome = if record.is_ok() { StepOutcome::Done } else { StepOutcome::Failed };
                 self.events.event(Event::Finished { vertex, name, outcome });
                 let record = record?;

@@ -206,6 +206,23 @@ impl Records for RocksRecords {
         Ok(())
     }
 
+    fn refresh(&self) {
+        self.forget_reader();
+    }
+
+    fn heal(&self) -> Result<bool, CacheError> {
+        self.forget_reader();
+        let is_readable =
+            self.scan(&[], &mut |_, _| ()).is_ok() && self.with_reader(|_, _| Ok(()))?.is_some();
+        self.forget_reader();
+        if is_readable || !self.has_database() {
+            return Ok(false);
+        }
+        fs_err::remove_dir_all(&self.path)?;
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(true)
+    }
+
     fn maintain(&self) {
         let files = self.with_reader(|db, family| Ok(level_zero_files(db, family)));
         if !matches!(files, Ok(Some(files)) if files > LEVEL_ZERO_LIMIT) {

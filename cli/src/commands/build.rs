@@ -71,8 +71,30 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     Ok(())
 }
 
-/// Pin, plan, run; and in mode `all` the look for container images.
+/// Builds; once more if a damaged blob was the reason that it failed, which counts as absent then.
 fn build(
+    store: &Store,
+    definition: &solver::Definition,
+    options: &BuildOptions,
+    events: &dyn EventSink,
+    carries_images: bool,
+) -> Result<(Built, (u64, u64)), BuildError> {
+    let damaged = store.blobs().damaged();
+    match attempt(store, definition, options, events, carries_images) {
+        Err(_) if store.blobs().damaged() > damaged => {
+            events.event(Event::Warning {
+                text: "a blob of the store is damaged; what needs it was made again".to_owned(),
+                hint: "`sealer cache verify` looks for more".to_owned(),
+                span: None,
+            });
+            attempt(store, definition, options, events, carries_images)
+        }
+        built => built,
+    }
+}
+
+/// Pin, plan, run; and in mode `all` the look for container images.
+fn attempt(
     store: &Store,
     definition: &solver::Definition,
     options: &BuildOptions,
@@ -81,7 +103,7 @@ fn build(
 ) -> Result<(Built, (u64, u64)), BuildError> {
     let session = Session::new(store, definition, options, events)?;
     let pins = session.pin()?;
-    let plan = session.plan(&pins);
+    let plan = session.plan(&pins)?;
     let built = session.run(&pins, &plan)?;
     if carries_images {
         let discovered = session.discover(&built)?;

@@ -38,7 +38,7 @@ impl LayerWriter<'_> {
                         let start = tar.len();
                         self.append(&mut tar, &content, path, 0, size)?;
                         if *blake3::hash(&tar[start..]).as_bytes() != *content.as_bytes() {
-                            return Err(changed(path));
+                            return Err(self.not_as_known(&content, path));
                         }
                         layer::pad(&mut tar);
                     }
@@ -48,7 +48,9 @@ impl LayerWriter<'_> {
                     self.append(&mut tar, &piece.content, &piece.path, piece.offset, piece.length())?;
                     let found = piece_digest(piece.offset, &tar[start..]);
                     match piece.digest {
-                        Some(digest) if digest != found => return Err(changed(&piece.path)),
+                        Some(digest) if digest != found => {
+                            return Err(self.not_as_known(&piece.content, &piece.path));
+                        }
                         Some(_) => {}
                         None => read = Some((piece.clone(), found)),
                     }
@@ -64,6 +66,11 @@ impl LayerWriter<'_> {
         let found = read.as_ref().map(|(_, digest)| *digest);
         let identity = frame.identity.or_else(|| identity(self, &frame.parts, frame.ends, found));
         Ok(Made { identity, read, ..compressed(tar, self.compression)? })
+    }
+
+    fn not_as_known(&self, content: &ContentDigest, path: &[u8]) -> FrameError {
+        self.contents.doubt(content);
+        changed(path)
     }
 
     /// Whether bytes are a frame's tar: headers, contents and padding.
@@ -123,7 +130,7 @@ impl LayerWriter<'_> {
         let start = tar.len();
         tar.reserve(length as usize);
         file.take(length).read_to_end(tar)?;
-        if (tar.len() - start) as u64 == length { Ok(()) } else { Err(changed(path)) }
+        if (tar.len() - start) as u64 == length { Ok(()) } else { Err(self.not_as_known(content, path)) }
     }
 }
 

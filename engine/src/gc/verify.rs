@@ -32,6 +32,8 @@ pub struct Verified {
     pub damage: Vec<Damage>,
     /// Records that were forgotten.
     pub records: usize,
+    /// Whether the database could not be read, and was deleted.
+    pub healed: bool,
 }
 
 /// Hashes every blob, deletes those that are not what their names say, and forgets the records that need them or others
@@ -67,6 +69,7 @@ pub fn verify(
     }
     verified.damage = damage(store, &kept, &wrong)?;
     wrong.iter().try_for_each(|blob| store.blobs().remove(&blob.digest))?;
+    verified.healed = store.heal_records()?;
     let records = sweep::find(store, &kept, None)?;
     store.forget(&records)?;
     verified.records = records.len();

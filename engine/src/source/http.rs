@@ -1,12 +1,16 @@
 //! `http://` and `https://` sources: pinned by checksum, by a validator the server confirms, or by downloading.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
-use cache::{CacheError, Store, Table};
+use cache::{CacheError, Store, Table, WorkLock};
 use serde::{Deserialize, Serialize};
 use solver::{ContentDigest, Descriptor, Hasher, HttpSource, TreeDigest};
 use thiserror::Error;
 
+use crate::cancel::Cancel;
 use crate::contents::{Contents, Location};
 use crate::net::{FetchError, FetchEvent, FetchRequest, Fetched, Fetcher, Validator, file_name_of, redacted};
 use crate::tree::{Directory, Entry, Meta, Node, Trees};
@@ -60,11 +64,25 @@ pub fn pin(
     fetcher: &Fetcher,
     store: &Store,
     limit_bytes: u64,
+    cancel: &Cancel,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<HttpRecord, HttpError> {
     let key = key(&source.url);
-    let known: Option<HttpRecord> =
+    let mut known: Option<HttpRecord> =
         store.get(Table::Http, &key).filter(|record: &HttpRecord| store.blobs().contains(&record.blob));
+    // Of several builds that know nothing of a URL one downloads it, and the others take its file.
+    let mut lock = match known {
+        Some(_) => None,
+        None => store.lock_work(&key, &|| cancel.is_cancelled())?,
+    };
+    if let Some(Word { record, path }) = lock.as_mut().and_then(WorkLock::word)
+        && store.blobs().adopt(Path::new(OsStr::from_bytes(&path)), &record.blob)
+    {
+        store.put(Table::Http, &key, &record);
+        known = Some(record);
+        // What is left to do is a question to the server, which all may ask at once.
+        lock = None;
+    }
     if let (Some(known), Some(checksum)) = (&known, &source.checksum)
         && known.blob.digest.hex() == *checksum
     {
@@ -92,11 +110,22 @@ pub fn pin(
             if known.as_ref() != Some(&record) {
                 store.put(Table::Http, &key, &record);
             }
+            if let (Some(lock), Some(path)) = (&mut lock, store.blobs().pending_path(&record.blob.digest)) {
+                lock.leave(&Word { record: record.clone(), path: path.into_os_string().into_vec() });
+            }
             record
         }
     };
     check(source, &record.blob)?;
     Ok(record)
+}
+
+/// What the build that downloaded a URL leaves for those that waited for it.
+#[derive(Serialize, Deserialize)]
+struct Word {
+    record: HttpRecord,
+    /// Where its body is until the commit.
+    path: Vec<u8>,
 }
 
 /// URLs may hold secrets; records know them by their hash.

@@ -36,6 +36,11 @@ pub(super) fn run(args: &Verify, quiet: bool, root: &Path) -> Result<(), Failure
             verified.damage.iter().filter(|damage| damage.was_wrong).count(),
             verified.records,
         ));
+        if verified.healed {
+            ui::message(
+                "the database could not be read and was deleted: the next builds run their steps again",
+            );
+        }
     }
     let pages: Vec<Page> =
         verified.damage.iter().filter(|damage| !damage.needed_by.is_empty()).map(page).collect();
@@ -61,6 +66,7 @@ fn as_json(verified: &Verified) -> serde_json::Value {
         "blobs": verified.blobs,
         "bytes": verified.bytes,
         "records": verified.records,
+        "databaseDeleted": verified.healed,
         "damage": verified.damage.iter().map(damage).collect::<Vec<_>>(),
     })
 }

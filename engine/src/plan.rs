@@ -1,0 +1,138 @@
+//! What must run: keys, look-ups, and who else is at it.
+
+use cache::Table;
+use solver::{
+    CacheKey, CopySource, Event, Layer, MissReason, Op, Plan, Record, Step, StepOutcome, VertexDigest,
+    VertexIndex,
+};
+
+use crate::contents::{Location, content_digest};
+use crate::error::BuildError;
+use crate::outcome::Outcome;
+use crate::session::{Pins, Session};
+use crate::stamp;
+
+/// What is to be done, and what is known of it.
+#[derive(Debug)]
+pub struct Planned {
+    /// The definition key of every vertex.
+    pub(crate) keys: Vec<CacheKey>,
+    /// One decision for every vertex.
+    pub(crate) plan: Plan<Record>,
+    /// The outcome, if the last build of this image had the same target.
+    pub(crate) outcome: Option<Outcome>,
+}
+
+impl Session<'_> {
+    /// Decides what must run. Where another build is at some of it, that one is waited for, and what it made is a hit.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn plan(&self, pins: &Pins) -> Result<Planned, BuildError> {
+        let mut planned = self.planned(pins);
+        if !self.options.no_cache && self.joins_others(&planned)? {
+            planned = self.planned(pins);
+        }
+        let (cached, misses) = planned.plan.counts();
+        self.events.event(Event::Planned { steps: cached + misses, cached });
+        Ok(planned)
+    }
+
+    fn planned(&self, pins: &Pins) -> Planned {
+        let pin = |index| pins.pin(index).cloned().expect("every source was pinned");
+        let keys = solver::definition_keys(&self.graph, pin);
+        let is_asked = !self.options.no_cache && self.options.no_cache_filter.is_empty();
+        let outcome = if is_asked { self.last_outcome(&keys) } else { None };
+        if let Some((outcome, plan)) = outcome.and_then(|outcome| self.hits(outcome)) {
+            return Planned { keys, plan, outcome: Some(outcome) };
+        }
+        let plan = solver::plan(&self.graph, |wave| {
+            if self.options.no_cache {
+                return wave.iter().map(|_| Err(MissReason::NotAsked)).collect();
+            }
+            let wanted: Vec<&[u8]> =
+                wave.iter().map(|index| keys[index.position()].as_bytes().as_slice()).collect();
+            let records: Vec<Option<Record>> = stamp::get_many(self.store, Table::Steps, &wanted);
+            let usable = |(&index, record): (&VertexIndex, Option<Record>)| {
+                if self.is_forced(index) {
+                    return Err(MissReason::NotAsked);
+                }
+                self.usable(index, record.ok_or(MissReason::NoRecord)?)
+            };
+            wave.iter().zip(records).map(usable).collect()
+        });
+        Planned { keys, plan, outcome: None }
+    }
+
+    /// The plan in which every step of the final image is a hit, by the outcome of an equal build.
+    fn hits(&self, outcome: Outcome) -> Option<(Outcome, Plan<Record>)> {
+        let steps = self.chain.steps.iter().zip(&outcome.records);
+        let mut records: Vec<Option<Record>> = vec![None; self.graph.len()];
+        for (&index, record) in steps {
+            records[index.position()] = Some(self.usable(index, record.clone()).ok()?);
+        }
+        // All steps of the final image are one wave, and no hit asks for another.
+        let answer = |index: &VertexIndex| records[index.position()].take().ok_or(MissReason::NoRecord);
+        let plan = solver::plan(&self.graph, {
+            let mut answer = answer;
+            move |wave| wave.iter().map(&mut answer).collect()
+        });
+        (plan.counts().1 == 0).then_some((outcome, plan))
+    }
+
+    /// Announces what must run. Whether somebody else was at it, and has ended now.
+    fn joins_others(&self, planned: &Planned) -> Result<bool, BuildError> {
+        let misses = self.graph.indices().filter(|index| matches!(planned.plan.step(*index), Step::Miss(_)));
+        let keys: Vec<[u8; 32]> = misses.map(|index| *planned.keys[index.position()].as_bytes()).collect();
+        if keys.is_empty() {
+            return Ok(false);
+        }
+        let vertex = VertexDigest::from_bytes([0; 32]);
+        let name = "another build that makes the same".to_owned();
+        let waits = || self.events.event(Event::Started { vertex, name: name.clone() });
+        let waited = self.store.announce(&keys, waits, &|| self.options.cancel.is_cancelled())?;
+        if waited {
+            self.events.event(Event::Finished { vertex, name: name.clone(), outcome: StepOutcome::Done });
+        }
+        Ok(waited)
+    }
+
+    /// Whether the user wants a step to run, whatever the cache has.
+    pub(crate) fn is_forced(&self, index: VertexIndex) -> bool {
+        let filter = &self.options.no_cache_filter;
+        let vertex = self.graph.vertex(index);
+        self.options.no_cache
+            || !filter.is_empty()
+                && self.graph.metadata(index).scopes(&vertex.op).any(|scope| filter.contains(scope))
+    }
+
+    /// A record is a hit if its layer is there, or can be made without running the step.
+    pub(crate) fn usable(&self, index: VertexIndex, record: Record) -> Result<Record, MissReason> {
+        let op = &self.graph.vertex(index).op;
+        if let Op::File(file) = op {
+            for source in &file.sources {
+                if let CopySource::Inline(inline) = source {
+                    let location = Location::Inline(inline.content.clone().into());
+                    self.contents.add(content_digest(&inline.content), location);
+                }
+            }
+        }
+        let readable = match op {
+            Op::File(file) => {
+                let states = usize::from(file.below);
+                let of_state =
+                    |input: &VertexIndex| !matches!(self.graph.vertex(*input).op, Op::Local(_) | Op::Http(_));
+                !file.unpack && !self.graph.inputs(index)[states..].iter().any(of_state)
+            }
+            _ => true,
+        };
+        if readable || self.known_layer(&record.delta).is_some() {
+            return Ok(record);
+        }
+        let other: Option<Layer> = self.store.get(Table::DeltaBlobs, record.delta.as_bytes());
+        match other {
+            Some(layer) if self.store.blobs().contains(&layer.blob) => Ok(record),
+            _ => Err(MissReason::BlobGone),
+        }
+    }
+}
