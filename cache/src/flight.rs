@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::fs::TryLockError;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fs_err::{File, OpenOptions};
@@ -80,16 +80,24 @@ impl Flight {
 /// Held, alone, by the one process that does a piece of work; it can leave a word for whoever comes next.
 #[derive(Debug)]
 pub struct WorkLock {
+    path: PathBuf,
     file: File,
+}
+
+impl Drop for WorkLock {
+    fn drop(&mut self) {
+        // Those that wait have the file open. Who comes after them makes another, and may do the work once more.
+        let _ = fs_err::remove_file(&self.path);
+    }
 }
 
 impl WorkLock {
     /// Waits for a piece of work. `None` when `is_over` says that it is not worth it any more.
-    pub(crate) fn acquire(path: &Path, is_over: &dyn Fn() -> bool) -> Result<Option<Self>, CacheError> {
-        let file = lock_file(path)?;
+    pub(crate) fn acquire(path: PathBuf, is_over: &dyn Fn() -> bool) -> Result<Option<Self>, CacheError> {
+        let file = lock_file(&path)?;
         loop {
             match file.file().try_lock() {
-                Ok(()) => return Ok(Some(Self { file })),
+                Ok(()) => return Ok(Some(Self { path, file })),
                 Err(TryLockError::WouldBlock) if is_over() => return Ok(None),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(INTERVAL),
                 Err(TryLockError::Error(error)) => return Err(error.into()),
@@ -149,16 +157,21 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_left_for_the_next() {
+    fn a_word_is_left_for_those_that_wait() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("work");
-        let mut first = WorkLock::acquire(&path, &|| true).unwrap().unwrap();
+        let acquire = |is_over: bool| WorkLock::acquire(path.clone(), &move || is_over).unwrap();
+        let mut first = acquire(true).unwrap();
         assert_eq!(first.word::<String>(), None);
-        assert!(WorkLock::acquire(&path, &|| true).unwrap().is_none(), "it is held");
-        first.leave(&"longer than the next".to_owned());
-        first.leave(&"done".to_owned());
-        drop(first);
-        let mut second = WorkLock::acquire(&path, &|| true).unwrap().unwrap();
-        assert_eq!(second.word::<String>().as_deref(), Some("done"));
+        assert!(acquire(true).is_none(), "it is held");
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| acquire(false).unwrap().word::<String>());
+            std::thread::sleep(INTERVAL * 5);
+            first.leave(&"longer than the next".to_owned());
+            first.leave(&"done".to_owned());
+            drop(first);
+            assert_eq!(second.join().unwrap().as_deref(), Some("done"));
+        });
+        assert!(!path.exists());
     }
 }

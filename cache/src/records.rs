@@ -85,8 +85,10 @@ pub trait Records: Send + Sync + Debug {
     /// When the store fails; nothing, or all, is forgotten.
     fn forget(&self, keys: &[Vec<u8>]) -> Result<(), CacheError>;
 
-    /// Sees what others have committed since the first look.
-    fn refresh(&self) {}
+    /// Sees what others have committed since the first look. Whether there is anything.
+    fn refresh(&self) -> bool {
+        false
+    }
 
     /// Whether there is a database that cannot be read; if so, it is deleted: all it held can be made again.
     ///

@@ -135,8 +135,8 @@ impl Store {
     }
 
     /// Announces the keys of steps that this process is about to make, until its next commit is done, or until
-    /// [`Store::land`]. If others are at some of them already, `waits` hears of it, and it returns when they have ended, with
-    /// what they committed to be seen, or when `is_over` says that it is not worth it any more. Whether it waited.
+    /// [`Store::land`]. If others are at some of them already, `waits` hears of it, and it returns when they have ended, or
+    /// when `is_over` says that it is not worth it any more. Whether there may be more records than before.
     ///
     /// # Errors
     /// When the announcement cannot be written.
@@ -147,14 +147,13 @@ impl Store {
         is_over: &dyn Fn() -> bool,
     ) -> Result<bool, CacheError> {
         let mut flight = Flight::announce(&self.root, &self.tmp_dir()?, keys)?;
-        let is_second = flight.is_second();
-        if is_second {
+        if flight.is_second() {
             waits();
             flight.wait(is_over)?;
-            self.records.refresh();
         }
         *self.flight.lock().unwrap_or_else(PoisonError::into_inner) = Some(flight);
-        Ok(is_second)
+        // Somebody may have ended between the first look and the announcement.
+        Ok(self.records.refresh())
     }
 
     /// Takes the announcement back.
@@ -172,9 +171,7 @@ impl Store {
         key: &[u8; 32],
         is_over: &dyn Fn() -> bool,
     ) -> Result<Option<WorkLock>, CacheError> {
-        let dir = self.root.join("tmp/work");
-        fs_err::create_dir_all(&dir)?;
-        WorkLock::acquire(&dir.join(hex::encode(key)), is_over)
+        WorkLock::acquire(self.root.join("tmp").join(format!("work-{}", hex::encode(key))), is_over)
     }
 
     /// A value; `None` when there is none, or what is there cannot be read.

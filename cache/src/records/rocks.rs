@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rocksdb::{
     ColumnFamily, DB, DBCompactionStyle, Direction, InfoLogger, IteratorMode, LogLevel, Options, ReadOptions,
@@ -31,6 +31,8 @@ pub struct RocksRecords {
     path: PathBuf,
     reader: RwLock<Reader>,
     warnings: Mutex<Vec<String>>,
+    /// When the directory had last changed before the reader opened it.
+    opened: Mutex<Option<SystemTime>>,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +47,12 @@ enum Reader {
 impl RocksRecords {
     /// Records at a path; nothing is opened or created yet.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), reader: RwLock::default(), warnings: Mutex::default() }
+        Self {
+            path: path.to_owned(),
+            reader: RwLock::default(),
+            warnings: Mutex::default(),
+            opened: Mutex::default(),
+        }
     }
 
     /// Calls `read` with the database open; `None` when there is none.
@@ -70,6 +77,7 @@ impl RocksRecords {
     }
 
     fn open_reader(&self) -> Reader {
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = self.changed();
         if !self.has_database() {
             return Reader::Absent;
         }
@@ -95,6 +103,10 @@ impl RocksRecords {
     /// Closes the reader; the next read opens a newer one.
     fn forget_reader(&self) {
         *self.reader.write().unwrap_or_else(PoisonError::into_inner) = Reader::Unopened;
+    }
+
+    fn changed(&self) -> Option<SystemTime> {
+        fs_err::metadata(&self.path).ok()?.modified().ok()
     }
 
     fn has_database(&self) -> bool {
@@ -206,8 +218,13 @@ impl Records for RocksRecords {
         Ok(())
     }
 
-    fn refresh(&self) {
-        self.forget_reader();
+    fn refresh(&self) -> bool {
+        // Every commit makes a file.
+        let is_newer = *self.opened.lock().unwrap_or_else(PoisonError::into_inner) != self.changed();
+        if is_newer {
+            self.forget_reader();
+        }
+        is_newer
     }
 
     fn heal(&self) -> Result<bool, CacheError> {

@@ -17,4 +17,5 @@ mod server;
 mod space;
 mod stores;
 mod terminal;
+mod together;
 mod transport;
