@@ -1,5 +1,5 @@
 # The front door. `make` alone says what there is.
-.PHONY: help setup build example test bench man fuzz
+.PHONY: help setup build example test bench man fuzz soak
 # Seconds that `make fuzz` gives each target.
 FUZZ_SECONDS ?= 60
 help:
@@ -17,8 +17,11 @@ bench: setup ## figures: micro-benchmarks and whole builds
 	cargo bench --locked -p benches
 	cargo run --locked --release -p benches --bin e2e
 	cargo run --locked --release -p benches --bin images
+	cargo run --locked --release -p benches --bin again
 man: build ## write the manual pages to target/man
 	mkdir -p target/man
 	target/release/sealer man target/man
 fuzz: setup ## fuzz every target for FUZZ_SECONDS; needs a nightly compiler
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
+soak: ## 100,000 random edits, each build compared with what it should be; takes a quarter of an hour
+	scripts/soak

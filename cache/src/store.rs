@@ -57,6 +57,14 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens a store whose records are kept elsewhere than in its `db/`.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(root: &Path, records: Box<dyn Records>) -> Result<Self, CacheError> {
+        Ok(Self { records, ..Self::open(root)? })
+    }
+
     /// Opens a store for looking at it; `None` when there is none. Creates and sweeps nothing.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod reproducible;
 mod seeds;
 #[path = "../../../engine/tests/it/server.rs"]
 mod server;
+mod soak;
 mod space;
 mod stores;
 mod terminal;
