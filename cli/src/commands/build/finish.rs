@@ -178,7 +178,7 @@ fn why_text(why: &Why) -> String {
         Why::Unchanged => "nothing it depends on is different".to_owned(),
         Why::SameContent => "what it depends on was made again, and what it reads is the same".to_owned(),
         Why::New => "it never ran for this image before".to_owned(),
-        Why::NotAsked => "`--no-cache` was given".to_owned(),
+        Why::NotAsked => "it was asked to run: `--no-cache` or `--no-cache-filter`".to_owned(),
         Why::Forgotten => "nothing is different, but its result is not in the cache any more".to_owned(),
         Why::Differs { name, before, after } => {
             let side = |side: &Option<String>| match side.as_deref() {
