@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use engine::frames::FrameError;
 use engine::gc::GcError;
 use engine::source::http::HttpError;
 use engine::transport::TransportError;
-use engine::{BuildError, FetchError, ImagesError, LocalError, OpError};
+use engine::{BuildError, ContentError, FetchError, ImagesError, LocalError, OpError};
 use frontend::Diagnostic;
 use solver::{SourceFile, Span};
 
@@ -211,6 +212,11 @@ fn hint_of_step(error: &OpError) -> Option<String> {
         }
         OpError::Local(LocalError::Escapes { .. }) => {
             "copy the file into the context, or make the context the directory that holds both".to_owned()
+        }
+        OpError::Frame(FrameError::Changed { .. } | FrameError::Content(ContentError::Changed { .. }))
+        | OpError::Local(LocalError::Changed { .. }) => {
+            "if nobody writes there, `--paranoid` reads every file again, whatever its size and times say"
+                .to_owned()
         }
         OpError::Http(HttpError::Fetch(FetchError::TooLarge { .. })) => {
             "`--max-download SIZE` allows more".to_owned()

@@ -95,29 +95,31 @@ impl Sweep<'_> {
 
     /// Steps, and what is remembered of single things; those that are young stay, and what they lead to.
     fn steps(&mut self) -> Result<(), CacheError> {
-        let mut live = Vec::new();
-        self.each(Table::Steps, |sweep, _, record: Stamped<Record>| {
-            let is_old = sweep.is_old(&record);
-            let delta = record.into_value().delta;
-            let is_kept = !is_old || sweep.live.contains(&delta);
-            live.extend(is_kept.then_some(delta));
-            is_kept
-        })?;
-        self.live.extend(live);
-        let mut shown = Vec::new();
-        self.each(Table::Traces, |sweep, _, trace: Stamped<Trace>| {
-            let is_old = sweep.is_old(&trace);
-            let delta = trace.into_value().delta;
-            let is_kept = !is_old || sweep.live.contains(&delta);
-            shown.extend(is_kept.then_some(delta));
-            is_kept
-        })?;
-        self.live.extend(shown);
+        self.stamped(Table::Steps, |record: Record| record.delta)?;
+        self.stamped(Table::Traces, |trace: Trace| trace.delta)?;
         self.each(Table::Groups, |sweep, _, tree: TreeDigest| sweep.live.contains(&tree))?;
         self.each(Table::Scans, |sweep, key, _: crate::discover::Scan| {
             key.try_into().is_ok_and(|digest| sweep.live.contains(&TreeDigest::from_bytes(digest)))
         })?;
         self.each(Table::Stat, |sweep, _, listing: Stamped<Listing>| !sweep.is_old(&listing))
+    }
+
+    /// Records that lead to a delta: kept while they are young, or while something else leads to it.
+    fn stamped<T: serde::de::DeserializeOwned>(
+        &mut self,
+        table: Table,
+        delta: impl Fn(T) -> TreeDigest,
+    ) -> Result<(), CacheError> {
+        let mut live = Vec::new();
+        self.each(table, |sweep, _, stamped: Stamped<T>| {
+            let is_old = sweep.is_old(&stamped);
+            let delta = delta(stamped.into_value());
+            let is_kept = !is_old || sweep.live.contains(&delta);
+            live.extend(is_kept.then_some(delta));
+            is_kept
+        })?;
+        self.live.extend(live);
+        Ok(())
     }
 
     /// Directories, and the pieces of large files in them.
