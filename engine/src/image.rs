@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use oci_spec::image::{ImageManifestBuilder, MediaType as OciMediaType};
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use solver::{AppFacts, AppSpec, Application, BlobDigest, Descriptor, ImageSpec, Layer, VertexDigest};
@@ -54,7 +55,7 @@ pub struct Assembled {
 /// # Errors
 /// [`BuildError::UntypedApp`] for an application nobody knows how to launch.
 pub fn assemble(parts: &Parts<'_>) -> Result<Assembled, BuildError> {
-    let config = oci::canonical_value(&config(parts));
+    let config = config(parts);
     let blob = Descriptor {
         digest: BlobDigest::from_bytes(Sha256::digest(&config).into()),
         size: config.len() as u64,
@@ -74,7 +75,8 @@ pub fn assemble(parts: &Parts<'_>) -> Result<Assembled, BuildError> {
     Ok(Assembled { config, manifest: oci::canonical(&manifest) })
 }
 
-fn config(parts: &Parts<'_>) -> Value {
+/// The config's bytes.
+fn config(parts: &Parts<'_>) -> Vec<u8> {
     let spec = parts.spec;
     let created = rfc3339(parts.created);
     let mut config = parts.base.map_or_else(|| json!({}), |base| base.config.clone());
@@ -98,18 +100,44 @@ fn config(parts: &Parts<'_>) -> Value {
     let diff_ids: Vec<String> =
         base_layers.iter().chain(parts.layers).map(|layer| layer.diff_id.to_string()).collect();
     config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
-    let mut history = config["history"].as_array().cloned().unwrap_or_default();
     let mut own_layer = parts.own_layer.iter();
-    history.extend(spec.history.iter().map(|step| {
-        let mut entry = json!({ "created": created, "created_by": step.text, "comment": "sealer" });
+    let before = config["history"].as_array().into_iter().flatten().cloned().map(Entry::Base);
+    let steps = spec.history.iter().map(|step| {
         let makes_layer = step.vertex.is_some() && own_layer.next().copied().unwrap_or(false);
-        if !makes_layer {
-            entry["empty_layer"] = json!(true);
-        }
-        entry
-    }));
-    config["history"] = Value::Array(history);
-    config
+        let (created_by, empty_layer) = (&step.text, !makes_layer);
+        Entry::Step(Step { comment: "sealer", created: &created, created_by, empty_layer })
+    });
+    let history = before.chain(steps).collect();
+    let Some(fields) = config.as_object() else { unreachable!("a config was made an object above") };
+    let mut fields: BTreeMap<&str, Field<'_>> =
+        fields.iter().map(|(key, value)| (key.as_str(), Field::Value(value))).collect();
+    fields.insert("history", Field::History(history));
+    serde_json::to_vec(&fields).expect("plain data is JSON")
+}
+
+/// A field of a config. The history can be most of it, and is written without being made a value first.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Field<'a> {
+    Value(&'a Value),
+    History(Vec<Entry<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Base(Value),
+    Step(Step<'a>),
+}
+
+/// A step of this build; its fields are sorted, as all of the config's.
+#[derive(Serialize)]
+struct Step<'a> {
+    comment: &'static str,
+    created: &'a str,
+    created_by: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    empty_layer: bool,
 }
 
 fn annotations(parts: &Parts<'_>) -> Result<HashMap<String, String>, BuildError> {

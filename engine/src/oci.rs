@@ -2,7 +2,6 @@
 
 use oci_spec::image::{Descriptor as OciDescriptor, MediaType as OciMediaType};
 use serde::Serialize;
-use serde_json::Value;
 use solver::{BlobDigest, Descriptor, MediaType, Platform};
 
 /// Largest manifest, index or config read, in bytes; registries stop at 4 MiB.
@@ -29,11 +28,6 @@ pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 /// JSON with sorted keys and no spaces: the same value is the same bytes.
 pub fn canonical(value: &impl Serialize) -> Vec<u8> {
     let value = serde_json::to_value(value).expect("plain data is JSON");
-    canonical_value(&value)
-}
-
-/// The same of JSON that is a value already: its maps are sorted.
-pub fn canonical_value(value: &Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
