@@ -8,9 +8,6 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-/// What [`stat_walk`] is.
-pub const C_WALK: &str = "openat, getdents and fstatat of every entry, one thread";
-
 /// A small fast generator (splitmix64); reproducible is all it has to be.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
