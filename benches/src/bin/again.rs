@@ -173,12 +173,9 @@ fn many_files(bench: &Bench<'_>) -> io::Result<()> {
             [("tree/d0/e0/f7", "one byte of the first file"), ("tree/d99/e19/f99999", "one byte of the last")]
         {
             let file = bench.context().join(file);
-            let hash = || timed(|| hash_zeros(tar));
-            bench.rounds(|round| flip(&file, 7, round), hash)?.print(
-                &name,
-                case,
-                "SHA-256 of the layer's tar",
-            );
+            let hash = || Ok(timed(|| hash_zeros(tar))? * 2);
+            let what = "2 × SHA-256 of the layer's tar";
+            bench.rounds(|round| flip(&file, 7, round), hash)?.print(&name, case, what);
         }
     }
     Ok(())

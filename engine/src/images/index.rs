@@ -1,12 +1,12 @@
 //! `index.json`: one descriptor a name, and what the store itself knows of each image.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 
 use cache::{CacheError, Store};
-use oci_spec::image::{
-    Descriptor as OciDescriptor, ImageIndex, ImageIndexBuilder, MediaType as OciMediaType,
-};
+use oci_spec::image::{Descriptor as OciDescriptor, ImageIndexBuilder, MediaType as OciMediaType};
+use serde::Deserialize;
 use solver::{BlobDigest, Descriptor};
 
 use super::ImagesError;
@@ -73,12 +73,32 @@ pub(super) fn read(store: &Store) -> Result<Vec<Tagged>, ImagesError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         text => text.map_err(CacheError::Io)?,
     };
-    let index = ImageIndex::from_reader(text.as_slice()).map_err(|error| ImagesError::Json {
+    let index: Index<'_> = serde_json::from_slice(&text).map_err(|error| ImagesError::Json {
         what: "the index",
         name: path.display().to_string(),
         reason: error.to_string(),
     })?;
-    Ok(index.manifests().iter().filter_map(tagged).collect())
+    Ok(index.manifests.iter().filter_map(tagged).collect())
+}
+
+/// The index as far as a list of images needs it. Every build reads it, and moved tags leave lines behind, so that there
+/// can be thousands.
+#[derive(Deserialize)]
+struct Index<'a> {
+    #[serde(borrow)]
+    manifests: Vec<Line<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    #[serde(borrow)]
+    media_type: Cow<'a, str>,
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
+    size: u64,
+    #[serde(borrow, default)]
+    annotations: Option<HashMap<Cow<'a, str>, Cow<'a, str>>>,
 }
 
 /// Replaces the file whole. The caller holds the index's lock.
@@ -115,16 +135,16 @@ fn descriptor(tagged: &Tagged) -> OciDescriptor {
     descriptor
 }
 
-fn tagged(descriptor: &OciDescriptor) -> Option<Tagged> {
-    let annotation = |key: &str| descriptor.annotations().as_ref()?.get(key);
+fn tagged(line: &Line<'_>) -> Option<Tagged> {
+    let annotation = |key: &str| line.annotations.as_ref()?.get(key);
     let summary = || {
         let id = annotation(IMAGE_ID)?.parse().ok()?;
         Some(Summary { id, size: annotation(IMAGE_SIZE)?.parse().ok()? })
     };
     Some(Tagged {
-        name: annotation(REF_NAME).cloned(),
-        manifest: oci::from_descriptor(descriptor)?,
-        kind: ManifestKind::of(descriptor.media_type())?,
+        name: annotation(REF_NAME).map(|name| name.clone().into_owned()),
+        manifest: Descriptor { digest: line.digest.parse().ok()?, size: line.size },
+        kind: ManifestKind::of(&OciMediaType::from(&*line.media_type))?,
         stored_at: annotation(STORED_AT).and_then(|seconds| seconds.parse().ok()).unwrap_or(0),
         summary: summary(),
         former_names: annotation(FORMER_NAMES)
