@@ -179,7 +179,9 @@ impl Store {
         key: &[u8; 32],
         is_over: &dyn Fn() -> bool,
     ) -> Result<Option<WorkLock>, CacheError> {
-        WorkLock::acquire(self.root.join("tmp").join(format!("work-{}", hex::encode(key))), is_over)
+        let dir = self.root.join("tmp");
+        fs_err::create_dir_all(&dir)?;
+        WorkLock::acquire(dir.join(format!("work-{}", hex::encode(key))), is_over)
     }
 
     /// A value; `None` when there is none, or what is there cannot be read.

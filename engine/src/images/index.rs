@@ -98,8 +98,27 @@ struct Line<'a> {
     digest: Cow<'a, str>,
     size: u64,
     #[serde(borrow, default)]
-    annotations: Option<HashMap<Cow<'a, str>, Cow<'a, str>>>,
+    annotations: Option<Annotations<'a>>,
 }
+
+/// What the store itself writes; names are those of [`crate::oci`].
+#[derive(Default, Deserialize)]
+struct Annotations<'a> {
+    #[serde(borrow, rename = "org.opencontainers.image.ref.name")]
+    name: Option<Text<'a>>,
+    #[serde(borrow, rename = "sealer.created")]
+    stored_at: Option<Text<'a>>,
+    #[serde(borrow, rename = "sealer.id")]
+    id: Option<Text<'a>>,
+    #[serde(borrow, rename = "sealer.size")]
+    size: Option<Text<'a>>,
+    #[serde(borrow, rename = "sealer.former-names")]
+    former_names: Option<Text<'a>>,
+}
+
+/// A text that is copied only where it has escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Replaces the file whole. The caller holds the index's lock.
 pub(super) fn write(store: &Store, all: &[Tagged]) -> Result<(), ImagesError> {
@@ -136,19 +155,39 @@ fn descriptor(tagged: &Tagged) -> OciDescriptor {
 }
 
 fn tagged(line: &Line<'_>) -> Option<Tagged> {
-    let annotation = |key: &str| line.annotations.as_ref()?.get(key);
-    let summary = || {
-        let id = annotation(IMAGE_ID)?.parse().ok()?;
-        Some(Summary { id, size: annotation(IMAGE_SIZE)?.parse().ok()? })
-    };
+    let none = Annotations::default();
+    let Annotations { name, stored_at, id, size, former_names } = line.annotations.as_ref().unwrap_or(&none);
+    let summary = || Some(Summary { id: id.as_ref()?.0.parse().ok()?, size: size.as_ref()?.0.parse().ok()? });
     Some(Tagged {
-        name: annotation(REF_NAME).map(|name| name.clone().into_owned()),
+        name: name.as_ref().map(|name| name.0.clone().into_owned()),
         manifest: Descriptor { digest: line.digest.parse().ok()?, size: line.size },
         kind: ManifestKind::of(&OciMediaType::from(&*line.media_type))?,
-        stored_at: annotation(STORED_AT).and_then(|seconds| seconds.parse().ok()).unwrap_or(0),
+        stored_at: stored_at.as_ref().and_then(|seconds| seconds.0.parse().ok()).unwrap_or(0),
         summary: summary(),
-        former_names: annotation(FORMER_NAMES)
-            .map(|names| names.split(',').map(str::to_owned).collect())
-            .unwrap_or_default(),
+        former_names: former_names.iter().flat_map(|names| names.0.split(',').map(str::to_owned)).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_under_the_same_names() {
+        let manifest = Descriptor { digest: BlobDigest::from_bytes([7; 32]), size: 5 };
+        let line = Tagged {
+            name: Some("localhost/\"quoted\":1".into()),
+            manifest,
+            kind: ManifestKind::Index,
+            stored_at: 77,
+            summary: Some(Summary { id: manifest.digest, size: 9 }),
+            former_names: vec!["a:1".into(), "b:2".into()],
+        };
+        let bare =
+            Tagged { name: None, stored_at: 0, summary: None, former_names: Vec::new(), ..line.clone() };
+        for wanted in [line, bare] {
+            let text = serde_json::to_string(&descriptor(&wanted)).unwrap();
+            assert_eq!(tagged(&serde_json::from_str(&text).unwrap()), Some(wanted));
+        }
+    }
 }
