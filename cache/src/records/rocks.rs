@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use rocksdb::{
-    ColumnFamily, DB, DBCompactionStyle, Direction, InfoLogger, IteratorMode, LogLevel, Options, ReadOptions,
-    WriteBatch, WriteOptions,
+    BlockBasedOptions, ColumnFamily, DB, DBCompactionStyle, Direction, InfoLogger, IteratorMode, LogLevel,
+    Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use super::{Batch, Records};
@@ -311,5 +311,9 @@ fn family_options() -> Options {
     options.set_level_zero_slowdown_writes_trigger(1 << 20);
     options.set_level_zero_stop_writes_trigger(1 << 20);
     options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+    // A key is looked for in every file of level 0; ten bits a key tell all but one in a hundred that it is not there.
+    let mut table = BlockBasedOptions::default();
+    table.set_bloom_filter(10.0, false);
+    options.set_block_based_table_factory(&table);
     options
 }
