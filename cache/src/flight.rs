@@ -86,8 +86,10 @@ pub struct WorkLock {
 
 impl Drop for WorkLock {
     fn drop(&mut self) {
-        // Those that wait have the file open. Who comes after them makes another, and may do the work once more.
-        let _ = fs_err::remove_file(&self.path);
+        // With a word in it, it stays for those that come before the word's writer has committed; the store removes it then.
+        if self.file.metadata().is_ok_and(|file| file.len() == 0) {
+            let _ = fs_err::remove_file(&self.path);
+        }
     }
 }
 
@@ -112,8 +114,13 @@ impl WorkLock {
         codec::decode(&bytes)
     }
 
+    /// Where the word stands.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Leaves a word. If that fails, the next one does the work again.
-    pub fn leave(&mut self, value: &impl Serialize) {
+    pub(crate) fn leave(&mut self, value: &impl Serialize) {
         let mut leave = || -> io::Result<()> {
             use std::io::Seek;
             self.file.set_len(0)?;
@@ -172,6 +179,9 @@ mod tests {
             drop(first);
             assert_eq!(second.join().unwrap().as_deref(), Some("done"));
         });
-        assert!(!path.exists());
+        assert!(path.exists(), "for those that come later");
+        fs_err::remove_file(&path).unwrap();
+        drop(acquire(true));
+        assert!(!path.exists(), "without a word nobody needs it");
     }
 }

@@ -30,6 +30,7 @@ pub struct Store {
     soft: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     warnings: Mutex<Vec<String>>,
     flight: Mutex<Option<Flight>>,
+    words: Words,
     /// Last, so that the blobs have removed their files before another process may find itself alone.
     _lock: Option<StoreLock>,
 }
@@ -101,6 +102,7 @@ impl Store {
             soft: Mutex::default(),
             warnings: Mutex::default(),
             flight: Mutex::default(),
+            words: Words::default(),
             _lock: lock,
         }
     }
@@ -182,6 +184,17 @@ impl Store {
         let dir = self.root.join("tmp");
         fs_err::create_dir_all(&dir)?;
         WorkLock::acquire(dir.join(format!("work-{}", hex::encode(key))), is_over)
+    }
+
+    /// Leaves a word for whoever waits for a piece of work, or comes for it before this process has committed.
+    pub fn leave_word(&self, lock: &mut WorkLock, value: &impl Serialize) {
+        lock.leave(value);
+        self.words.0.lock().unwrap_or_else(PoisonError::into_inner).push(lock.path().to_owned());
+    }
+
+    /// Sees what others have committed since the first look.
+    pub fn refresh(&self) {
+        self.records.refresh();
     }
 
     /// A value; `None` when there is none, or what is there cannot be read.
@@ -362,6 +375,19 @@ impl Store {
     fn lock_pending(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {
         // A panic while holding the lock leaves only whole insertions behind.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Words left for other processes, which nobody needs once this one has committed.
+#[derive(Debug, Default)]
+struct Words(Mutex<Vec<PathBuf>>);
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        for word in self.0.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            // What stays is swept by the next process that finds itself alone.
+            let _ = fs_err::remove_file(word);
+        }
     }
 }
 

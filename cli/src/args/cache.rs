@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 
+use super::images::Listing;
+
 /// `sealer cache`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Cache {
@@ -25,15 +27,8 @@ pub(crate) enum CacheCommand {
 /// `sealer cache ls`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Ls {
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Leave the headings out
-    #[arg(short, long)]
-    pub(crate) noheading: bool,
-    /// Show whole digests
-    #[arg(long)]
-    pub(crate) no_trunc: bool,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
     /// Show only some: type=layer|source|image|other, id=DIGITS; of one key any, of two both must hold
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) filter: Vec<String>,

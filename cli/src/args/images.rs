@@ -2,6 +2,20 @@
 
 use std::path::PathBuf;
 
+/// How a list is printed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Listing {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Leave the headings out
+    #[arg(short, long)]
+    pub(crate) noheading: bool,
+    /// Show ids and texts whole
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+}
+
 /// `sealer images`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Images {
@@ -14,15 +28,8 @@ pub(crate) struct Images {
     /// Show names an image had and lost
     #[arg(long)]
     pub(crate) history: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Leave the headings out
-    #[arg(short, long)]
-    pub(crate) noheading: bool,
-    /// Show whole ids
-    #[arg(long)]
-    pub(crate) no_trunc: bool,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
     /// Show only some: label=KEY[=VALUE], type=TYPE, dangling=true|false; all given must hold
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) filter: Vec<String>,
@@ -46,15 +53,8 @@ pub(crate) struct Inspect {
 pub(crate) struct History {
     /// Name, short name, or the first digits of an id
     pub(crate) name: String,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Leave the headings out
-    #[arg(short, long)]
-    pub(crate) noheading: bool,
-    /// Show whole texts
-    #[arg(long)]
-    pub(crate) no_trunc: bool,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
 }
 
 /// `sealer tag`

@@ -96,13 +96,13 @@ fn ls(args: &Ls, quiet: bool, root: &Path) -> Result<(), Failure> {
     let survey = survey(root)?;
     let mut entries: Vec<&Entry> = survey.entries.iter().filter(|entry| policy.is_about(entry)).collect();
     entries.sort_by_key(|entry| std::cmp::Reverse((entry.last_used, entry.blob.size)));
-    if args.json {
+    if args.listing.json {
         ui::data(&format!("{:#}", serde_json::Value::from_iter(entries.into_iter().map(entry_json))));
         return Ok(());
     }
     let id = |entry: &Entry| {
         let hex = entry.blob.digest.hex();
-        if args.no_trunc { format!("sha256:{hex}") } else { hex[..SHORT_ID].to_owned() }
+        if args.listing.no_trunc { format!("sha256:{hex}") } else { hex[..SHORT_ID].to_owned() }
     };
     if quiet {
         entries.iter().for_each(|entry| ui::data(&id(entry)));
@@ -113,7 +113,7 @@ fn ls(args: &Ls, quiet: bool, root: &Path) -> Result<(), Failure> {
         let kind = entry.kind.as_str().to_owned();
         vec![id(entry), kind, bytes(entry.blob.size), ago(entry.last_used), users(entry)]
     };
-    let heading = (!args.noheading).then_some(heading);
+    let heading = (!args.listing.noheading).then_some(heading);
     ui::table(&heading.into_iter().chain(entries.iter().map(row)).collect::<Vec<_>>());
     Ok(())
 }

@@ -21,18 +21,18 @@ pub(crate) fn run(args: &History, root: &Path) -> Result<(), Failure> {
     let image = images.read(&tagged)?;
     let mut steps = engine::history::history(&image);
     steps.reverse();
-    if args.json {
+    if args.listing.json {
         let steps = serde_json::to_value(&steps).map_err(|error| Failure::usage(error.to_string()))?;
         ui::data(&format!("{steps:#}"));
         return Ok(());
     }
     let mut rows = Vec::new();
-    if !args.noheading {
+    if !args.listing.noheading {
         rows.push(["CREATED", "CREATED BY", "SIZE", "COMMENT"].map(str::to_owned).to_vec());
     }
     for step in steps {
         let mut text = step.created_by.replace(['\n', '\t'], " ");
-        if !args.no_trunc && text.chars().count() > SHORT_TEXT {
+        if !args.listing.no_trunc && text.chars().count() > SHORT_TEXT {
             text = text.chars().take(SHORT_TEXT - 1).chain(['…']).collect();
         }
         rows.push(vec![step.created, text, bytes(step.size), step.comment]);

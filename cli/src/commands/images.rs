@@ -29,10 +29,14 @@ pub(crate) fn run(args: &args::Images, quiet: bool, root: &Path) -> Result<(), F
         None => Vec::new(),
     };
     let shown_id = |row: &Row| {
-        if args.no_trunc { format!("sha256:{}", row.id) } else { row.id.chars().take(SHORT_ID).collect() }
+        if args.listing.no_trunc {
+            format!("sha256:{}", row.id)
+        } else {
+            row.id.chars().take(SHORT_ID).collect()
+        }
     };
-    if args.json {
-        ui::data(&as_json(&rows, args.no_trunc));
+    if args.listing.json {
+        ui::data(&as_json(&rows, args.listing.no_trunc));
     } else if quiet {
         let mut seen = std::collections::HashSet::new();
         rows.iter().filter(|row| seen.insert(&row.id)).for_each(|row| ui::data(&shown_id(row)));
@@ -84,7 +88,7 @@ fn table(args: &args::Images, rows: &[Row], shown_id: &dyn Fn(&Row) -> String) -
     };
     let now = settings::now();
     let mut table = Vec::new();
-    if !args.noheading {
+    if !args.listing.noheading {
         table.push(pick(columns.map(|(name, _)| name.to_owned())));
     }
     for row in rows {

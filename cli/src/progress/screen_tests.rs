@@ -1,3 +1,5 @@
+//! The screen after events: what a person sees, line by line.
+
 use super::*;
 
 fn vertex(number: usize) -> VertexDigest {

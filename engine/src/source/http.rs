@@ -80,6 +80,13 @@ pub fn pin(
     {
         store.put(Table::Http, &key, &record);
         known = Some(record);
+    } else if lock.is_some() {
+        // Whoever had the lock before may have committed since the first look.
+        store.refresh();
+        known =
+            store.get(Table::Http, &key).filter(|record: &HttpRecord| store.blobs().contains(&record.blob));
+    }
+    if known.is_some() {
         // What is left to do is a question to the server, which all may ask at once.
         lock = None;
     }
@@ -111,7 +118,8 @@ pub fn pin(
                 store.put(Table::Http, &key, &record);
             }
             if let (Some(lock), Some(path)) = (&mut lock, store.blobs().pending_path(&record.blob.digest)) {
-                lock.leave(&Word { record: record.clone(), path: path.into_os_string().into_vec() });
+                let path = path.into_os_string().into_vec();
+                store.leave_word(lock, &Word { record: record.clone(), path });
             }
             record
         }
