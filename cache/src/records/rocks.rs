@@ -4,9 +4,11 @@
 //! opens it for one batch and one flush and closes it again; nobody ever holds the writer for the length of a build.
 //! All values live in one column family, so a flush writes one file. Another format is another column family.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rocksdb::{
     BlockBasedOptions, ColumnFamily, DB, DBCompactionStyle, Direction, InfoLogger, IteratorMode, LogLevel,
@@ -31,8 +33,8 @@ pub struct RocksRecords {
     path: PathBuf,
     reader: RwLock<Reader>,
     warnings: Mutex<Vec<String>>,
-    /// When the directory had last changed before the reader opened it.
-    opened: Mutex<Option<SystemTime>>,
+    /// The files there were before the reader opened them.
+    opened: Mutex<BTreeSet<OsString>>,
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +79,7 @@ impl RocksRecords {
     }
 
     fn open_reader(&self) -> Reader {
-        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = self.changed();
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = self.files();
         if !self.has_database() {
             return Reader::Absent;
         }
@@ -105,8 +107,9 @@ impl RocksRecords {
         *self.reader.write().unwrap_or_else(PoisonError::into_inner) = Reader::Unopened;
     }
 
-    fn changed(&self) -> Option<SystemTime> {
-        fs_err::metadata(&self.path).ok()?.modified().ok()
+    fn files(&self) -> BTreeSet<OsString> {
+        let entries = fs_err::read_dir(&self.path).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect()
     }
 
     fn has_database(&self) -> bool {
@@ -219,8 +222,8 @@ impl Records for RocksRecords {
     }
 
     fn refresh(&self) -> bool {
-        // Every commit makes a file.
-        let is_newer = *self.opened.lock().unwrap_or_else(PoisonError::into_inner) != self.changed();
+        // Every commit makes a file, and no name comes twice.
+        let is_newer = *self.opened.lock().unwrap_or_else(PoisonError::into_inner) != self.files();
         if is_newer {
             self.forget_reader();
         }
