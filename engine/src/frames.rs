@@ -40,7 +40,7 @@ impl LayerCompression {
     pub const GZIP: Self = Self { media_type: MediaType::TarGzip, level: 6 };
 
     /// Feeds everything that decides compressed bytes.
-    fn feed(self, hasher: &mut Hasher) {
+    pub(crate) fn feed(self, hasher: &mut Hasher) {
         hasher.number(self.media_type as u64);
         hasher.number(self.level.into());
         if self.media_type == MediaType::TarZstd {

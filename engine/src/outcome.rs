@@ -7,7 +7,7 @@ use cache::Table;
 use serde::{Deserialize, Serialize};
 use solver::{CacheKey, Descriptor, Hasher, Layer, Record};
 
-use crate::frames::layer_key;
+use crate::layer::LAYER_FORMAT;
 use crate::session::{Pins, Session};
 
 /// What a build came to.
@@ -56,11 +56,15 @@ impl Session<'_> {
 
     /// The target, and how layers are made of it.
     fn outcome_key(&self, keys: &[CacheKey]) -> Option<[u8; 32]> {
-        let target = solver::TreeDigest::from_bytes(*keys[self.graph.target()?.position()].as_bytes());
-        Some(layer_key(&target, self.options.times, self.options.compression))
+        let mut hasher = Hasher::new("outcome of a target");
+        hasher.number(LAYER_FORMAT);
+        hasher.bytes(keys[self.graph.target()?.position()].as_bytes());
+        self.options.times.feed(&mut hasher);
+        self.options.compression.feed(&mut hasher);
+        Some(hasher.finish())
     }
 
-    /// One place for each image and platform, so that builds without end leave one outcome.
+    /// One place for each repository, so that builds without end leave one outcome.
     pub(crate) fn outcome_slot(&self) -> [u8; 32] {
         let mut hasher = Hasher::new("outcome");
         hasher.bytes(self.options.repository.as_bytes());

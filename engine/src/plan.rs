@@ -72,15 +72,12 @@ impl Session<'_> {
             records[index.position()] = Some(self.usable(index, record.clone()).ok()?);
         }
         // All steps of the final image are one wave, and no hit asks for another.
-        let answer = |index: &VertexIndex| records[index.position()].take().ok_or(MissReason::NoRecord);
-        let plan = solver::plan(&self.graph, {
-            let mut answer = answer;
-            move |wave| wave.iter().map(&mut answer).collect()
-        });
+        let mut answer = |index: &VertexIndex| records[index.position()].take().ok_or(MissReason::NoRecord);
+        let plan = solver::plan(&self.graph, |wave| wave.iter().map(&mut answer).collect());
         (plan.counts().1 == 0).then_some((outcome, plan))
     }
 
-    /// Announces what must run. Whether somebody else was at it, and has ended now.
+    /// Announces what must run, and waits for those who are at it. Whether there may be more records than before.
     fn joins_others(&self, planned: &Planned) -> Result<bool, BuildError> {
         let misses = self.graph.indices().filter(|index| matches!(planned.plan.step(*index), Step::Miss(_)));
         let keys: Vec<[u8; 32]> = misses.map(|index| *planned.keys[index.position()].as_bytes()).collect();
@@ -89,12 +86,16 @@ impl Session<'_> {
         }
         let vertex = VertexDigest::from_bytes([0; 32]);
         let name = "another build that makes the same".to_owned();
-        let waits = || self.events.event(Event::Started { vertex, name: name.clone() });
-        let waited = self.store.announce(&keys, waits, &|| self.options.cancel.is_cancelled())?;
-        if waited {
-            self.events.event(Event::Finished { vertex, name: name.clone(), outcome: StepOutcome::Done });
+        let mut has_waited = false;
+        let waits = || {
+            has_waited = true;
+            self.events.event(Event::Started { vertex, name: name.clone() });
+        };
+        let is_newer = self.store.announce(&keys, waits, &|| self.options.cancel.is_cancelled())?;
+        if has_waited {
+            self.events.event(Event::Finished { vertex, name, outcome: StepOutcome::Done });
         }
-        Ok(waited)
+        Ok(is_newer)
     }
 
     /// Whether the user wants a step to run, whatever the cache has.

@@ -131,15 +131,9 @@ impl<'store> Trees<'store> {
         digest
     }
 
-    /// Names a directory of the host that is known already. Nothing is made of it until somebody loads it.
-    pub(crate) fn remember(&self, listing: Arc<Listing>, keep_mtime: bool) -> TreeDigest {
-        match listing.tree {
-            Some(tree) => {
-                self.lock_remembered().insert(tree, (listing, keep_mtime));
-                tree
-            }
-            None => self.add(listing.directory(keep_mtime)),
-        }
+    /// Knows a directory of the host by its listing. Nothing is made of it until somebody loads it.
+    pub(crate) fn remember(&self, tree: TreeDigest, listing: Arc<Listing>, keep_mtime: bool) {
+        self.lock_remembered().insert(tree, (listing, keep_mtime));
     }
 
     /// The empty directory.

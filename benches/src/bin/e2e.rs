@@ -54,7 +54,8 @@ const WORKLOADS: [Workload; 5] = [
 fn main() -> io::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let large = words.iter().any(|word| word == "--large");
-    let sealer = words.iter().find(|word| !word.starts_with("--")).map_or_else(beside_me, PathBuf::from);
+    let sealer =
+        words.iter().find(|word| !word.starts_with("--")).map_or_else(benches::beside_me, PathBuf::from);
     let work = sealer.parent().unwrap_or(Path::new(".")).join("e2e-work");
     println!("| workload | case | median ms | spread ms | peak MB | what the same data costs |");
     println!("|---|---|---|---|---|---|");
@@ -64,7 +65,7 @@ fn main() -> io::Result<()> {
         fs_err::create_dir_all(&context)?;
         (workload.make)(&context)?;
         let read = timed(|| read_all(&context))?;
-        let walk = timed(|| walk_all(&context))?;
+        let walk = timed(|| benches::stat_walk(&context).map(drop))?;
         let limit = format!("walk {} ms, read {} ms", walk.as_millis(), read.as_millis());
         measure(workload, &sealer, &work, &limit)?;
     }
@@ -111,32 +112,10 @@ fn measure(workload: &Workload, sealer: &Path, work: &Path, limit: &str) -> io::
 
 /// One build; wall time of the process and its peak memory in KiB.
 fn build(sealer: &Path, work: &Path) -> io::Result<(Duration, u64)> {
-    let start = Instant::now();
-    let mut child = Command::new(sealer)
-        .args(["build", "-q", "-t", "bench:1", "--build-mode", "lite", "--root"])
-        .arg(work.join("store"))
-        .arg(work.join("context"))
-        .stdout(Stdio::null())
-        .spawn()?;
-    let mut peak = 0;
-    let status = loop {
-        // VmHWM can only be read while the process lives; the last reading is within a few milliseconds of the end.
-        if let Ok(text) = fs_err::read_to_string(format!("/proc/{}/status", child.id())) {
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-            peak = kib.unwrap_or(peak).max(peak);
-        }
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        std::thread::sleep(Duration::from_micros(500));
-    };
-    let wall = start.elapsed();
-    if status.success() {
-        Ok((wall, peak))
-    } else {
-        Err(io::Error::other(format!("sealer ended with {status}")))
-    }
+    let mut build = Command::new(sealer);
+    build.args(["build", "-q", "-t", "bench:1", "--build-mode", "lite", "--root"]);
+    build.arg(work.join("store")).arg(work.join("context"));
+    benches::measured(build.stdout(Stdio::null()))
 }
 
 fn timed(work: impl Fn() -> io::Result<()>) -> io::Result<Duration> {
@@ -158,19 +137,4 @@ fn read_all(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn walk_all(dir: &Path) -> io::Result<()> {
-    for entry in fs_err::read_dir(dir)? {
-        let path = entry?.path();
-        if rustix::fs::lstat(&path).is_ok_and(|stat| stat.st_mode & 0o170_000 == 0o040_000) {
-            walk_all(&path)?;
-        }
-    }
-    Ok(())
-}
-
-fn beside_me() -> PathBuf {
-    let me = std::env::current_exe().unwrap_or_default();
-    me.with_file_name("sealer")
 }

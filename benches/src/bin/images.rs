@@ -16,7 +16,7 @@ const ROUNDS: usize = 7;
 const IMAGES: usize = 1000;
 
 fn main() -> io::Result<()> {
-    let sealer = std::env::args().nth(1).map_or_else(beside_me, PathBuf::from);
+    let sealer = std::env::args().nth(1).map_or_else(benches::beside_me, PathBuf::from);
     let work = sealer.parent().unwrap_or(Path::new(".")).join("images-work");
     let _ = fs_err::remove_dir_all(&work);
     println!("| case | median ms | spread ms | bar ms | ratio | what the bar is |");
@@ -140,9 +140,4 @@ fn hash(path: &Path) -> io::Result<Duration> {
     }
     std::hint::black_box(hasher.finalize());
     Ok(start.elapsed())
-}
-
-fn beside_me() -> PathBuf {
-    let me = std::env::current_exe().unwrap_or_default();
-    me.with_file_name("sealer")
 }

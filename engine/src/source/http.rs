@@ -68,8 +68,10 @@ pub fn pin(
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<HttpRecord, HttpError> {
     let key = key(&source.url);
-    let mut known: Option<HttpRecord> =
-        store.get(Table::Http, &key).filter(|record: &HttpRecord| store.blobs().contains(&record.blob));
+    let look = || -> Option<HttpRecord> {
+        store.get(Table::Http, &key).filter(|record: &HttpRecord| store.blobs().contains(&record.blob))
+    };
+    let mut known = look();
     // Of several builds that know nothing of a URL one downloads it, and the others take its file.
     let mut lock = match known {
         Some(_) => None,
@@ -83,8 +85,7 @@ pub fn pin(
     } else if lock.is_some() {
         // Whoever had the lock before may have committed since the first look.
         store.refresh();
-        known =
-            store.get(Table::Http, &key).filter(|record: &HttpRecord| store.blobs().contains(&record.blob));
+        known = look();
     }
     if known.is_some() {
         // What is left to do is a question to the server, which all may ask at once.

@@ -105,11 +105,7 @@ fn converted(
 fn key(layer: &Layer, wanted: LayerCompression) -> [u8; 32] {
     let mut hasher = Hasher::new("converted layer");
     hasher.bytes(layer.diff_id.as_bytes());
-    hasher.number(wanted.media_type as u64);
-    hasher.number(wanted.level.into());
-    if wanted.media_type == MediaType::TarZstd {
-        hasher.number(zstd::zstd_safe::version_number().into());
-    }
+    wanted.feed(&mut hasher);
     hasher.finish()
 }
 

@@ -83,18 +83,22 @@ impl Scan<'_> {
         } else {
             names.par_iter().with_min_len(RUN).filter_map(look).collect::<Result<_, _>>()?
         };
-        let listing = match before.tree {
-            Some(_) if before.known == known => before,
+        let (tree, listing) = match before.tree {
+            Some(tree) if before.known == known => {
+                self.trees.remember(tree, Arc::clone(&before), self.keep_mtime);
+                (tree, before)
+            }
             _ => {
                 let mut listing = Listing { known, tree: None };
-                listing.tree = Some(self.trees.add(listing.directory(self.keep_mtime)));
+                let tree = self.trees.add(listing.directory(self.keep_mtime));
+                listing.tree = Some(tree);
                 let listing = Arc::new(listing);
                 self.stats.found_all(&key, Arc::clone(&listing));
-                listing
+                (tree, listing)
             }
         };
-        self.contents.add_dir(Arc::clone(place.host), Arc::clone(&listing));
-        Ok(self.trees.remember(listing, self.keep_mtime))
+        self.contents.add_dir(Arc::clone(place.host), listing);
+        Ok(tree)
     }
 
     /// What `name` is now; equal to `before` if that is still true of it.
