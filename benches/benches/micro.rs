@@ -90,11 +90,14 @@ fn whole(bencher: Bencher<'_, '_>, jobs: usize, layers: bool) {
     };
     let dir = tempfile::tempdir().expect("a temporary directory");
     let store = cache::Store::open(dir.path()).expect("a store is made");
+    let registry = engine::Registry::anonymous(engine::Fetcher::new(build.cancel.clone()));
+    let bases = engine::Bases::new(&store, &registry);
     bencher.counter(BytesCount::new(5000_usize * 4096)).bench(|| {
-        let session = engine::Session::new(&store, &definition, &build, &Silent).expect("a session starts");
+        let session =
+            engine::Session::new(&store, &definition, &build, &bases, &Silent).expect("a session starts");
         let pins = session.pin().expect("the tree is read");
         let plan = session.plan(&pins).expect("the store is read");
-        layers.then(|| session.run(&pins, &plan).expect("the layer is written").layers.len())
+        layers.then(|| session.run(&pins, &plan).expect("the layer is written").images.len())
     });
 }
 

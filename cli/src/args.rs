@@ -3,6 +3,7 @@
 mod build;
 mod cache;
 mod images;
+mod registry;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use self::build::{Build, Explain};
 pub(crate) use self::cache::{Cache, CacheCommand, Du, Ls, Prune, Verify};
 pub(crate) use self::images::{History, Images, Inspect, Load, Rmi, Save, Tag};
+pub(crate) use self::registry::{Login, Logout, Pull, Push, RegistryFlags, Search};
 
 /// Builds Sealer Images from Kubefiles: fast, reproducible, cached.
 #[derive(Debug, Parser)]
@@ -52,6 +54,9 @@ pub(crate) struct Global {
         env = "SEALER_STRICT"
     )]
     pub(crate) strict: bool,
+    /// Registry whose certificates are not checked and that may be spoken to by HTTP; may be given several times
+    #[arg(long, global = true, value_name = "HOST", value_delimiter = ',', env = "SEALER_INSECURE_REGISTRY")]
+    pub(crate) insecure_registry: Vec<String>,
     /// Accepted for sealer's scripts; errors always carry what there is to know
     #[arg(short, long, global = true, hide = true)]
     pub(crate) debug: bool,
@@ -111,6 +116,16 @@ pub(crate) enum Command {
     Save(Save),
     /// Read images from an archive or a directory
     Load(Load),
+    /// Bring an image of a registry into the store
+    Pull(Pull),
+    /// Send an image to a registry
+    Push(Push),
+    /// Log in to a registry
+    Login(Login),
+    /// Log out of a registry
+    Logout(Logout),
+    /// List the tags of an image in its registry
+    Search(Search),
     /// Look at the cache, tidy it, check it
     Cache(Cache),
     /// Show every setting and where it comes from

@@ -8,9 +8,13 @@ pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod load;
+pub(crate) mod login;
 pub(crate) mod man;
+pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod rmi;
 pub(crate) mod save;
+pub(crate) mod search;
 pub(crate) mod tag;
 pub(crate) mod version;
 

@@ -10,7 +10,7 @@ use crate::report::{Failure, Page};
 use crate::settings;
 
 /// What the file may hold: the flags' own names, and the variable of each.
-pub(crate) const KEYS: [(&str, &str); 9] = [
+pub(crate) const KEYS: [(&str, &str); 10] = [
     ("root", "SEALER_ROOT"),
     ("color", "SEALER_COLOR"),
     ("error-format", "SEALER_ERROR_FORMAT"),
@@ -20,6 +20,7 @@ pub(crate) const KEYS: [(&str, &str); 9] = [
     ("compression", "SEALER_COMPRESSION"),
     ("timestamp", "SOURCE_DATE_EPOCH"),
     ("max-download", "SEALER_MAX_DOWNLOAD"),
+    ("insecure-registry", "SEALER_INSECURE_REGISTRY"),
 ];
 /// Commands that take all of them.
 const TUNED: [&str; 2] = ["build", "config"];

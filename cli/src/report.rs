@@ -9,8 +9,8 @@ mod page;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-pub(crate) use self::failure::Failure;
-pub(crate) use self::page::Page;
+pub(crate) use self::failure::{Failure, hint_of_registry};
+pub(crate) use self::page::{Page, causes};
 use crate::args::{Args, Color, Command, ErrorFormat, Progress};
 use crate::ui;
 

@@ -1,6 +1,6 @@
 //! What the arguments mean here: arguments, environment and machine, checked and made absolute.
 //!
-//! The only file that reads the environment.
+//! The only place that reads the environment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,10 @@ use crate::args::{Build, ErrorFormat};
 use crate::report::Failure;
 
 mod output;
+mod registry;
 
 pub(crate) use self::output::{Output, OutputType, check_stdout, outputs};
+pub(crate) use self::registry::{boolean, credentials, pull_policy, registry};
 
 /// Image types sealer knows.
 const IMAGE_TYPES: [&str; 2] = ["kube-installer", "app-installer"];
@@ -82,16 +84,30 @@ pub(crate) fn carries_images(mode: &str) -> Result<bool, Failure> {
     }
 }
 
-/// The one platform to build for.
+/// The one platform meant; this machine's if none is given.
 pub(crate) fn platform(given: &[String]) -> Result<Platform, Failure> {
-    let [text] = given else {
-        return if given.is_empty() {
-            Ok(host_platform())
-        } else {
-            Err(Failure::usage("building for several platforms at once is not supported yet")
-                .hint("build once for each, with one `--platform` and a tag of its own"))
-        };
-    };
+    match platforms(given)?.as_slice() {
+        [only] => Ok(only.clone()),
+        _ => Err(Failure::usage("one platform is needed, not several")),
+    }
+}
+
+/// The platforms to build for, each once; this machine's if none is given.
+pub(crate) fn platforms(given: &[String]) -> Result<Vec<Platform>, Failure> {
+    let mut platforms: Vec<Platform> = Vec::new();
+    for text in given {
+        let one = platform_of(text)?;
+        if !platforms.contains(&one) {
+            platforms.push(one);
+        }
+    }
+    if platforms.is_empty() {
+        platforms.push(host_platform());
+    }
+    Ok(platforms)
+}
+
+fn platform_of(text: &str) -> Result<Platform, Failure> {
     let parts: Vec<&str> = text.split('/').collect();
     let word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     match parts.as_slice() {

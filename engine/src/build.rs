@@ -13,15 +13,16 @@ use cache::Table;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use rayon::prelude::*;
 use solver::{
-    AppFacts, CacheKey, ContentRead, Event, Facts, Layer, Limits, Op, Outcome, Plan, Record, Scheduler, Step,
-    StepOutcome, TreeDigest, VertexDigest, VertexIndex, content_key, key_facts,
+    AppFacts, CacheKey, ContentRead, Event, Facts, Layer, Limits, ManifestDigest, Op, Outcome, Plan, Record,
+    Scheduler, Step, StepOutcome, TreeDigest, VertexDigest, VertexIndex, content_key, key_facts,
 };
 
-use crate::chain::state_of;
+use crate::chain::{Chain, state_of};
 use crate::error::{BuildError, OpError};
 use crate::explain::{self, StepReport, Trace, Why};
 use crate::group::{LAYER_LIMIT, group_key, groups, merged};
 use crate::ops::{Input, app, file};
+use crate::outcome::ImageOutcome;
 use crate::plan::Planned;
 use crate::session::{Pins, Session};
 use crate::stamp;
@@ -34,14 +35,8 @@ const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 /// What a build made.
 #[derive(Debug)]
 pub struct Built {
-    /// Layers above the base, oldest first.
-    pub layers: Vec<Layer>,
-    /// For each step of the final image: whether it is the first of its layer.
-    pub own_layer: Vec<bool>,
-    /// Facts of the applications.
-    pub facts: HashMap<VertexDigest, AppFacts>,
-    /// The whole state, the base included.
-    pub state: State,
+    /// One for each target of the definition, in order.
+    pub images: Vec<BuiltImage>,
     /// Steps shown to people.
     pub vertices: usize,
     /// Steps taken from the cache.
@@ -52,6 +47,21 @@ pub struct Built {
     pub layers_made: usize,
     /// What is said of each step, in the order of the text; empty unless it was asked for.
     pub reports: Vec<StepReport>,
+}
+
+/// One image that was built.
+#[derive(Debug)]
+pub struct BuiltImage {
+    /// The base it is on; `None` for scratch.
+    pub base: Option<ManifestDigest>,
+    /// Layers above the base, oldest first.
+    pub layers: Vec<Layer>,
+    /// For each step: whether it is the first of its layer.
+    pub own_layer: Vec<bool>,
+    /// Facts of the applications.
+    pub facts: HashMap<VertexDigest, AppFacts>,
+    /// What each step adds, oldest first.
+    pub deltas: Vec<TreeDigest>,
 }
 
 type Results = Vec<OnceLock<Record>>;
@@ -70,36 +80,63 @@ impl Session<'_> {
                 self.finished(index, StepOutcome::Cached);
             }
         }
-        let base = self.chain.base.and_then(|base| Self::input_of(pins, base));
-        let base = if let Some(Input::State(state)) = base { state } else { State::default() };
-        let budget = LAYER_LIMIT
-            .checked_sub(base.deltas.len())
-            .filter(|budget| *budget > 0 || self.chain.steps.is_empty())
-            .ok_or(BuildError::TooManyLayers { count: base.deltas.len() })?;
+        let budgets =
+            self.chains.iter().map(|chain| self.layer_budget(chain)).collect::<Result<Vec<_>, _>>()?;
+        let mut makes_layer = vec![false; self.graph.len()];
+        for (chain, budget) in self.chains.iter().zip(&budgets) {
+            let is_single = chain.steps.len() <= *budget;
+            chain.steps.iter().for_each(|step| makes_layer[step.position()] |= is_single);
+        }
         let work = Work {
             session: self,
             pins,
             keys,
             results: &results,
             states: Mutex::default(),
-            single: self.chain.steps.len() <= budget,
+            makes_layer,
             cached_by_content: 0.into(),
             reasons: Mutex::default(),
             plan,
         };
         work.run_all(plan)?;
-        let (layers, own_layer) = match outcome {
-            Some(outcome) => (outcome.layers.clone(), outcome.own_layer.clone()),
-            None => self.layers_of(&work, budget)?,
+        let images = match outcome {
+            Some(outcome) => outcome.images.clone(),
+            None => {
+                let each = self.chains.iter().zip(budgets);
+                let made = each.map(|(chain, budget)| self.layers_of(&work, chain, budget));
+                let made = made.collect::<Result<Vec<_>, _>>()?;
+                self.keep_outcome(keys, pins, made.clone());
+                made
+            }
         };
         self.store.touch_root(&hex::encode(self.outcome_slot()));
-        Ok(work.built(base, layers, own_layer))
+        Ok(work.built(images))
     }
 
-    /// The layers of the final image, and for each step whether it is the first of its layer.
-    fn layers_of(&self, work: &Work<'_, '_>, budget: usize) -> Result<(Vec<Layer>, Vec<bool>), BuildError> {
-        let members: Vec<_> =
-            self.chain.steps.iter().map(|&step| self.member(step, work.delta(step))).collect();
+    /// How many layers an image may have above its base.
+    fn layer_budget(&self, chain: &Chain) -> Result<usize, BuildError> {
+        let base = self.base_of(chain).and_then(|digest| self.bases.get(&digest));
+        let count = base.map_or(0, |base| base.image.layers.len());
+        let budget = LAYER_LIMIT.checked_sub(count).filter(|budget| *budget > 0 || chain.steps.is_empty());
+        budget.ok_or(BuildError::TooManyLayers { count })
+    }
+
+    /// The base of an image.
+    fn base_of(&self, chain: &Chain) -> Option<ManifestDigest> {
+        match &self.graph.vertex(chain.base?).op {
+            Op::Image(image) => Some(image.digest),
+            _ => None,
+        }
+    }
+
+    /// The layers of an image, and for each step whether it is the first of its layer.
+    fn layers_of(
+        &self,
+        work: &Work<'_, '_>,
+        chain: &Chain,
+        budget: usize,
+    ) -> Result<ImageOutcome, BuildError> {
+        let members: Vec<_> = chain.steps.iter().map(|&step| self.member(step, work.delta(step))).collect();
         let groups = groups(&self.trees, &members, budget)?;
         let make = |group: &Vec<usize>| -> Result<Layer, BuildError> {
             let key = group_key(&members, group);
@@ -115,16 +152,13 @@ impl Session<'_> {
                 self.store.put(Table::Groups, &key, &delta);
             }
             let layer = self.layer(delta, &|_| {});
-            layer.map_err(|error| {
-                self.failure(vec![self.step_error(self.chain.steps[group[0]], error.into())])
-            })
+            layer.map_err(|error| self.failure(vec![self.step_error(chain.steps[group[0]], error.into())]))
         };
         let layers = self.pool.install(|| groups.par_iter().map(make).collect::<Result<Vec<_>, _>>())?;
         let mut own_layer = vec![false; members.len()];
         groups.iter().for_each(|group| own_layer[group[0]] = true);
-        let records = self.chain.steps.iter().map(|&step| work.result(step).clone()).collect();
-        self.keep_outcome(work.keys, work.pins, records, &layers, &own_layer);
-        Ok((layers, own_layer))
+        let records = chain.steps.iter().map(|&step| work.result(step).clone()).collect();
+        Ok(ImageOutcome { records, layers, own_layer })
     }
 
     /// Whether people are told of a vertex here; a download was shown while it was pinned.
@@ -146,7 +180,8 @@ struct Work<'s, 'a> {
     keys: &'s [CacheKey],
     results: &'s Results,
     states: Mutex<HashMap<VertexIndex, State>>,
-    single: bool,
+    /// By position: whether a step's delta is a layer of an image by itself.
+    makes_layer: Vec<bool>,
     cached_by_content: std::sync::atomic::AtomicUsize,
     /// Why steps ran, or did not have to after all.
     reasons: Mutex<HashMap<VertexIndex, Why>>,
@@ -221,7 +256,7 @@ impl Work<'_, '_> {
             // Pinned already: their files are known.
             Op::Local(_) | Op::Http(_) | Op::Image(_) | Op::State => Ok(StepOutcome::Done),
             Op::File(op) => {
-                let prepared = file::Prepared::new(op, &self.inputs(index), trees, contents)?;
+                let prepared = file::Prepared::new(op, &self.inputs(index)?, trees, contents)?;
                 let reads = prepared.reads();
                 let key = content_key(&vertex.op, &reads);
                 if let Some(record) = self.by_content(index, &key) {
@@ -242,7 +277,7 @@ impl Work<'_, '_> {
                 self.keep(index, Some(key), Record { delta, facts: Facts::None })
             }
             Op::App(op) => {
-                let prepared = app::Prepared::new(op, &self.inputs(index), trees)?;
+                let prepared = app::Prepared::new(op, &self.inputs(index)?, trees)?;
                 let reads = prepared.reads();
                 let key = content_key(&vertex.op, &reads);
                 if let Some(record) = self.by_content(index, &key) {
@@ -313,7 +348,7 @@ impl Work<'_, '_> {
         let session = self.session;
         session.trees.persist(&record.delta)?;
         let outcome = if by_content.is_some() { StepOutcome::Done } else { StepOutcome::Cached };
-        if self.single && session.chain.steps.contains(&index) {
+        if self.makes_layer[index.position()] {
             let vertex = session.graph.digest(index);
             let done = std::sync::atomic::AtomicU64::new(0);
             session.layer(record.delta, &|bytes| {
@@ -330,17 +365,22 @@ impl Work<'_, '_> {
         Ok(outcome)
     }
 
-    fn inputs(&self, index: VertexIndex) -> Vec<Input> {
+    fn inputs(&self, index: VertexIndex) -> Result<Vec<Input>, OpError> {
         self.session.graph.inputs(index).iter().map(|&input| self.input(input)).collect()
     }
 
-    fn input(&self, index: VertexIndex) -> Input {
+    fn input(&self, index: VertexIndex) -> Result<Input, OpError> {
         if let Some(input) = Session::input_of(self.pins, index) {
-            return input;
+            return Ok(input);
         }
+        let session = self.session;
         let mut memo = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let delta = |step| self.delta(step);
-        Input::State(state_of(&self.session.graph, self.pins, &delta, &mut memo, index))
+        let base = |index: VertexIndex| match &session.graph.vertex(index).op {
+            Op::Image(image) => session.base_state(&image.digest),
+            _ => Ok(State::default()),
+        };
+        Ok(Input::State(state_of(&session.graph, &base, &delta, &mut memo, index)?))
     }
 
     fn delta(&self, index: VertexIndex) -> TreeDigest {
@@ -352,21 +392,26 @@ impl Work<'_, '_> {
     }
 
     /// What the build came to.
-    fn built(&self, mut state: State, layers: Vec<Layer>, own_layer: Vec<bool>) -> Built {
+    fn built(&self, outcomes: Vec<ImageOutcome>) -> Built {
         let session = self.session;
-        let steps = &session.chain.steps;
-        state.deltas.extend(steps.iter().map(|&step| self.delta(step)));
-        let facts = steps.iter().filter_map(|&step| match &self.result(step).facts {
-            Facts::App(facts) => Some((session.graph.digest(step), facts.clone())),
-            Facts::None => None,
-        });
+        let image = |(chain, outcome): (&Chain, ImageOutcome)| {
+            let facts =
+                chain.steps.iter().zip(&outcome.records).filter_map(|(&step, record)| match &record.facts {
+                    Facts::App(facts) => Some((session.graph.digest(step), facts.clone())),
+                    Facts::None => None,
+                });
+            BuiltImage {
+                base: session.base_of(chain),
+                facts: facts.collect(),
+                deltas: outcome.records.iter().map(|record| record.delta).collect(),
+                layers: outcome.layers,
+                own_layer: outcome.own_layer,
+            }
+        };
         let (hits, misses) = self.plan.counts();
         let by_content = self.cached_by_content.load(Ordering::Relaxed);
         Built {
-            layers,
-            own_layer,
-            facts: facts.collect(),
-            state,
+            images: session.chains.iter().zip(outcomes).map(image).collect(),
             vertices: hits + misses,
             cached: hits + by_content,
             executed: misses - by_content,

@@ -4,11 +4,9 @@ use std::collections::HashMap;
 
 use solver::{Graph, Op, TreeDigest, VertexIndex};
 
-use crate::ops::Input;
-use crate::session::{Pins, Session};
 use crate::state::State;
 
-/// The steps of the final image, oldest first, above its base.
+/// The steps of an image, oldest first, above its base.
 #[derive(Debug)]
 pub struct Chain {
     /// The base image's vertex, if any.
@@ -17,10 +15,10 @@ pub struct Chain {
     pub steps: Vec<VertexIndex>,
 }
 
-/// The final image from the target down to its base.
-pub(crate) fn chain(graph: &Graph) -> Chain {
+/// The image of a target, down to its base.
+pub(crate) fn chain(graph: &Graph, target: Option<VertexIndex>) -> Chain {
     let mut chain = Chain { base: None, steps: Vec::new() };
-    let mut at = graph.target();
+    let mut at = target;
     while let Some(index) = at {
         at = match (&graph.vertex(index).op, graph.inputs(index)) {
             (Op::State, [step, below @ ..]) => {
@@ -38,13 +36,13 @@ pub(crate) fn chain(graph: &Graph) -> Chain {
 }
 
 /// States by vertex, built once from the deltas of their steps.
-pub(crate) fn state_of(
+pub(crate) fn state_of<E>(
     graph: &Graph,
-    pins: &Pins,
+    base: &dyn Fn(VertexIndex) -> Result<State, E>,
     delta: &dyn Fn(VertexIndex) -> TreeDigest,
     memo: &mut HashMap<VertexIndex, State>,
     index: VertexIndex,
-) -> State {
+) -> Result<State, E> {
     // From the top down to something known, then up again: a loop, because stages can be thousands of steps long.
     let mut steps = Vec::new();
     let mut at = Some(index);
@@ -60,14 +58,12 @@ pub(crate) fn state_of(
                 at = below.first().copied();
             }
             _ => {
-                if let Some(Input::State(base)) = Session::input_of(pins, here) {
-                    state = base;
-                }
+                state = base(here)?;
                 break;
             }
         }
     }
     state.deltas.extend(steps.into_iter().rev().map(delta));
     memo.insert(index, state.clone());
-    state
+    Ok(state)
 }

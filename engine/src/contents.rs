@@ -14,6 +14,7 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use solver::{BlobDigest, ContentDigest, Layer, TreeDigest};
 use thiserror::Error;
 
+use crate::bases::Bases;
 use crate::layer;
 use crate::pieces::{self, PieceDigest};
 use crate::stat::{Listing, What};
@@ -45,6 +46,9 @@ pub enum ContentError {
     /// The store failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// A layer that is in a registry cannot be had.
+    #[error(transparent)]
+    Registry(#[from] Box<crate::registry::RegistryError>),
     /// A layer blob is not what it should be.
     #[error(transparent)]
     Layer(#[from] layer::LayerError),
@@ -117,6 +121,8 @@ impl Registry {
 #[derive(Debug)]
 pub struct Contents<'store> {
     store: &'store Store,
+    /// They know where layers are that are not in the store.
+    bases: Option<&'store Bases<'store>>,
     registry: Mutex<Registry>,
     image_layers: Mutex<Vec<(TreeDigest, Layer)>>,
     /// Of large files read in this build.
@@ -130,12 +136,18 @@ impl<'store> Contents<'store> {
     pub fn new(store: &'store Store, keep_mtime: bool) -> Self {
         Self {
             store,
+            bases: None,
             keep_mtime,
             registry: Mutex::default(),
             image_layers: Mutex::default(),
             pieces: Mutex::default(),
             spooling: Mutex::default(),
         }
+    }
+
+    /// The same, for a build whose bases may be in registries.
+    pub(crate) fn fetching(store: &'store Store, keep_mtime: bool, bases: &'store Bases<'store>) -> Self {
+        Self { bases: Some(bases), ..Self::new(store, keep_mtime) }
     }
 
     /// Registers many files at once.
@@ -211,7 +223,13 @@ impl<'store> Contents<'store> {
         let own = self.store.get::<Layer>(Table::DeltaBlobs, delta.as_bytes()).map(|layer| (*delta, layer));
         for (tree, layer) in own.iter().chain(&layers) {
             let wanted = self.wanted_of(trees, tree, &missing)?;
-            if !wanted.is_empty() && self.store.blobs().contains(&layer.blob) {
+            if wanted.is_empty() {
+                continue;
+            }
+            if let Some(bases) = self.bases.filter(|_| !self.store.blobs().contains(&layer.blob)) {
+                bases.fetch_layer(layer).map_err(Box::new)?;
+            }
+            if self.store.blobs().contains(&layer.blob) {
                 let brought = self.bring_out(trees, tree, layer, &wanted);
                 let is_known = |digest: &ContentDigest| self.lock().places.contains_key(digest);
                 if brought.is_err() || !wanted.iter().all(is_known) {

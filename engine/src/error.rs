@@ -9,8 +9,8 @@ use crate::frames::FrameError;
 use crate::images::ImagesError;
 use crate::ops::app::AppError;
 use crate::ops::file::FileError;
+use crate::registry::RegistryError;
 use crate::source::http::HttpError;
-use crate::source::image::ImageError;
 use crate::source::local::LocalError;
 use crate::tree::TreeError;
 
@@ -25,10 +25,7 @@ pub enum OpError {
     Http(#[from] HttpError),
     /// A base image.
     #[error(transparent)]
-    Image(#[from] ImageError),
-    /// The name of a base image.
-    #[error(transparent)]
-    Images(#[from] ImagesError),
+    Base(#[from] Box<RegistryError>),
     /// COPY or ADD.
     #[error(transparent)]
     File(#[from] FileError),
@@ -115,9 +112,24 @@ pub enum BuildError {
     /// The index of images.
     #[error(transparent)]
     Images(#[from] ImagesError),
+    /// A base image, or a registry.
+    #[error(transparent)]
+    Registry(#[from] Box<RegistryError>),
     /// The store.
     #[error(transparent)]
     Cache(#[from] CacheError),
+}
+
+impl From<RegistryError> for BuildError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
+}
+
+impl From<RegistryError> for OpError {
+    fn from(error: RegistryError) -> Self {
+        Self::Base(Box::new(error))
+    }
 }
 
 impl OpError {
@@ -128,6 +140,6 @@ impl OpError {
             Self::Local(LocalError::Cancelled)
                 | Self::Http(HttpError::Fetch(crate::net::FetchError::Cancelled { .. }))
                 | Self::Frame(FrameError::Cancelled)
-        )
+        ) || matches!(self, Self::Base(error) if error.is_cancelled())
     }
 }

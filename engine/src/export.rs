@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use cache::{CacheError, Store};
-use solver::{BlobDigest, Descriptor, ImageSpec};
+use solver::{BlobDigest, Descriptor, EventSink, ImageSpec, Platform};
 
+use crate::bases::{BaseImage, Bases};
 use crate::build::Built;
 use crate::error::BuildError;
 use crate::image::{Parts, assemble};
-use crate::images::{Images, ManifestKind, StoredImage};
+use crate::images::{Images, ManifestKind, Tagged};
+use crate::oci;
+use crate::told::Told;
+use crate::transport::layout;
 
 /// What an image is called and told beside its text.
 #[derive(Debug, Clone)]
@@ -17,6 +21,8 @@ pub struct Export {
     pub names: Vec<String>,
     /// Whether the store names the image; if not, it only keeps what it needs for the next build.
     pub is_stored: bool,
+    /// The registry that gets the image, and that may have the base's layers already.
+    pub pushed_to: Option<String>,
     /// `kube-installer` or `app-installer`.
     pub image_type: String,
     /// `--annotation`.
@@ -29,54 +35,102 @@ pub struct Export {
     pub sealer_version: String,
 }
 
-/// A stored image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A stored image, or an index of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exported {
-    /// The manifest.
-    pub manifest: Descriptor,
-    /// The config's digest: the image id.
-    pub config: BlobDigest,
+    /// Its line of the index; the first of its names, if the store names it.
+    pub line: Tagged,
+    /// The image id: the config's digest, or the index's own.
+    pub id: BlobDigest,
+    /// The images, one for each platform.
+    pub instances: Vec<(Platform, Descriptor)>,
 }
 
-/// Assembles an image, stores it with everything it needs and names it: the commit point of a build.
+/// Assembles the images, stores them with everything they need and names them: the commit point of a build. Several
+/// are named together, by an index, which replaces whatever had the name.
 ///
 /// # Errors
-/// When an application cannot be launched, or the store fails; then no name has changed.
+/// When an application cannot be launched, a layer of a base cannot be had, or the store fails; then no name has changed.
 pub fn export(
     store: &Store,
-    spec: &ImageSpec,
+    specs: &[ImageSpec],
     built: &Built,
     export: &Export,
+    bases: &Bases<'_>,
+    events: &dyn EventSink,
 ) -> Result<Exported, BuildError> {
-    let images = Images::new(store);
-    let base: Option<StoredImage> = match spec.base.digest {
-        Some(_) => {
-            let tagged = images.find(&spec.base.reference)?;
-            Some(images.read(&images.for_platform(&tagged, &spec.platform)?)?)
+    let mut instances = Vec::new();
+    let mut remotes: Vec<String> = Vec::new();
+    let mut id = None;
+    for (spec, image) in specs.iter().zip(&built.images) {
+        let base = image.base.and_then(|digest| bases.get(&digest));
+        let assembled = assemble(&Parts {
+            spec,
+            base: base.as_ref().map(|base| &base.image),
+            layers: &image.layers,
+            own_layer: &image.own_layer,
+            facts: &image.facts,
+            image_type: &export.image_type,
+            annotations: &export.annotations,
+            created: export.created,
+            sealer_version: &export.sealer_version,
+        })?;
+        if let Some(base) = base.filter(|base| !bases.absent(&base.image.layers).is_empty()) {
+            if export.is_remote_enough(&base) {
+                remotes.extend(
+                    base.line
+                        .remotes
+                        .iter()
+                        .filter(|remote| !remotes.contains(remote))
+                        .cloned()
+                        .collect::<Vec<_>>(),
+                );
+            } else {
+                let told = Told::new(events);
+                bases.complete(&base, &|layer, bytes| told.more(layer, bytes))?;
+            }
         }
-        None => None,
+        id = Some(store.blobs().put(&assembled.config)?.digest);
+        instances.push((spec.platform.clone(), store.blobs().put(&assembled.manifest)?));
+    }
+    let (manifest, kind) = match instances.as_slice() {
+        [(_, only)] => (*only, ManifestKind::Image),
+        several => (store.blobs().put(&index_of(several))?, ManifestKind::Index),
     };
-    let assembled = assemble(&Parts {
-        spec,
-        base: base.as_ref(),
-        layers: &built.layers,
-        own_layer: &built.own_layer,
-        facts: &built.facts,
-        image_type: &export.image_type,
-        annotations: &export.annotations,
-        created: export.created,
-        sealer_version: &export.sealer_version,
-    })?;
-    let config = store.blobs().put(&assembled.config)?.digest;
-    let manifest = store.blobs().put(&assembled.manifest)?;
+    let mut line = Tagged { remotes, ..Tagged::new(manifest, kind, export.now) };
+    let images = Images::new(store);
     store.commit::<BuildError>(|| {
+        for base in bases.new_lines() {
+            let names: Vec<String> = base.name.clone().into_iter().collect();
+            images.put(&names, base)?;
+        }
         if export.is_stored {
-            images.tag(&export.names, &manifest, ManifestKind::Image, export.now)?;
+            images.put(&export.names, line.clone())?;
         }
         Ok(())
     })?;
     store.touch_root(&manifest.digest.hex());
-    Ok(Exported { manifest, config })
+    line.name = export.names.first().cloned();
+    let id = if kind == ManifestKind::Image { id.unwrap_or(manifest.digest) } else { manifest.digest };
+    Ok(Exported { line, id, instances })
+}
+
+impl Export {
+    /// Whether the layers of a base may stay where they are.
+    fn is_remote_enough(&self, base: &BaseImage) -> bool {
+        let host = |remote: &String| remote.split('/').next().map(str::to_owned);
+        self.pushed_to.is_some() && base.line.remotes.iter().any(|remote| host(remote) == self.pushed_to)
+    }
+}
+
+/// The index of some images, as bytes.
+fn index_of(instances: &[(Platform, Descriptor)]) -> Vec<u8> {
+    let entry = |(platform, manifest): &(Platform, Descriptor)| {
+        let mut entry = oci::descriptor(ManifestKind::Image.media_type(), manifest);
+        entry.set_platform(Some(oci::to_platform(platform)));
+        entry
+    };
+    layout::index(instances.iter().map(entry).collect())
 }
 
 /// Keeps what a failed build finished, so that the next one starts there. Names nothing.

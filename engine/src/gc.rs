@@ -194,7 +194,7 @@ fn mark_outcomes(store: &Store, entries: &mut BTreeMap<BlobDigest, Entry>) -> Re
     store.scan(Table::Outcomes, &mut |key, outcome: Option<Outcome>| {
         let Some(outcome) = outcome else { return };
         let used = store.root_used(&hex::encode(key));
-        let blobs = outcome.layers.iter().map(|layer| &layer.blob).chain(&outcome.bodies);
+        let blobs = outcome.layers().map(|layer| &layer.blob).chain(&outcome.bodies);
         for blob in blobs {
             let Some(entry) = entries.get_mut(&blob.digest) else { continue };
             entry.last_used = used.map_or(entry.last_used, |used| used.max(entry.last_used));

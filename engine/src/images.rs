@@ -7,7 +7,7 @@ mod edit;
 mod index;
 
 use cache::{CacheError, Store};
-use oci_spec::image::{Descriptor as OciDescriptor, ImageIndex, ImageManifest};
+use oci_spec::image::{Descriptor as OciDescriptor, ImageIndex, ImageManifest, MediaType as OciMediaType};
 use serde_json::Value;
 use solver::{Base, BlobDigest, Descriptor, DiffId, Layer, ManifestDigest, Platform};
 use thiserror::Error;
@@ -234,11 +234,10 @@ impl<'store> Images<'store> {
                 return None;
             }
             let manifest = oci::from_descriptor(descriptor)?;
-            let (kind, stored_at) = (ManifestKind::Image, tagged.stored_at);
-            Some((
-                Tagged { name: None, manifest, kind, stored_at, summary: None, former_names: Vec::new() },
-                platform,
-            ))
+            let mut instance = Tagged::new(manifest, ManifestKind::Image, tagged.stored_at);
+            instance.is_docker = *descriptor.media_type() != OciMediaType::ImageManifest;
+            instance.remotes.clone_from(&tagged.remotes);
+            Some((instance, platform))
         };
         Ok(index.manifests().iter().filter_map(instance).collect())
     }

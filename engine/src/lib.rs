@@ -3,6 +3,7 @@
 //! The solver says what is to be done, this crate does it. It knows no Kubefile word and prints nothing: progress
 //! leaves as events, failures as values.
 
+pub mod bases;
 pub mod build;
 pub mod cancel;
 pub mod chain;
@@ -31,16 +32,19 @@ mod outcome;
 pub mod pattern;
 mod pieces;
 mod plan;
+pub mod registry;
 pub mod session;
 pub mod source;
 mod stamp;
 mod stat;
 pub mod state;
+mod told;
 pub mod transport;
 pub mod tree;
 pub mod untar;
 
-pub use build::Built;
+pub use bases::{BaseImage, Bases, PullPolicy};
+pub use build::{Built, BuiltImage};
 pub use cancel::Cancel;
 pub use chain::Chain;
 pub use contents::ContentError;
@@ -60,6 +64,7 @@ pub use net::{
     file_name_of, redacted,
 };
 pub use plan::Planned;
+pub use registry::{Credentials, Reference, Registry, RegistryError, Repository, Trust};
 pub use session::{BuildOptions, Pins, Session};
 pub use source::local::LocalError;
 pub use state::State;

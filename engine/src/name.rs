@@ -78,12 +78,17 @@ pub(crate) fn docker_name(name: &str) -> Result<String, ImagesError> {
 
 /// Names a short name may stand for, best first.
 pub(crate) fn candidates(asked: &str) -> Vec<String> {
+    if asked.contains('@') {
+        // Images pulled by digest have no other name.
+        return crate::registry::Reference::parse(asked)
+            .map(|reference| reference.full_name())
+            .into_iter()
+            .collect();
+    }
     let Ok(local) = full_name(asked) else { return Vec::new() };
     let mut names = vec![local];
-    if split_domain(asked).0.is_none() {
-        let library = if asked.contains('/') { "" } else { "library/" };
-        names.extend(full_name(&format!("docker.io/{library}{asked}")));
-    }
+    names.extend(crate::registry::Reference::parse(asked).map(|reference| reference.full_name()));
+    names.dedup();
     names
 }
 

@@ -6,17 +6,24 @@
 mod error;
 mod fetch;
 mod headers;
+mod tls;
 mod url_name;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::redirect::{Action, Attempt, Policy};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use crate::cancel::Cancel;
+
+pub(crate) use self::fetch::{MAX_WAIT, PROGRESS_BYTES, backoff};
+pub(crate) use self::headers::retry_after;
 
 pub use self::error::{FetchError, RedirectError};
 pub use self::fetch::{FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher};
@@ -42,10 +49,16 @@ struct Network {
 }
 
 #[derive(Debug)]
-struct Live {
+pub(crate) struct Live {
     runtime: Runtime,
-    client: reqwest::Client,
+    system: Mutex<Option<SystemClient>>,
     permits: Semaphore,
+}
+
+/// The client that trusts whom the system trusts.
+#[derive(Debug, Clone)]
+struct SystemClient {
+    client: reqwest::Client,
     /// Whether the system has no certificate authority, so that no `https` server can be trusted.
     rootless: bool,
 }
@@ -83,19 +96,66 @@ impl Live {
         let runtime = runtime.map_err(|source| FetchError::Runtime { source })?;
         // An error means that the process has a provider already, which serves as well.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let (client, rootless) = match client(settings).build() {
-            Ok(client) => (client, false),
+        Ok(Live { runtime, system: Mutex::default(), permits: Semaphore::new(settings.concurrency) })
+    }
+
+    /// The client that trusts whom the system trusts. Reading the system's certificates takes tens of milliseconds.
+    fn system(&self, settings: &FetchSettings) -> Result<SystemClient, FetchError> {
+        let mut system = self.system.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*system {
+            return Ok(known.clone());
+        }
+        let made = match client(settings).build() {
+            Ok(client) => SystemClient { client, rootless: false },
             // Without any root the platform's verifier does not start, and plain `http` needs none.
-            Err(_) => {
-                let client = client(settings).tls_certs_only([]).build();
-                (client.map_err(|source| FetchError::Client { source })?, true)
-            }
+            Err(_) => SystemClient { client: self.plain(settings)?, rootless: true },
         };
-        Ok(Live { runtime, client, permits: Semaphore::new(settings.concurrency), rootless })
+        Ok(system.insert(made).clone())
+    }
+
+    /// A client for plain `http`, which trusts nobody.
+    pub(crate) fn plain(&self, settings: &FetchSettings) -> Result<reqwest::Client, FetchError> {
+        client(settings).tls_certs_only([]).build().map_err(|source| FetchError::Client { source })
+    }
+
+    /// A client that trusts more than the system does: the authorities in PEM files, or everybody.
+    ///
+    /// # Errors
+    /// When a file cannot be read or holds no certificate.
+    pub(crate) fn trusting(
+        &self,
+        settings: &FetchSettings,
+        everybody: bool,
+        authorities: &[PathBuf],
+    ) -> Result<reqwest::Client, FetchError> {
+        if everybody {
+            let client = client(settings).tls_certs_only([]).tls_danger_accept_invalid_certs(true);
+            return client.build().map_err(|source| FetchError::Client { source });
+        }
+        if authorities.is_empty() {
+            return Ok(self.system(settings)?.client);
+        }
+        let mut certificates = Vec::new();
+        for path in authorities {
+            let fail = |reason: String| FetchError::Certificates { path: path.clone(), reason };
+            let pem = fs_err::read(path).map_err(|error| fail(error.kind().to_string()))?;
+            let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+            let found = found.map_err(|error| fail(error.to_string()))?;
+            if found.is_empty() {
+                return Err(fail("there is no PEM certificate in it".to_owned()));
+            }
+            certificates.extend(found);
+        }
+        let config = tls::config(certificates).map_err(|error| FetchError::Certificates {
+            path: authorities[0].clone(),
+            reason: error.to_string(),
+        })?;
+        let client = client(settings).tls_backend_preconfigured(config).build();
+        client.map_err(|source| FetchError::Client { source })
     }
 
     /// Waits for the work, or gives it up soon after the flag is set: `None`.
-    fn block_on<T>(&self, cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) fn block_on<T>(&self, cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
         let cancelled = async {
             while !cancel.is_cancelled() {
                 tokio::time::sleep(CANCEL_POLL).await;

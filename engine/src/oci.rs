@@ -16,6 +16,10 @@ pub const IMAGE_ID: &str = "sealer.id";
 pub const IMAGE_SIZE: &str = "sealer.size";
 /// Annotation of the store's index: names the image had, with commas between them.
 pub const FORMER_NAMES: &str = "sealer.former-names";
+/// Annotation of the store's index: the digest its name had in the registry.
+pub const ORIGIN: &str = "sealer.origin";
+/// Annotation of the store's index: repositories with the blobs that are not here, with commas between them.
+pub const REMOTES: &str = "sealer.remotes";
 /// Annotation with the sealer extension (spec §2.1).
 pub const EXTENSION: &str = "sealer.image.extension";
 /// Annotation with the list of container images (spec §2.1).

@@ -16,14 +16,28 @@ pub(crate) struct Outcome {
     key: [u8; 32],
     /// Whose last build it was of.
     pub(crate) repository: String,
-    /// One for each step of the final image, oldest first.
+    /// One for each image, in the order of the targets.
+    pub(crate) images: Vec<ImageOutcome>,
+    /// What its `http` sources downloaded.
+    pub(crate) bodies: Vec<Descriptor>,
+}
+
+/// What one image came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ImageOutcome {
+    /// One for each step of the image, oldest first.
     pub(crate) records: Vec<Record>,
     /// Layers above the base, without their frames.
     pub(crate) layers: Vec<Layer>,
     /// For each step: whether it is the first of its layer.
     pub(crate) own_layer: Vec<bool>,
-    /// What its `http` sources downloaded.
-    pub(crate) bodies: Vec<Descriptor>,
+}
+
+impl Outcome {
+    /// The layers of all images.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.images.iter().flat_map(|image| &image.layers)
+    }
 }
 
 impl Session<'_> {
@@ -32,33 +46,34 @@ impl Session<'_> {
         let key = self.outcome_key(keys)?;
         let outcome: Outcome = self.store.get(Table::Outcomes, &self.outcome_slot())?;
         let is_whole = outcome.key == key
-            && outcome.records.len() == self.chain.steps.len()
-            && outcome.layers.iter().all(|layer| self.store.blobs().contains(&layer.blob));
+            && outcome.images.len() == self.chains.len()
+            && outcome
+                .images
+                .iter()
+                .zip(&self.chains)
+                .all(|(image, chain)| image.records.len() == chain.steps.len())
+            && outcome.layers().all(|layer| self.store.blobs().contains(&layer.blob));
         is_whole.then_some(outcome)
     }
 
     /// Leaves the outcome for the next build of the image.
-    pub(crate) fn keep_outcome(
-        &self,
-        keys: &[CacheKey],
-        pins: &Pins,
-        records: Vec<Record>,
-        layers: &[Layer],
-        own_layer: &[bool],
-    ) {
+    pub(crate) fn keep_outcome(&self, keys: &[CacheKey], pins: &Pins, mut images: Vec<ImageOutcome>) {
         let Some(key) = self.outcome_key(keys) else { return };
-        let layers = layers.iter().map(|layer| Layer { frames: Vec::new(), ..layer.clone() }).collect();
-        let repository = self.options.repository.clone();
-        let (own_layer, bodies) = (own_layer.to_vec(), pins.bodies());
-        let outcome = Outcome { key, repository, records, layers, own_layer, bodies };
+        images.iter_mut().flat_map(|image| &mut image.layers).for_each(|layer| layer.frames = Vec::new());
+        let (repository, bodies) = (self.options.repository.clone(), pins.bodies());
+        let outcome = Outcome { key, repository, images, bodies };
         self.store.put(Table::Outcomes, &self.outcome_slot(), &outcome);
     }
 
-    /// The target, and how layers are made of it.
+    /// The targets, and how layers are made of them.
     fn outcome_key(&self, keys: &[CacheKey]) -> Option<[u8; 32]> {
-        let mut hasher = Hasher::new("outcome of a target");
+        self.graph.target()?;
+        let mut hasher = Hasher::new("outcome of targets");
         hasher.number(LAYER_FORMAT);
-        hasher.bytes(keys[self.graph.target()?.position()].as_bytes());
+        for target in self.graph.targets() {
+            hasher.number(target.is_some().into());
+            target.iter().for_each(|target| hasher.bytes(keys[target.position()].as_bytes()));
+        }
         self.options.times.feed(&mut hasher);
         self.options.compression.feed(&mut hasher);
         Some(hasher.finish())

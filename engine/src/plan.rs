@@ -66,7 +66,11 @@ impl Session<'_> {
 
     /// The plan in which every step of the final image is a hit, by the outcome of an equal build.
     fn hits(&self, outcome: Outcome) -> Option<(Outcome, Plan<Record>)> {
-        let steps = self.chain.steps.iter().zip(&outcome.records);
+        let steps = self
+            .chains
+            .iter()
+            .zip(&outcome.images)
+            .flat_map(|(chain, image)| chain.steps.iter().zip(&image.records));
         let mut records: Vec<Option<Record>> = vec![None; self.graph.len()];
         for (&index, record) in steps {
             records[index.position()] = Some(self.usable(index, record.clone()).ok()?);

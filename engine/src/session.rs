@@ -6,9 +6,12 @@ use std::sync::OnceLock;
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
 use solver::{
-    Definition, Descriptor, Event, EventSink, Graph, Layer, Op, Pin, StepOutcome, TreeDigest, VertexIndex,
+    Definition, Descriptor, Event, EventSink, Graph, Layer, ManifestDigest, Op, Pin, StepOutcome, TreeDigest,
+    VertexIndex,
 };
 
+use crate::bases::Bases;
+use crate::build::BuiltImage;
 use crate::cancel::Cancel;
 use crate::chain::{Chain, chain};
 use crate::contents::Contents;
@@ -16,17 +19,19 @@ use crate::error::{BuildError, OpError, StepError};
 use crate::explain;
 use crate::frames::{FrameError, LayerCompression, LayerWriter, layer_key};
 use crate::group::Member;
-use crate::images::Images;
 use crate::layer::TimePolicy;
 use crate::net::Fetcher;
 use crate::ops::{Input, app};
+use crate::registry::RegistryError;
+use crate::source::http;
 use crate::source::local::{Context, LocalError, Scan};
-use crate::source::{http, image};
 use crate::stat::StatCache;
+use crate::state::State;
+use crate::told::Told;
 use crate::tree::Trees;
 
 /// Trees are walked by recursion, and a path of 4096 bytes can be 2048 directories deep. Only what is used costs memory.
-const STACK_SIZE: usize = 64 << 20;
+pub(crate) const STACK_SIZE: usize = 64 << 20;
 /// Most downloads at once.
 const DOWNLOADS: usize = 16;
 
@@ -61,7 +66,8 @@ pub struct BuildOptions {
 #[derive(Debug, Clone)]
 struct Pinned {
     pin: Pin,
-    input: Input,
+    /// Its files; `None` for images, whose layers may be elsewhere until somebody needs them.
+    input: Option<Input>,
     /// What was downloaded for it.
     body: Option<Descriptor>,
 }
@@ -92,7 +98,9 @@ pub struct Session<'a> {
     pub(crate) options: &'a BuildOptions,
     pub(crate) events: &'a dyn EventSink,
     pub(crate) pool: rayon::ThreadPool,
-    pub(crate) chain: Chain,
+    /// One for each image.
+    pub(crate) chains: Vec<Chain>,
+    pub(crate) bases: &'a Bases<'a>,
     pub(crate) layers: OnceMap<TreeDigest, Layer>,
     pub(crate) layers_made: std::sync::atomic::AtomicUsize,
     pub(crate) fetcher: Fetcher,
@@ -115,10 +123,11 @@ impl<'a> Session<'a> {
         store: &'a Store,
         definition: &Definition,
         options: &'a BuildOptions,
+        bases: &'a Bases<'a>,
         events: &'a dyn EventSink,
     ) -> Result<Self, BuildError> {
         let graph = Graph::new(definition)?;
-        let chain = chain(&graph);
+        let chains = graph.targets().iter().map(|target| chain(&graph, *target)).collect();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.jobs.max(1))
             .stack_size(STACK_SIZE)
@@ -128,15 +137,16 @@ impl<'a> Session<'a> {
             store,
             graph,
             trees: Trees::new(store),
-            contents: Contents::new(store, options.times == TimePolicy::Keep),
+            contents: Contents::fetching(store, options.times == TimePolicy::Keep, bases),
             stats: StatCache::new(store, options.paranoid),
             options,
             events,
             pool,
-            chain,
+            chains,
+            bases,
             layers: OnceMap::default(),
             layers_made: 0.into(),
-            fetcher: Fetcher::new(options.cancel.clone()),
+            fetcher: bases.registry().fetcher().clone(),
             identities: OnceLock::new(),
             context: OnceLock::new(),
         })
@@ -193,12 +203,24 @@ impl<'a> Session<'a> {
         &self.identities.get_or_init(make)[index.position()]
     }
 
-    /// Looks for container images in the files of the result.
+    /// Looks for container images in the files of an image.
     ///
     /// # Errors
-    /// When a file cannot be read.
-    pub fn discover(&self, built: &crate::Built) -> Result<crate::Discovered, BuildError> {
-        crate::discover(&built.state, self.store, &self.trees, &self.contents)
+    /// When a file cannot be read, or a layer of the base cannot be had.
+    pub fn discover(&self, built: &BuiltImage) -> Result<crate::Discovered, BuildError> {
+        let mut state = match built.base {
+            Some(base) => self.base_state(&base)?,
+            None => State::default(),
+        };
+        state.deltas.extend(&built.deltas);
+        crate::discover(&state, self.store, &self.trees, &self.contents)
+    }
+
+    /// The state of a base image, its layers fetched and read where nobody did before.
+    pub(crate) fn base_state(&self, digest: &ManifestDigest) -> Result<State, RegistryError> {
+        let base = self.bases.get(digest).expect("every base was resolved before its text was lowered");
+        let told = Told::new(self.events);
+        self.bases.state(&base, &self.trees, &self.contents, &|layer, bytes| told.more(layer, bytes))
     }
 
     /// The layer of a delta, if the store has it as these options want it.
@@ -255,7 +277,7 @@ impl<'a> Session<'a> {
 
     /// The files of a pinned source.
     pub(crate) fn input_of(pins: &Pins, index: VertexIndex) -> Option<Input> {
-        pins.0[index.position()].as_ref().map(|pinned| pinned.input.clone())
+        pins.0[index.position()].as_ref().and_then(|pinned| pinned.input.clone())
     }
 
     pub(crate) fn step_error(&self, index: VertexIndex, source: OpError) -> StepError {
@@ -286,7 +308,7 @@ impl<'a> Session<'a> {
                     },
                 };
                 let tree = scan.select(local)?;
-                Ok(Pinned { pin: Pin::Tree(tree), input: Input::Tree(tree), body: None })
+                Ok(Pinned { pin: Pin::Tree(tree), input: Some(Input::Tree(tree)), body: None })
             }
             Op::Http(source) => {
                 let name = self.graph.metadata(index).name.clone();
@@ -301,15 +323,9 @@ impl<'a> Session<'a> {
                 let record = record?;
                 let tree = http::tree(&record, &self.trees, &self.contents);
                 let pin = Pin::Http { content: record.content, file_name: record.file_name };
-                Ok(Pinned { pin, input: Input::Tree(tree), body: Some(record.blob) })
+                Ok(Pinned { pin, input: Some(Input::Tree(tree)), body: Some(record.blob) })
             }
-            Op::Image(source) => {
-                let images = Images::new(self.store);
-                let tagged = images.for_platform(&images.find(&source.reference)?, &source.platform)?;
-                let stored = images.read(&tagged)?;
-                let state = image::state(&stored, self.store, &self.trees, &self.contents)?;
-                Ok(Pinned { pin: Pin::Image(stored.digest), input: Input::State(state), body: None })
-            }
+            Op::Image(source) => Ok(Pinned { pin: Pin::Image(source.digest), input: None, body: None }),
             Op::File(_) | Op::App(_) | Op::State => unreachable!("only sources are pinned"),
         }
     }

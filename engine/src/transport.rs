@@ -6,7 +6,7 @@
 mod convert;
 mod docker;
 mod intake;
-mod layout;
+pub(crate) mod layout;
 mod load;
 mod pack;
 mod peek;

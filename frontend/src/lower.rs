@@ -96,6 +96,7 @@ impl Lowering {
                 let image = ImageSource {
                     reference: stage.image.reference.clone(),
                     platform: platform.unwrap_or_else(|| options.platform.clone()),
+                    digest: stage.image.digest.expect("lowering begins when every base is pinned"),
                 };
                 let name = format!("FROM {}", stage.image.reference);
                 Some(self.definition.add(Op::Image(image), Vec::new(), hidden(name, stage.span)))

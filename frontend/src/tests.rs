@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
-use solver::{AppSpec, Base, CopySource, Op, Platform, SourceFile};
+use solver::{AppSpec, Base, CopySource, ManifestDigest, Op, Platform, SourceFile};
 
 use crate::{Lowered, Options, Severity};
+
+/// An image that says nothing of itself.
+fn base() -> Base {
+    Base { digest: Some(ManifestDigest::from_bytes([7; 32])), ..Base::default() }
+}
 
 fn options() -> Options {
     let platform = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
@@ -20,7 +25,7 @@ fn dump(text: &str, options: &Options) -> String {
     let (model, checked) = crate::model(&parsed, options);
     let mut all = [parsed.diagnostics, checked].concat();
     let failed = all.iter().any(|diagnostic| diagnostic.is_error());
-    let bases = model.bases().iter().map(|request| (request.stage, Base::default())).collect();
+    let bases = model.bases().iter().map(|request| (request.stage, base())).collect();
     let lowered = if failed { None } else { Some(crate::lower(&model, &source, options, &bases)) };
     let mut out = String::new();
     let lowered = lowered.and_then(|(lowered, more)| {
@@ -262,7 +267,7 @@ fn survives(text: &str) -> Result<(), TestCaseError> {
     let source = SourceFile { name: String::new(), text: text.to_owned() };
     let parsed = crate::parse(&source);
     let (model, checked) = crate::model(&parsed, &options());
-    let bases = model.bases().iter().map(|request| (request.stage, Base::default())).collect();
+    let bases = model.bases().iter().map(|request| (request.stage, base())).collect();
     let (lowered, found) = crate::lower(&model, &source, &options(), &bases);
     prop_assert_eq!(lowered.is_none(), found.iter().any(|found| found.is_error()));
     let (_, unresolved) = crate::lower(&model, &source, &options(), &BTreeMap::new());

@@ -46,12 +46,12 @@ fn add_missing<T: PartialEq>(list: &mut Vec<T>, more: Vec<T>) {
     }
 }
 
-/// A content-hashed DAG with one target.
+/// A content-hashed DAG with its targets: one for each image that is built.
 #[derive(Debug, Clone, Default)]
 pub struct Definition {
     order: Vec<VertexDigest>,
     vertices: DigestMap<VertexDigest, (Vertex, Metadata)>,
-    target: Option<VertexDigest>,
+    targets: Vec<Option<VertexDigest>>,
     /// The text the spans point into.
     pub source: SourceFile,
 }
@@ -90,14 +90,42 @@ impl Definition {
         digest
     }
 
-    /// Names the vertex the build is for.
+    /// Names the one vertex the build is for.
     pub fn set_target(&mut self, target: VertexDigest) {
-        self.target = Some(target);
+        self.targets = vec![Some(target)];
     }
 
-    /// The vertex the build is for; `None` is an image without a step: an empty root.
+    /// The vertex the build is for, or the first of several; `None` is an image without a step: an empty root.
     pub fn target(&self) -> Option<VertexDigest> {
-        self.target
+        self.targets.first().copied().flatten()
+    }
+
+    /// The vertices the build is for, one for each image, in order.
+    pub fn targets(&self) -> &[Option<VertexDigest>] {
+        if self.targets.is_empty() { &[None] } else { &self.targets }
+    }
+
+    /// One graph of the graphs of several images of one text: what they share is in it once. Steps of some of them only
+    /// are named after theirs, when there are several.
+    pub fn union(of: Vec<(String, Self)>) -> Self {
+        let count = of.len();
+        let mut union = Self::default();
+        let mut users: DigestMap<VertexDigest, Vec<String>> = DigestMap::default();
+        for (name, definition) in of {
+            for digest in &definition.order {
+                let (vertex, metadata) = definition.vertices[digest].clone();
+                union.add(vertex.op, vertex.inputs, metadata);
+                users.entry(*digest).or_default().push(name.clone());
+            }
+            union.targets.extend(definition.targets());
+            union.source = definition.source;
+        }
+        for (digest, names) in users.into_iter().filter(|(_, names)| names.len() < count) {
+            if let Some((_, metadata)) = union.vertices.get_mut(&digest) {
+                metadata.name = format!("[{}] {}", names.join(", "), metadata.name);
+            }
+        }
+        union
     }
 
     /// All vertices, inputs before their users.

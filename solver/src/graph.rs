@@ -36,7 +36,7 @@ struct Node {
 pub struct Graph {
     nodes: Vec<Node>,
     by_digest: DigestMap<VertexDigest, VertexIndex>,
-    target: Option<VertexIndex>,
+    targets: Vec<Option<VertexIndex>>,
 }
 
 impl Graph {
@@ -58,15 +58,19 @@ impl Graph {
             }
         }
         toposort(&edges, None).map_err(|cycle| GraphError::Cycle { vertex: edges[cycle.node_id()] })?;
-        let needed = needed(&edges, definition.target().map(|target| nodes[&target]));
-        let mut graph =
-            Self { nodes: Vec::with_capacity(needed.len()), by_digest: DigestMap::default(), target: None };
+        let needed = needed(&edges, definition.targets().iter().flatten().map(|target| nodes[target]));
+        let mut graph = Self {
+            nodes: Vec::with_capacity(needed.len()),
+            by_digest: DigestMap::default(),
+            targets: Vec::new(),
+        };
         // A definition's own order is topological (its inputs are added first) and the order people wrote in.
         let kept = definition.iter().filter(|(digest, ..)| needed.contains(&nodes[digest]));
         for (digest, vertex, metadata) in kept {
             graph.push(digest, vertex.clone(), metadata.clone());
         }
-        graph.target = definition.target().map(|target| graph.by_digest[&target]);
+        let targets = definition.targets().iter().map(|target| target.map(|target| graph.by_digest[&target]));
+        graph.targets = targets.collect();
         graph.measure_heights();
         Ok(graph)
     }
@@ -106,9 +110,14 @@ impl Graph {
         self.nodes.is_empty()
     }
 
-    /// The vertex the build is for.
+    /// The vertex the build is for, or the first of several.
     pub fn target(&self) -> Option<VertexIndex> {
-        self.target
+        self.targets.first().copied().flatten()
+    }
+
+    /// The vertices the build is for, one for each image, in order; `None` is an empty root.
+    pub fn targets(&self) -> &[Option<VertexIndex>] {
+        &self.targets
     }
 
     /// Where a vertex stands; `None` when the target does not need it.
@@ -147,9 +156,11 @@ impl Graph {
     }
 }
 
-fn needed(edges: &DiGraph<VertexDigest, ()>, target: Option<NodeIndex>) -> HashSet<NodeIndex> {
+fn needed(edges: &DiGraph<VertexDigest, ()>, targets: impl Iterator<Item = NodeIndex>) -> HashSet<NodeIndex> {
     let reversed = Reversed(edges);
-    let Some(target) = target else { return HashSet::new() };
-    let mut walk = Dfs::new(reversed, target);
+    let mut walk = Dfs::empty(reversed);
+    for target in targets {
+        walk.stack.push(target);
+    }
     std::iter::from_fn(|| walk.next(reversed)).collect()
 }

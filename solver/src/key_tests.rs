@@ -39,7 +39,11 @@ fn variants() -> Vec<Op> {
         Op::Http(HttpSource { url: url.into(), checksum: checksum.map(str::to_owned) })
     };
     let image = |reference: &str, architecture| {
-        Op::Image(ImageSource { reference: reference.into(), platform: platform(architecture) })
+        Op::Image(ImageSource {
+            reference: reference.into(),
+            platform: platform(architecture),
+            digest: ManifestDigest::from_bytes([7; 32]),
+        })
     };
     let file_with = |change: fn(&mut FileOp)| {
         let mut op = file();

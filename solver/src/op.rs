@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Platform;
+use crate::{ManifestDigest, Platform};
 
 /// One kind of work with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,13 +47,15 @@ pub struct HttpSource {
     pub checksum: Option<String>,
 }
 
-/// An image in the local store. Output: a state, one delta a layer.
+/// An image, of the store or of a registry. Output: a state, one delta a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSource {
     /// The full normalised name.
     pub reference: String,
     /// Which instance of a multi-platform image.
     pub platform: Platform,
+    /// The manifest it was pinned to.
+    pub digest: ManifestDigest,
 }
 
 /// Copies sources to a destination. With `below`, input 0 is the state it lands on; sources name their own inputs.

@@ -56,7 +56,7 @@ pub fn plan<R>(
 ) -> Plan<R> {
     let mut steps: Vec<Step<R>> = graph.indices().map(|_| Step::Unneeded).collect();
     let mut seen = vec![false; graph.len()];
-    let mut pending: Vec<VertexIndex> = graph.target().into_iter().collect();
+    let mut pending: Vec<VertexIndex> = graph.targets().iter().flatten().copied().collect();
     while !pending.is_empty() {
         let mut wave = Vec::new();
         while let Some(index) = pending.pop() {

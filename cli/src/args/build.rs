@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::Tunables;
+use super::{RegistryFlags, Tunables};
 
 /// How `--explain` is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,7 +33,7 @@ pub(crate) struct Build {
     /// Type of the image: kube-installer or app-installer
     #[arg(long = "type", value_name = "TYPE", default_value = "kube-installer")]
     pub(crate) image_type: String,
-    /// Platform of the image, as os/arch[/variant] [default: this machine's]
+    /// Platform of the image, as os/arch[/variant]; several make an index of images [default: this machine's]
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
     /// `all` looks for container images to carry, `lite` does not
@@ -51,9 +51,14 @@ pub(crate) struct Build {
     /// Annotation of the manifest
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) annotation: Vec<String>,
-    /// When to look for newer base images: only `missing`, `ifnewer` and `never` while registries are not supported
+    /// When to ask registries for base images: always, ifnewer, missing or never
     #[arg(long, value_name = "POLICY", default_value = "ifnewer")]
     pub(crate) pull: String,
+    /// Send the image to the registries that its names say
+    #[arg(long)]
+    pub(crate) push: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
     /// Run every step, whatever the cache holds
     #[arg(long)]
     pub(crate) no_cache: bool,

@@ -3,22 +3,22 @@
 mod finish;
 mod options;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use cache::Store;
-use engine::{BuildError, BuildOptions, Built, Images, Session};
+use engine::{Bases, BuildError, BuildOptions, Built, PullPolicy, Session};
 use frontend::{Diagnostic, Options, Severity};
-use solver::{Base, Event, EventSink, SourceFile};
+use solver::{Base, Definition, Event, EventSink, SourceFile};
 
 use self::finish::Finished;
 use self::options::Settings;
 use crate::args::{Build, Global};
 use crate::interrupt::Interrupt;
 use crate::progress::{self, Watcher};
-use crate::report::{Failure, Page, Reporter};
+use crate::report::{self, Failure, Page, Reporter};
 use crate::settings;
 
 /// Largest Kubefile read, in bytes.
@@ -29,104 +29,120 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let start = Instant::now();
     let settings = Settings::new(args)?;
     let interrupt = Interrupt::listen()?;
+    let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
     let source = Arc::new(read_kubefile(args)?);
     let said = Said { source: &source, reporter };
 
     let parsed = frontend::parse(&source);
-    let (model, wrong) = frontend::model(&parsed, &settings.frontend);
-    said.check([parsed.diagnostics.as_slice(), &wrong].concat())?;
+    let models = settings.frontends.iter().map(|options| frontend::model(&parsed, options));
+    let (models, wrong): (Vec<_>, Vec<_>) = models.unzip();
+    said.check([parsed.diagnostics.as_slice(), &wrong.concat()].concat())?;
 
     let store = Store::open(root)?;
-    let bases = resolve_bases(&model, &store, &settings.frontend, &source)?;
-    let (lowered, wrong) = frontend::lower(&model, &source, &settings.frontend, &bases);
+    let bases = Bases::new(&store, &registry);
+    let resolver = Resolver { bases: &bases, policy: settings.pull, said: &said, interrupt: &interrupt };
+    let (mut definitions, mut specs, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+    for (model, options) in models.iter().zip(&settings.frontends) {
+        let found = resolver.resolve(model, options)?;
+        let (lowered, more) = frontend::lower(model, &source, options, &found);
+        wrong.extend(more);
+        if let Some(lowered) = lowered {
+            definitions.push((options.platform.to_string(), lowered.definition));
+            specs.push(settings.complete(lowered.image));
+        }
+    }
     said.check(wrong)?;
-    let lowered = lowered.ok_or_else(|| Failure::usage("the Kubefile could not be lowered"))?;
-    check_filter(&args.no_cache_filter, &lowered.definition)?;
-    let spec = settings.complete(lowered.image);
+    if specs.len() < models.len() {
+        return Err(Failure::usage("the Kubefile could not be lowered"));
+    }
+    let definition = Definition::union(definitions);
+    check_filter(&args.no_cache_filter, &definition)?;
 
     let watcher = progress::watcher(args.tunables.progress, global);
     let told = Told { watcher: watcher.as_ref(), reporter, source: &source };
     let options = settings.engine(args, &interrupt.cancel);
-    let built = build(&store, &lowered.definition, &options, &told, settings.carries_images);
+    let work =
+        Work { store: &store, definition: &definition, options: &options, bases: &bases, events: &told };
+    let built = work.build(settings.carries_images);
     let fail = |error: BuildError| {
         // What is finished is worth keeping; if that fails too, the build's own error says more.
         let _ = engine::keep_finished(&store);
         Failure::build(error, &source, interrupt.signal())
     };
-    let (built, network) = built.map_err(|error| {
+    let built = built.map_err(|error| {
         watcher.close();
         fail(error)
     })?;
     settings.warn_of_outputs(reporter);
     let exported = reporter
         .check_strict()
-        .and_then(|()| engine::export(&store, &spec, &built, &settings.export).map_err(fail));
+        .and_then(|()| engine::export(&store, &specs, &built, &settings.export, &bases, &told).map_err(fail));
     watcher.close();
     let exported = exported?;
     store.warnings().into_iter().for_each(|text| reporter.warn(Page::of_store(text)));
-    let result = Finished { built: &built, exported: &exported, network, start, settings: &settings };
+    let result =
+        Finished { built: &built, exported: &exported, registry: &registry, start, settings: &settings };
     finish::outputs(&store, &result, &interrupt, reporter)?;
+    finish::pushes(&store, &result, &interrupt, global.quiet)?;
     result.tell(args, global, &source)?;
     store.maintain();
     Ok(())
 }
 
-/// Builds; once more if a damaged blob was the reason that it failed, which counts as absent then.
-fn build(
-    store: &Store,
-    definition: &solver::Definition,
-    options: &BuildOptions,
-    events: &dyn EventSink,
-    carries_images: bool,
-) -> Result<(Built, (u64, u64)), BuildError> {
-    let damaged = store.blobs().damaged();
-    match attempt(store, definition, options, events, carries_images) {
-        Err(_) if store.blobs().damaged() > damaged => {
-            events.event(Event::Warning {
-                text: "a blob of the store is damaged; what needs it was made again".to_owned(),
-                hint: "`sealer cache verify` looks for more".to_owned(),
-                span: None,
-            });
-            attempt(store, definition, options, events, carries_images)
-        }
-        built => built,
-    }
+/// What is built, and with what.
+struct Work<'a> {
+    store: &'a Store,
+    definition: &'a Definition,
+    options: &'a BuildOptions,
+    bases: &'a Bases<'a>,
+    events: &'a dyn EventSink,
 }
 
-/// Pin, plan, run; and in mode `all` the look for container images.
-fn attempt(
-    store: &Store,
-    definition: &solver::Definition,
-    options: &BuildOptions,
-    events: &dyn EventSink,
-    carries_images: bool,
-) -> Result<(Built, (u64, u64)), BuildError> {
-    let session = Session::new(store, definition, options, events)?;
-    let pins = session.pin()?;
-    let plan = session.plan(&pins)?;
-    let built = session.run(&pins, &plan)?;
-    if carries_images {
-        let discovered = session.discover(&built)?;
-        if !discovered.images.is_empty() {
-            return Err(BuildError::ContainerImages(discovered.images));
-        }
-        if discovered.has_charts {
-            events.event(Event::Warning {
-                text: "charts were searched line by line: images that only rendering them names are not found yet"
-                    .to_owned(),
-                hint: "`--build-mode lite` says that the image carries no container images".to_owned(),
-                span: None,
-            });
+impl Work<'_> {
+    /// Builds; once more if a damaged blob was the reason that it failed, which counts as absent then.
+    fn build(&self, carries_images: bool) -> Result<Built, BuildError> {
+        let damaged = self.store.blobs().damaged();
+        match self.attempt(carries_images) {
+            Err(_) if self.store.blobs().damaged() > damaged => {
+                self.events.event(Event::Warning {
+                    text: "a blob of the store is damaged; what needs it was made again".to_owned(),
+                    hint: "`sealer cache verify` looks for more".to_owned(),
+                    span: None,
+                });
+                self.attempt(carries_images)
+            }
+            built => built,
         }
     }
-    let network = session.network();
-    // The process ends soon, all at once; taking a hundred thousand directories apart one by one takes longer.
-    std::mem::forget(session);
-    Ok((built, network))
+
+    /// Pin, plan, run; and in mode `all` the look for container images.
+    fn attempt(&self, carries_images: bool) -> Result<Built, BuildError> {
+        let session = Session::new(self.store, self.definition, self.options, self.bases, self.events)?;
+        let pins = session.pin()?;
+        let plan = session.plan(&pins)?;
+        let built = session.run(&pins, &plan)?;
+        for image in built.images.iter().filter(|_| carries_images) {
+            let discovered = session.discover(image)?;
+            if !discovered.images.is_empty() {
+                return Err(BuildError::ContainerImages(discovered.images));
+            }
+            if discovered.has_charts {
+                self.events.event(Event::Warning {
+                    text: "charts were searched line by line: images that only rendering them names are not found yet"
+                        .to_owned(),
+                    hint: "`--build-mode lite` says that the image carries no container images".to_owned(),
+                    span: None,
+                });
+            }
+        }
+        // The process ends soon, all at once; taking a hundred thousand directories apart one by one takes longer.
+        std::mem::forget(session);
+        Ok(built)
+    }
 }
 
 /// A filter that means nothing is a mistake.
-fn check_filter(filter: &[String], definition: &solver::Definition) -> Result<(), Failure> {
+fn check_filter(filter: &[String], definition: &Definition) -> Result<(), Failure> {
     if filter.is_empty() {
         return Ok(());
     }
@@ -160,49 +176,59 @@ impl EventSink for Told<'_> {
     }
 }
 
-/// Answers the model's questions about base images from the store.
-fn resolve_bases(
-    model: &frontend::Model,
-    store: &Store,
-    options: &Options,
-    source: &Arc<SourceFile>,
-) -> Result<BTreeMap<usize, Base>, Failure> {
-    let images = Images::new(store);
-    let mut bases = BTreeMap::new();
-    let mut wrong = Vec::new();
-    for request in model.bases() {
-        let wanted = match &request.platform {
-            Some(platform) => settings::platform(std::slice::from_ref(platform))?,
-            None => options.platform.clone(),
-        };
-        let read = images
-            .find(&request.reference)
-            .and_then(|tagged| Ok((images.read(&images.for_platform(&tagged, &wanted)?)?, tagged.name)));
-        let error = |message: String, hint: &str| Diagnostic {
-            severity: Severity::Error,
-            code: "base-image",
-            message,
-            labels: vec![frontend::Label { span: request.span, text: String::new() }],
-            hints: vec![hint.to_owned()],
-        };
-        match read {
-            Ok((image, name)) => {
-                if image.platform() != wanted {
-                    let message =
-                        format!("`{}` is for {}, not for {wanted}", request.reference, image.platform());
-                    wrong.push(error(message, "build for the base's platform with `--platform`"));
-                    continue;
+/// Answers the model's questions about base images, from the store and from registries.
+struct Resolver<'a> {
+    bases: &'a Bases<'a>,
+    policy: PullPolicy,
+    said: &'a Said<'a>,
+    interrupt: &'a Interrupt,
+}
+
+impl Resolver<'_> {
+    fn resolve(&self, model: &frontend::Model, options: &Options) -> Result<BTreeMap<usize, Base>, Failure> {
+        let mut found = BTreeMap::new();
+        let mut wrong = Vec::new();
+        for request in model.bases() {
+            let wanted = match &request.platform {
+                Some(platform) => settings::platform(std::slice::from_ref(platform))?,
+                None => options.platform.clone(),
+            };
+            let diagnostic = |severity, message: String, hint: Option<String>| Diagnostic {
+                severity,
+                code: "base-image",
+                message,
+                labels: vec![frontend::Label { span: request.span, text: String::new() }],
+                hints: hint.into_iter().collect(),
+            };
+            let warn = |text| {
+                let hint = "`--pull always` makes this an error, `--pull missing` does not ask".to_owned();
+                self.said.warn(diagnostic(Severity::Warning, text, Some(hint)));
+            };
+            match self.bases.resolve(&request.reference, &wanted, self.policy, settings::now(), &warn) {
+                Ok(base) if base.image.platform() != wanted => {
+                    let of = base.image.platform();
+                    let message = format!("`{}` is for {of}, not for {wanted}", request.reference);
+                    let hint = "build for the base's platform with `--platform`".to_owned();
+                    wrong.push(diagnostic(Severity::Error, message, Some(hint)));
                 }
-                let name = name.unwrap_or_else(|| request.reference.clone());
-                bases.insert(request.stage, image.as_base(&name));
+                Ok(base) => {
+                    let name = base.line.name.clone().unwrap_or_else(|| request.reference.clone());
+                    found.insert(request.stage, base.image.as_base(&name));
+                }
+                Err(error) if error.is_cancelled() => {
+                    return Err(Failure::registry(error, self.interrupt.signal()));
+                }
+                Err(error) => {
+                    let mut message = format!("failed to process from: {error}");
+                    for cause in report::causes(&error) {
+                        message.push_str(&format!(": {cause}"));
+                    }
+                    wrong.push(diagnostic(Severity::Error, message, report::hint_of_registry(&error)));
+                }
             }
-            Err(failure) => wrong.push(error(
-                format!("failed to process from: {failure}"),
-                "base images come from the local store; pulling from registries is not supported yet",
-            )),
         }
+        if wrong.is_empty() { Ok(found) } else { Err(Failure::diagnostics(self.said.source, wrong)) }
     }
-    if wrong.is_empty() { Ok(bases) } else { Err(Failure::diagnostics(source, wrong)) }
 }
 
 fn read_kubefile(args: &Build) -> Result<SourceFile, Failure> {
@@ -227,12 +253,19 @@ struct Said<'a> {
 
 impl Said<'_> {
     /// Warnings are kept for the end; with an error among them, everything is the failure.
-    fn check(&self, mut all: Vec<Diagnostic>) -> Result<(), Failure> {
+    /// What several platforms have in common is said once.
+    fn check(&self, all: Vec<Diagnostic>) -> Result<(), Failure> {
+        let mut seen = HashSet::new();
+        let mut all: Vec<Diagnostic> = all.into_iter().filter(|one| seen.insert(one.clone())).collect();
         all.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span.start));
         if all.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
             return Err(Failure::diagnostics(self.source, all));
         }
-        all.into_iter().for_each(|one| self.reporter.warn(Page::of_diagnostic(self.source, one)));
+        all.into_iter().for_each(|one| self.warn(one));
         self.reporter.check_strict()
+    }
+
+    fn warn(&self, warning: Diagnostic) {
+        self.reporter.warn(Page::of_diagnostic(self.source, warning));
     }
 }

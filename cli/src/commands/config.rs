@@ -55,6 +55,7 @@ fn value(key: &str, args: &Config, global: &Global) -> Result<String, Failure> {
         "timestamp" => {
             tunables.timestamp.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| "0".into())
         }
+        "insecure-registry" => global.insecure_registry.join(","),
         "max-download" => tunables.max_download.clone(),
         other => unreachable!("`{other}` is in the table of settings and has no value"),
     })

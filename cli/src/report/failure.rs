@@ -6,7 +6,7 @@ use engine::frames::FrameError;
 use engine::gc::GcError;
 use engine::source::http::HttpError;
 use engine::transport::TransportError;
-use engine::{BuildError, ContentError, FetchError, ImagesError, LocalError, OpError};
+use engine::{BuildError, ContentError, FetchError, ImagesError, LocalError, OpError, RegistryError};
 use frontend::Diagnostic;
 use solver::{SourceFile, Span};
 
@@ -78,7 +78,26 @@ impl Failure {
             BuildError::ContainerImages(found) => container_images(&found).into(),
             BuildError::Cache(error) => error.into(),
             BuildError::Images(error) => error.into(),
+            BuildError::Registry(error) => Self::registry(*error, signal),
             other => Page::of("build", &other).into(),
+        }
+    }
+
+    /// A registry that was not of use.
+    pub(crate) fn registry(error: RegistryError, signal: u8) -> Self {
+        if error.is_cancelled() {
+            return Self::Cancelled { signal, what: "cancelled; what was received whole is kept" };
+        }
+        match error {
+            RegistryError::Cache(error) => error.into(),
+            RegistryError::Images(error) => error.into(),
+            other => {
+                let page = Page::of("registry", &other);
+                match hint_of_registry(&other) {
+                    Some(hint) => page.hint(hint).into(),
+                    None => page.into(),
+                }
+            }
         }
     }
 
@@ -185,11 +204,34 @@ fn hint_of_transport(error: &TransportError) -> Option<&'static str> {
     })
 }
 
+/// What may help with a registry.
+pub(crate) fn hint_of_registry(error: &RegistryError) -> Option<String> {
+    Some(match error {
+        RegistryError::Of { source, .. } => return hint_of_registry(source),
+        RegistryError::Unauthorized { host, is_known: false, .. } => format!("log in: `sealer login -u NAME --password-stdin {host}`"),
+        RegistryError::Unauthorized { host, .. } => {
+            format!("ask for the right, or log in as somebody else: `sealer login -u NAME --password-stdin {host}`")
+        }
+        RegistryError::Net(error) if error.is_untrusted() => {
+            "name the authority that vouches for it with `--cacert FILE`, or trust it blindly with `--tls-verify=false`".to_owned()
+        }
+        RegistryError::Net(FetchError::Transport { .. }) => {
+            "look whether the registry runs and the name is right; for one without TLS use `--tls-verify=false`".to_owned()
+        }
+        RegistryError::NotFound { .. } => "`sealer search HOST/REPOSITORY` lists the tags there are".to_owned(),
+        RegistryError::Digest { .. } | RegistryError::Size { .. } => {
+            "the registry, or somebody between, sent something else; nothing of it was kept".to_owned()
+        }
+        RegistryError::Platform { .. } => "choose one with `--platform`".to_owned(),
+        RegistryError::Images(ImagesError::NotFound { .. }) => {
+            "`sealer images` lists what is in the store; names without a host that are not there are Docker Hub's".to_owned()
+        }
+        _ => return None,
+    })
+}
+
 fn of_step(error: &OpError) -> Page {
     let mut page = Page::of("step-failed", error);
-    if let OpError::Images(ImagesError::NotFound { tried, .. }) = error {
-        page.tried.clone_from(tried);
-    }
     if let OpError::Http(HttpError::Fetch(FetchError::GivenUp { attempts, .. })) = error {
         page.tried.push(format!("{attempts} times, with longer and longer waits between"));
     }
@@ -224,9 +266,7 @@ fn hint_of_step(error: &OpError) -> Option<String> {
         OpError::Http(HttpError::Checksum { .. }) => {
             "if the new content is what you want, change the checksum in the Kubefile".to_owned()
         }
-        OpError::Images(ImagesError::NotFound { .. }) => {
-            "base images come from the local store; pulling from registries is not supported yet".to_owned()
-        }
+        OpError::Base(error) => return hint_of_registry(error),
         _ => return None,
     })
 }

@@ -75,9 +75,9 @@ fn all_mistakes_are_told_at_once() {
 #[test]
 fn a_base_that_is_not_there_is_told_at_its_from() {
     text_error(
-        "FROM nope:1\nAPP a local://a.yaml\n",
+        "FROM localhost/nope:1\nAPP a local://a.yaml\n",
         "Kubefile:1:",
-        &["failed to process from", "not supported yet"],
+        &["failed to process from", "image not known"],
     );
 }
 
@@ -280,7 +280,7 @@ fn wrong_usage_is_exit_code_1() {
     for (words, text) in [
         (&["build", "."][..], "--tag"),
         (&["build", "-t", "x", "--type", "foo", "."], "image type foo is not supported"),
-        (&["build", "-t", "x", "--platform", "a/b,c/d", "."], "not supported yet"),
+        (&["build", "-t", "x", "--platform", "linux/amd64,c", "."], "not a platform"),
         (&["build", "-t", "X:Y:Z", "."], "is not an image name"),
         (&["build", "-t", "x", "--compression", "lzma", "."], "compression `lzma` is not supported"),
         (&["build", "-t", "x", "--build-arg", "A", "."], "build args should be key=value"),

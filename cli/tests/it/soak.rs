@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use engine::{BuildOptions, Cancel, LayerCompression, Session, TimePolicy};
+use engine::{Bases, BuildOptions, Cancel, Fetcher, LayerCompression, Registry, Session, TimePolicy};
 use solver::{Event, EventSink, Platform, SourceFile};
 
 use crate::space::{Space, say};
@@ -291,13 +291,15 @@ fn build(store: &cache::Store, definition: &solver::Definition, context: &Path) 
         explain: false,
         cancel: Cancel::new(),
     };
-    let session = Session::new(store, definition, &options, &Silent).unwrap();
+    let registry = Registry::anonymous(Fetcher::new(options.cancel.clone()));
+    let bases = Bases::new(store, &registry);
+    let session = Session::new(store, definition, &options, &bases, &Silent).unwrap();
     let pins = session.pin().unwrap();
     let plan = session.plan(&pins).unwrap();
     let built = session.run(&pins, &plan).unwrap();
     engine::keep_finished(store).unwrap();
     let mut image = BTreeMap::new();
-    for layer in &built.layers {
+    for layer in &built.images[0].layers {
         let blob = store.blobs().open(&layer.blob.digest).unwrap();
         let tar = zstd::decode_all(blob).unwrap();
         for entry in tar::Archive::new(tar.as_slice()).entries().unwrap() {

@@ -83,9 +83,11 @@ impl Sweep<'_> {
             is_kept
         })?;
         self.each(Table::Outcomes, |sweep, _, outcome: Outcome| {
-            let is_whole = outcome.layers.iter().all(|layer| sweep.has(&layer.blob));
+            let is_whole = outcome.layers().all(|layer| sweep.has(&layer.blob));
             if is_whole {
-                live.extend(outcome.records.iter().map(|record| record.delta));
+                live.extend(
+                    outcome.images.iter().flat_map(|image| &image.records).map(|record| record.delta),
+                );
             }
             is_whole
         })?;

@@ -26,36 +26,54 @@ impl Images<'_> {
         kind: ManifestKind,
         now: i64,
     ) -> Result<(), ImagesError> {
+        self.put(names, Tagged::new(*manifest, kind, now))
+    }
+
+    /// The same, with all that is known of the image.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub fn put(&self, names: &[String], mut new: Tagged) -> Result<(), ImagesError> {
+        let is_same = |line: &Tagged| {
+            line.manifest == new.manifest
+                && line.remotes == new.remotes
+                && (new.origin.is_none() || line.origin == new.origin)
+        };
         let is_right = |all: &[Tagged], name: &String| {
-            all.iter().any(|tagged| tagged.name.as_ref() == Some(name) && tagged.manifest == *manifest)
+            all.iter().any(|line| line.name.as_ref() == Some(name) && is_same(line))
         };
         let all = self.list()?;
-        if names.iter().all(|name| is_right(&all, name))
-            && (!names.is_empty() || all.iter().any(|tagged| tagged.manifest == *manifest))
-        {
+        if names.iter().all(|name| is_right(&all, name)) && (!names.is_empty() || all.iter().any(is_same)) {
             return Ok(());
         }
-        let mut new = Tagged {
-            name: None,
-            manifest: *manifest,
-            kind,
-            stored_at: now,
-            summary: None,
-            former_names: Vec::new(),
-        };
+        (new.name, new.former_names) = (None, Vec::new());
         new.summary = Some(self.summary(&new)?);
         let _lock = IndexLock::acquire(self.store.root())?;
         let mut all = self.list()?;
         for tagged in &mut all {
+            if tagged.manifest == new.manifest
+                && tagged.name.as_ref().is_some_and(|name| names.contains(name))
+            {
+                tagged.remotes.clone_from(&new.remotes);
+                tagged.origin = new.origin.or(tagged.origin);
+                continue;
+            }
             if let Some(name) = tagged.name.take_if(|name| names.contains(name)) {
                 tagged.former_names.retain(|former| *former != name);
                 tagged.former_names.push(name);
+            }
+            // What is whole under one name is whole under all.
+            if tagged.manifest == new.manifest && new.remotes.is_empty() {
+                tagged.remotes.clear();
             }
         }
         if names.is_empty() {
             all.push(new);
         } else {
-            all.extend(names.iter().map(|name| Tagged { name: Some(name.clone()), ..new.clone() }));
+            let is_there =
+                |all: &[Tagged], name: &String| all.iter().any(|line| line.name.as_ref() == Some(name));
+            let missing: Vec<&String> = names.iter().filter(|name| !is_there(&all, name)).collect();
+            all.extend(missing.into_iter().map(|name| Tagged { name: Some(name.clone()), ..new.clone() }));
         }
         index::write(self.store, &without_needless(all))
     }

@@ -118,6 +118,14 @@ pub enum FetchError {
         /// The redacted URL.
         url: String,
     },
+    /// A file with certificates cannot be used.
+    #[error("`{}` cannot be used as certificate authorities: {reason}", path.display())]
+    Certificates {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The runtime did not start.
     #[error("the network threads could not be started")]
     Runtime {
@@ -141,7 +149,7 @@ fn phrase(status: u16) -> String {
 
 impl FetchError {
     /// Sorts what the HTTP library reports and takes the URL out of its text.
-    pub(super) fn from_reqwest(url: String, error: reqwest::Error) -> FetchError {
+    pub(crate) fn from_reqwest(url: String, error: reqwest::Error) -> FetchError {
         if let Some(RedirectError::TooMany { limit }) = cause(&error) {
             return FetchError::Redirect { url, source: RedirectError::TooMany { limit: *limit } };
         }
@@ -151,8 +159,31 @@ impl FetchError {
         FetchError::Transport { url, source: error.without_url() }
     }
 
+    /// Whether this only says that the user stopped it.
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            FetchError::Cancelled { .. } => true,
+            FetchError::GivenUp { source, .. } => source.is_cancelled(),
+            _ => false,
+        }
+    }
+
+    /// Whether there was nobody to talk to.
+    pub(crate) fn is_connect(&self) -> bool {
+        matches!(self, FetchError::Transport { source, .. } if source.is_connect())
+    }
+
+    /// Whether nobody vouches for the server's certificate.
+    pub fn is_untrusted(&self) -> bool {
+        match self {
+            FetchError::Transport { source, .. } => is_untrusted(source),
+            FetchError::GivenUp { source, .. } => source.is_untrusted(),
+            _ => false,
+        }
+    }
+
     /// Says whether the same request might succeed a moment later.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         match self {
             FetchError::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
             FetchError::Length { .. } | FetchError::Range { .. } => true,

@@ -20,11 +20,11 @@ use super::{Live, Network};
 use crate::cancel::Cancel;
 
 /// No server may put a build to sleep for longer, whatever its `Retry-After` says.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// A dropped download that came this much further counts as working: large files over poor lines get through, and a
 /// server that gives a few bytes at a time does not keep a build for ever.
-const PROGRESS_BYTES: u64 = 1 << 20;
+pub(crate) const PROGRESS_BYTES: u64 = 1 << 20;
 
 /// How downloads are made.
 #[derive(Debug, Clone)]
@@ -153,14 +153,44 @@ impl Fetcher {
             return Err(FetchError::Cancelled { url });
         }
         let live = self.shared.network.live()?;
-        if live.rootless && parsed.scheme() == "https" {
+        let system = live.system(&self.shared.settings)?;
+        if system.rootless && parsed.scheme() == "https" {
             return Err(FetchError::NoAuthorities { url });
         }
         let shared = &*self.shared;
-        let mut download =
-            Download { shared, live, request, sink, url, so_far: SoFar::default(), asked_wait: None };
+        let mut download = Download {
+            shared,
+            live,
+            client: system.client,
+            request,
+            sink,
+            url,
+            so_far: SoFar::default(),
+            asked_wait: None,
+        };
         let ended = live.block_on(&self.shared.cancel, download.run());
         ended.unwrap_or_else(|| Err(FetchError::Cancelled { url: download.url }))
+    }
+
+    /// The runtime, started if it is not running yet.
+    pub(crate) fn live(&self) -> Result<&Live, FetchError> {
+        self.shared.network.live()
+    }
+
+    pub(crate) fn settings(&self) -> &FetchSettings {
+        &self.shared.settings
+    }
+
+    pub(crate) fn cancel(&self) -> &Cancel {
+        &self.shared.cancel
+    }
+
+    pub(crate) fn count_request(&self) {
+        self.shared.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_bytes(&self, bytes: usize) {
+        self.shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// The requests sent so far, retries included, redirects not.
@@ -178,6 +208,7 @@ impl Fetcher {
 struct Download<'a> {
     shared: &'a Shared,
     live: &'a Live,
+    client: reqwest::Client,
     request: &'a FetchRequest,
     sink: &'a mut dyn FnMut(FetchEvent<'_>) -> io::Result<()>,
     /// Redacted, for errors.
@@ -266,7 +297,7 @@ impl Download<'_> {
 
     fn asking(&self, question: &Question) -> RequestBuilder {
         // The bytes as they are stored: a digest or a range of anything else would be of no use.
-        let get = self.live.client.get(&self.request.url).header(ACCEPT_ENCODING, "identity");
+        let get = self.client.get(&self.request.url).header(ACCEPT_ENCODING, "identity");
         match question {
             Question::Whole => get,
             Question::IfChanged(Validator::StrongEtag(etag)) => get.header(IF_NONE_MATCH, etag),
@@ -341,7 +372,7 @@ impl SoFar {
 }
 
 /// Doubles with each failure, and varies so that many clients do not come back at the same moment: half to all of it.
-fn backoff(base: Duration, failures: u32) -> Duration {
+pub(crate) fn backoff(base: Duration, failures: u32) -> Duration {
     let full = base.saturating_mul(1 << (failures - 1).min(16)).min(MAX_WAIT);
     // The standard library's only source of chance; nothing here needs a better one.
     let chance = RandomState::new().build_hasher().finish() % 1024;

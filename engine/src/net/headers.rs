@@ -56,7 +56,7 @@ fn strong_etag(headers: &HeaderMap) -> Option<String> {
 }
 
 /// How long a busy server asks to be left alone.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = text(headers, &RETRY_AFTER)?;
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));

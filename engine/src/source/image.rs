@@ -8,6 +8,7 @@ use solver::{DiffId, Layer, TreeDigest};
 use thiserror::Error;
 
 use crate::contents::Contents;
+use crate::decompress::{Bounded, expansion_limit};
 use crate::images::StoredImage;
 use crate::layer;
 use crate::state::State;
@@ -40,7 +41,8 @@ pub enum ImageError {
     Cache(#[from] CacheError),
 }
 
-/// The state an image is, its layers registered so that their files can be copied.
+/// The state an image is, its layers registered so that their files can be copied. Layers that are not indexed yet are
+/// read once; they must be in the store.
 ///
 /// # Errors
 /// When a layer is missing, damaged or refused.
@@ -52,35 +54,64 @@ pub fn state(
 ) -> Result<State, ImageError> {
     let mut state = State::default();
     for layer in &image.layers {
-        let known: Option<TreeDigest> = store.get(Table::LayerIndex, layer.blob.digest.as_bytes());
-        let delta = match known.filter(|tree| trees.load(tree).is_ok()) {
-            Some(tree) => tree,
-            None => index(layer, store, trees)?,
-        };
+        let delta = index(layer, store, trees)?;
         contents.add_image_layer(delta, layer.clone());
         state.deltas.push(delta);
     }
     Ok(state)
 }
 
+/// The tree of a layer that was read before.
+pub(crate) fn known_tree(layer: &Layer, store: &Store, trees: &Trees<'_>) -> Option<TreeDigest> {
+    let known: TreeDigest = store.get(Table::LayerIndex, layer.blob.digest.as_bytes())?;
+    trees.load(&known).is_ok().then_some(known)
+}
+
+/// The tree of a layer of the store: as it is known, or read now.
+pub(crate) fn index(layer: &Layer, store: &Store, trees: &Trees<'_>) -> Result<TreeDigest, ImageError> {
+    if let Some(known) = known_tree(layer, store, trees) {
+        return Ok(known);
+    }
+    let blob = store.blobs().open(&layer.blob.digest)?;
+    let tree = read_layer(layer, blob, trees)?;
+    keep_tree(layer, tree, store, trees)?;
+    Ok(tree)
+}
+
 /// Reads a layer once: entries, content digests, and whether it is what the config says.
-fn index(layer: &Layer, store: &Store, trees: &Trees<'_>) -> Result<TreeDigest, ImageError> {
+pub(crate) fn read_layer(
+    layer: &Layer,
+    blob: impl io::Read,
+    trees: &Trees<'_>,
+) -> Result<TreeDigest, ImageError> {
     let digest = layer.blob.digest;
     let fail = |source| ImageError::Untar { digest, source };
-    let blob = store.blobs().open(&digest)?;
     let tar = layer::uncompressed(blob, layer.media_type).map_err(|e| fail(e.into()))?;
+    let tar = Bounded::new(tar, expansion_limit(layer.blob.size));
     let mut tar = Hashed { inner: tar, hasher: Sha256::new() };
     let tree = read_tar(&mut tar, trees, Flavour::Layer, false, &mut |_, file| {
         crate::contents::copy_hashed(file, &mut io::sink())
     })
     .map_err(fail)?;
     let found = DiffId::from_bytes(tar.hasher.finalize().into());
-    if found != layer.diff_id {
-        return Err(ImageError::DiffId { digest, expected: layer.diff_id, found });
+    if found == layer.diff_id {
+        Ok(tree)
+    } else {
+        Err(ImageError::DiffId { digest, expected: layer.diff_id, found })
     }
-    trees.persist(&tree).map_err(|e| fail(e.into()))?;
+}
+
+/// Remembers the tree of a layer whose bytes were checked.
+pub(crate) fn keep_tree(
+    layer: &Layer,
+    tree: TreeDigest,
+    store: &Store,
+    trees: &Trees<'_>,
+) -> Result<(), ImageError> {
+    let digest = layer.blob.digest;
+    trees.persist(&tree).map_err(|error| ImageError::Untar { digest, source: error.into() })?;
     store.put(Table::LayerIndex, digest.as_bytes(), &tree);
-    Ok(tree)
+    Ok(())
 }
 
 struct Hashed<R> {

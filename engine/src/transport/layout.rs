@@ -31,7 +31,7 @@ pub(super) fn digest_of(path: &str) -> Option<BlobDigest> {
 }
 
 /// An index of some descriptors, as bytes.
-pub(super) fn index(manifests: Vec<OciDescriptor>) -> Vec<u8> {
+pub(crate) fn index(manifests: Vec<OciDescriptor>) -> Vec<u8> {
     let index = ImageIndexBuilder::default()
         .schema_version(2_u32)
         .media_type(OciMediaType::ImageIndex)

@@ -67,6 +67,11 @@ fn packable(
     let mut image = Images::new(store).read(tagged)?;
     let config = store.blobs().read(&image.config_blob.digest, JSON_LIMIT)?;
     let mut manifest = store.blobs().read(&tagged.manifest.digest, JSON_LIMIT)?;
+    if tagged.is_docker {
+        // OCI's layouts hold OCI's manifests; config and layers stay as they are.
+        let part = tagged.manifest.digest.to_string();
+        manifest = docker::to_oci(&part, &super::load::json_of(&part, &manifest)?)?;
+    }
     let has_zstd = image.layers.iter().any(|layer| layer.media_type == MediaType::TarZstd);
     let wanted = match (save.format, save.compression) {
         (Format::DockerArchive, _) => None,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use frontend::{Options, Severity};
-use solver::{Application, Base, Platform, SourceFile};
+use solver::{Application, Base, ManifestDigest, Platform, SourceFile};
 
 use crate::{dump, paths_in, read};
 
@@ -75,7 +75,7 @@ fn base(reference: &str) -> Base {
         labels: BTreeMap::from([("from".into(), "base".into())]),
         author: Some("the base".into()),
         applications,
-        ..Base::default()
+        digest: Some(ManifestDigest::from_bytes([7; 32])),
     }
 }
 

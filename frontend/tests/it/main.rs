@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use frontend::{Diagnostic, Options, Severity};
-use solver::{Application, Base, Platform, SourceFile};
+use solver::{Application, Base, ManifestDigest, Platform, SourceFile};
 
 fn options() -> Options {
     let platform = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
@@ -37,6 +37,7 @@ fn base() -> Base {
     Base {
         reference: "localhost/base-a:v1".into(),
         applications: ["mysql", "elasticsearch", "redis", "businessApp"].map(application).to_vec(),
+        digest: Some(ManifestDigest::from_bytes([7; 32])),
         ..Base::default()
     }
 }

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use cache::Store;
 use engine::transport::{self, Destination, Save};
-use engine::{Built, Exported, FileChange, Images, ManifestKind, StepReport, Tagged, Why};
+use engine::{Built, Exported, FileChange, Images, Registry, StepReport, Tagged, Why};
 use serde_json::json;
-use solver::SourceFile;
+use solver::{Descriptor, Platform, SourceFile};
 
 use super::options::Settings;
 use crate::args::{Build, Explain, Global};
+use crate::commands::push::{send, tell};
 use crate::interrupt::Interrupt;
 use crate::report::{Failure, Page, Reporter};
 use crate::settings::{Output, OutputType};
@@ -19,8 +20,8 @@ use crate::ui;
 pub(super) struct Finished<'a> {
     pub(super) built: &'a Built,
     pub(super) exported: &'a Exported,
-    /// Requests sent and bytes received.
-    pub(super) network: (u64, u64),
+    /// It counted requests sent and bytes received.
+    pub(super) registry: &'a Registry,
     pub(super) start: Instant,
     pub(super) settings: &'a Settings,
 }
@@ -31,7 +32,7 @@ impl Finished<'_> {
         let fail =
             |error: std::io::Error| Failure::usage(format!("the image is built and stored, but {error}"));
         if let Some(file) = &args.iidfile {
-            fs_err::write(file, self.exported.config.to_string()).map_err(fail)?;
+            fs_err::write(file, self.exported.id.to_string()).map_err(fail)?;
         }
         if let Some(file) = &args.metadata_file {
             fs_err::write(file, format!("{:#}\n", self.metadata())).map_err(fail)?;
@@ -43,24 +44,30 @@ impl Finished<'_> {
             data(&explain(&self.built.reports, source, format));
         }
         if global.quiet {
-            data(&self.exported.config.to_string());
+            data(&self.exported.id.to_string());
             return Ok(());
         }
         let Built { vertices, cached, layers_made, .. } = self.built;
         ui::message(&format!(
             "built {} ({}) in {} ms: {vertices} steps, {cached} cached, {layers_made} layers made",
             self.settings.export.names.join(", "),
-            self.exported.manifest.digest,
+            self.exported.line.manifest.digest,
             self.start.elapsed().as_millis(),
         ));
         Ok(())
     }
 
     fn metadata(&self) -> serde_json::Value {
-        let (requests, bytes) = self.network;
+        let (requests, bytes) = self.registry.network();
+        let instance = |(platform, manifest): &(Platform, Descriptor)| {
+            (platform.to_string(), json!(manifest.digest.to_string()))
+        };
+        let platforms: serde_json::Map<String, serde_json::Value> =
+            self.exported.instances.iter().map(instance).collect();
         serde_json::json!({
-            "containerimage.digest": self.exported.manifest.digest.to_string(),
-            "containerimage.config.digest": self.exported.config.to_string(),
+            "containerimage.digest": self.exported.line.manifest.digest.to_string(),
+            "containerimage.config.digest": self.exported.id.to_string(),
+            "containerimage.platforms": platforms,
             "image.name": self.settings.export.names.join(","),
             "sealer.build": {
                 "vertices": self.built.vertices,
@@ -82,16 +89,27 @@ pub(super) fn outputs(
     interrupt: &Interrupt,
     reporter: &Reporter,
 ) -> Result<(), Failure> {
-    let tagged = Tagged {
-        name: finished.settings.export.names.first().cloned(),
-        manifest: finished.exported.manifest,
-        kind: ManifestKind::Image,
-        stored_at: finished.settings.export.now,
-        summary: None,
-        former_names: Vec::new(),
-    };
     for output in &finished.settings.outputs {
-        write(store, finished.settings, &tagged, output, interrupt, reporter)?;
+        write(store, finished.settings, &finished.exported.line, output, interrupt, reporter)?;
+    }
+    Ok(())
+}
+
+/// Sends the image to every registry it shall go to.
+pub(super) fn pushes(
+    store: &Store,
+    finished: &Finished<'_>,
+    interrupt: &Interrupt,
+    quiet: bool,
+) -> Result<(), Failure> {
+    for to in &finished.settings.pushed {
+        let line = Tagged { name: Some(to.full_name()), ..finished.exported.line.clone() };
+        let line = if finished.settings.export.is_stored { line } else { Tagged { name: None, ..line } };
+        let pushed = send(store, finished.registry, &line, to, quiet, interrupt)
+            .map_err(|failure| failure.hint("the image is built and stored; `sealer push` sends it"))?;
+        if !quiet {
+            tell(&line, to, pushed);
+        }
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! What the arguments of a build mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use engine::{BuildOptions, Cancel, Export, TimePolicy, full_name};
+use engine::{BuildOptions, Cancel, Export, PullPolicy, Reference, TimePolicy, full_name};
 use frontend::Options;
-use solver::{HistoryStep, ImageSpec};
+use solver::{HistoryStep, ImageSpec, Platform};
 
 use crate::args::Build;
 use crate::commands::save::warn_of_loss;
@@ -16,7 +16,11 @@ const VERSION_LABEL: &str = "io.sealer.version";
 
 /// The arguments, understood.
 pub(super) struct Settings {
-    pub(super) frontend: Options,
+    /// One for each platform.
+    pub(super) frontends: Vec<Options>,
+    pub(super) pull: PullPolicy,
+    /// Where the image is sent.
+    pub(super) pushed: Vec<Reference>,
     pub(super) export: Export,
     pub(super) outputs: Vec<Output>,
     pub(super) carries_images: bool,
@@ -32,14 +36,28 @@ impl Settings {
         let times = settings::times(args.tunables.timestamp.as_deref())?;
         let outputs = settings::outputs(&args.output)?;
         let names: Vec<String> = args.tag.iter().map(|tag| full_name(tag)).collect::<Result<_, _>>()?;
+        let build_args = settings::pairs(&args.build_arg, "build args")?;
+        let platforms = settings::platforms(&args.platform)?;
+        check_outputs(&outputs, platforms.len())?;
+        let frontend = |platform: Platform| Options {
+            build_args: build_args.clone(),
+            platform,
+            target: args.target.clone(),
+        };
+        let pushed = if args.push { destinations(&names)? } else { Vec::new() };
+        let hosts: BTreeSet<&String> = pushed.iter().map(|to| &to.repository.host).collect();
+        let wants_layers = outputs.iter().any(|output| output.kind != OutputType::Store);
         Ok(Self {
-            frontend: Options {
-                build_args: settings::pairs(&args.build_arg, "build args")?,
-                platform: settings::platform(&args.platform)?,
-                target: args.target.clone(),
-            },
+            frontends: platforms.into_iter().map(frontend).collect(),
+            pull: settings::pull_policy(&args.pull)?,
             export: Export {
                 is_stored: outputs.iter().any(|output| output.kind == OutputType::Store),
+                // With one registry to go to, what it has already need not come here.
+                pushed_to: hosts
+                    .iter()
+                    .next()
+                    .filter(|_| hosts.len() == 1 && !wants_layers)
+                    .map(|host| (*host).clone()),
                 names,
                 image_type: settings::image_type(&args.image_type)?,
                 annotations: settings::pairs(&args.annotation, "annotations")?,
@@ -48,6 +66,7 @@ impl Settings {
                 sealer_version: env!("CARGO_PKG_VERSION").to_owned(),
             },
             outputs,
+            pushed,
             carries_images: settings::carries_images(&args.build_mode)?,
             times,
             compression: settings::compression(&args.tunables.compression)?,
@@ -113,13 +132,30 @@ fn refuse_unsupported(args: &Build) -> Result<(), Failure> {
         ))
         .hint("leave it out and use `--build-mode lite`"));
     }
-    match args.pull.as_str() {
-        "missing" | "ifnewer" | "never" | "false" => Ok(()),
-        "always" | "true" => {
-            Err(Failure::usage("`--pull always` is not supported yet: bases come from the local store")
-                .hint("leave it out"))
-        }
-        other => Err(Failure::usage(format!("unsupported pull policy {other:?}"))
-            .hint("use missing, ifnewer or never")),
+    Ok(())
+}
+
+/// Where names say an image goes.
+fn destinations(names: &[String]) -> Result<Vec<Reference>, Failure> {
+    if names.is_empty() {
+        return Err(
+            Failure::usage("--tag should be specified").hint("`--push` sends the image where its name says")
+        );
     }
+    if let Some(local) = names.iter().find(|name| name.starts_with("localhost/")) {
+        return Err(Failure::usage(format!("`{local}` does not say which registry it belongs to"))
+            .hint("with `--push`, give names such as HOST/REPOSITORY:TAG"));
+    }
+    Ok(names.iter().map(|name| Reference::parse(name)).collect::<Result<_, _>>()?)
+}
+
+/// Some outputs have place for one image.
+fn check_outputs(outputs: &[Output], images: usize) -> Result<(), Failure> {
+    let single = outputs.iter().any(|output| matches!(output.kind, OutputType::Rootfs | OutputType::Tar));
+    if images > 1 && single {
+        return Err(
+            Failure::usage("a root file system is that of one platform").hint("choose one with `--platform`")
+        );
+    }
+    Ok(())
 }

@@ -1,0 +1,126 @@
+//! How registries are reached: flags, and the files other tools keep for it.
+
+use std::path::{Path, PathBuf};
+
+use engine::{Cancel, Credentials, Fetcher, PullPolicy, Registry, Trust};
+
+use crate::args::{Global, RegistryFlags};
+use crate::report::Failure;
+
+/// Largest file with registries read, in bytes.
+const LIMIT: u64 = 1 << 20;
+
+/// The way to registries that the arguments describe. Nothing is asked yet.
+pub(crate) fn registry(flags: &RegistryFlags, global: &Global, cancel: &Cancel) -> Result<Registry, Failure> {
+    let verify = boolean("--tls-verify", &flags.tls_verify)?;
+    let mut insecure = global.insecure_registry.clone();
+    insecure.extend(insecure_of_containers()?);
+    let mut certificate_dirs: Vec<PathBuf> =
+        ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from).to_vec();
+    certificate_dirs.extend(config_dir().map(|dir| dir.join("containers/certs.d")));
+    let trust = Trust {
+        skip_tls_verify: flags.skip_tls_verify || !verify,
+        insecure,
+        authorities: flags.cacert.clone(),
+        certificate_dirs,
+    };
+    Ok(Registry::new(Fetcher::new(cancel.clone()), trust, credentials(flags.authfile.as_deref())))
+}
+
+/// Files with credentials: the one given, else sealer's own, the containers tools' and Docker's.
+#[expect(clippy::disallowed_methods, reason = "this directory is where the environment is read")]
+pub(crate) fn credentials(given: Option<&Path>) -> Credentials {
+    if let Some(file) = given {
+        return Credentials::new(vec![file.to_owned()]);
+    }
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = var("HOME");
+    let own = home.as_ref().map(|home| home.join(".sealer/auth.json"));
+    let runtime = var("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json"));
+    let containers = config_dir().map(|dir| dir.join("containers/auth.json"));
+    let docker = var("DOCKER_CONFIG").or_else(|| home.map(|home| home.join(".docker")));
+    let docker = docker.map(|dir| dir.join("config.json"));
+    Credentials::new(own.into_iter().chain(runtime).chain(containers).chain(docker).collect())
+}
+
+/// `--pull` and `--policy`; `true` and `false` as in buildah.
+pub(crate) fn pull_policy(given: &str) -> Result<PullPolicy, Failure> {
+    Ok(match given {
+        "always" => PullPolicy::Always,
+        "ifnewer" | "true" | "" => PullPolicy::IfNewer,
+        "missing" | "false" => PullPolicy::Missing,
+        "never" => PullPolicy::Never,
+        other => {
+            return Err(Failure::usage(format!("unsupported pull policy {other:?}"))
+                .hint("use always, ifnewer, missing or never"));
+        }
+    })
+}
+
+/// A flag that is true or false.
+pub(crate) fn boolean(flag: &str, given: &str) -> Result<bool, Failure> {
+    match given.to_ascii_lowercase().as_str() {
+        "true" | "1" | "t" => Ok(true),
+        "false" | "0" | "f" => Ok(false),
+        _ => Err(Failure::usage(format!("`{flag}` is true or false, not `{given}`"))),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this directory is where the environment is read")]
+fn config_dir() -> Option<PathBuf> {
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    config.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")))
+}
+
+/// Hosts that the containers tools' files call insecure.
+fn insecure_of_containers() -> Result<Vec<String>, Failure> {
+    let own = config_dir().map(|dir| dir.join("containers/registries.conf"));
+    let files = own.into_iter().chain([PathBuf::from("/etc/containers/registries.conf")]);
+    let Some(path) = files.into_iter().find(|path| path.exists()) else { return Ok(Vec::new()) };
+    let fail = |reason: String| Failure::usage(format!("`{}` cannot be used: {reason}", path.display()));
+    if fs_err::metadata(&path).map_err(|error| fail(error.to_string()))?.len() > LIMIT {
+        return Err(fail(format!("it is larger than {LIMIT} bytes")));
+    }
+    let text = fs_err::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
+    insecure_in(&text).map_err(|error| fail(error.message().to_owned()))
+}
+
+/// Hosts a `registries.conf` calls insecure, in its first form and in its second.
+fn insecure_in(text: &str) -> Result<Vec<String>, toml::de::Error> {
+    let table: toml::Table = text.parse()?;
+    let first = table
+        .get("registries")
+        .and_then(|registries| registries.get("insecure")?.get("registries")?.as_array());
+    let mut hosts: Vec<String> =
+        first.into_iter().flatten().filter_map(toml::Value::as_str).map(str::to_owned).collect();
+    for registry in table.get("registry").and_then(toml::Value::as_array).into_iter().flatten() {
+        if registry.get("insecure").and_then(toml::Value::as_bool) == Some(true) {
+            let place =
+                registry.get("location").or_else(|| registry.get("prefix")).and_then(toml::Value::as_str);
+            hosts.extend(place.and_then(|place| place.split('/').next()).map(str::to_owned));
+        }
+    }
+    Ok(hosts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn insecure_hosts_are_found_in_both_forms() {
+        let first = "[registries.search]\nregistries = ['docker.io']\n[registries.insecure]\nregistries = ['a:1', 'b']\n";
+        assert_eq!(insecure_in(first).unwrap(), ["a:1", "b"]);
+        let second = "unqualified-search-registries = ['docker.io']\n[[registry]]\nlocation = 'a:1/team'\ninsecure = true\n\
+            [[registry]]\nprefix = 'b'\ninsecure = true\n[[registry]]\nlocation = 'c'\n";
+        assert_eq!(insecure_in(second).unwrap(), ["a:1", "b"]);
+        assert!(insecure_in("[[").is_err());
+    }
+
+    #[test]
+    fn policies_are_sealers_and_buildahs() {
+        assert_eq!(pull_policy("true").unwrap(), PullPolicy::IfNewer);
+        assert_eq!(pull_policy("false").unwrap(), PullPolicy::Missing);
+        assert!(pull_policy("sometimes").is_err());
+    }
+}

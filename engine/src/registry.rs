@@ -1,0 +1,92 @@
+//! Registries: images are pulled from them and pushed to them (OCI distribution-spec).
+//!
+//! Plain threads call, and block; each registry has its own limit of requests, its own way to be reached and its own
+//! tokens. What comes in is checked against its digest before anything is kept; what goes out is checked there.
+
+mod api;
+mod challenge;
+mod credentials;
+mod download;
+mod error;
+mod host;
+mod pull;
+mod push;
+mod reference;
+mod upload;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reqwest::Response;
+
+pub use self::api::RawManifest;
+pub use self::credentials::{Credential, Credentials};
+pub use self::download::{LayerProgress, LayerSource};
+pub use self::error::RegistryError;
+use self::host::Host;
+pub use self::host::Trust;
+pub(crate) use self::pull::repositories_of;
+pub use self::pull::{Pulled, Resolved, complete, pull_layers, resolve};
+pub use self::push::{Pushed, push};
+pub use self::reference::{Reference, Repository};
+use crate::net::{FetchError, Fetcher};
+
+/// The way to registries. Nothing is read or started before the first request.
+#[derive(Debug)]
+pub struct Registry {
+    fetcher: Fetcher,
+    trust: Trust,
+    credentials: Credentials,
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
+}
+
+impl Registry {
+    /// Prepares the way. Requests share the fetcher's threads, counters and cancelling.
+    pub fn new(fetcher: Fetcher, trust: Trust, credentials: Credentials) -> Self {
+        Self { fetcher, trust, credentials, hosts: Mutex::default() }
+    }
+
+    /// A way that trusts whom the system trusts, for somebody without credentials.
+    pub fn anonymous(fetcher: Fetcher) -> Self {
+        Self::new(fetcher, Trust::default(), Credentials::default())
+    }
+
+    /// Requests sent and bytes received so far, those of the fetcher included.
+    pub fn network(&self) -> (u64, u64) {
+        (self.fetcher.requests(), self.fetcher.bytes())
+    }
+
+    /// The fetcher underneath.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
+    }
+
+    /// The files with credentials.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    fn host(&self, name: &str) -> Arc<Host> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(hosts.entry(name.to_owned()).or_insert_with(|| Arc::new(Host::new(name))))
+    }
+}
+
+/// A whole body, or the error that it is larger than allowed.
+async fn limited(mut response: Response, limit: u64) -> Result<Vec<u8>, RegistryError> {
+    let url = crate::net::redacted(response.url().as_str());
+    let too_large = |url: &str| FetchError::TooLarge { url: url.to_owned(), limit };
+    if response.content_length().is_some_and(|length| length > limit) {
+        return Err(too_large(&url).into());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| FetchError::from_reqwest(url.clone(), error))?
+    {
+        if (body.len() + chunk.len()) as u64 > limit {
+            return Err(too_large(&url).into());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}

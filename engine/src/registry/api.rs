@@ -1,0 +1,379 @@
+//! The small requests: manifests, configs, lists of tags (distribution-spec, endpoints).
+
+use bytes::Bytes;
+use oci_spec::image::MediaType as OciMediaType;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use solver::{BlobDigest, Descriptor};
+
+use super::credentials::Credential;
+use super::error::RegistryError;
+use super::host::{Access, BodyParts, Call, block_on};
+use super::reference::{Reference, Repository};
+use super::{Registry, limited};
+use crate::images::ManifestKind;
+use crate::net::{FetchError, PROGRESS_BYTES};
+use crate::oci::JSON_LIMIT;
+
+/// What is understood, best first.
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+/// Tags asked for at once.
+const PAGE: usize = 1000;
+/// Most pages of tags.
+const PAGES: usize = 1000;
+
+/// A manifest or an index, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawManifest {
+    /// As the registry has it.
+    pub bytes: Vec<u8>,
+    /// Digest and size.
+    pub blob: Descriptor,
+    /// Image or index.
+    pub kind: ManifestKind,
+    /// Its own media type, OCI's or Docker's.
+    pub media_type: OciMediaType,
+}
+
+impl RawManifest {
+    /// Understands what a manifest is.
+    ///
+    /// # Errors
+    /// When it is neither an image nor an index.
+    pub fn new(name: &str, bytes: Vec<u8>, stated: Option<&str>) -> Result<Self, RegistryError> {
+        let wrong = |reason: &str| RegistryError::Json {
+            what: "the manifest",
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let json: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(&error.to_string()))?;
+        let stated = json["mediaType"].as_str().or(stated).unwrap_or_default();
+        let stated = stated.split(';').next().unwrap_or_default().trim();
+        let kind =
+            match (json["manifests"].is_array(), json["layers"].is_array() && json["config"].is_object()) {
+                (true, false) => ManifestKind::Index,
+                (false, true) => ManifestKind::Image,
+                _ if json["schemaVersion"] == 1 => {
+                    return Err(wrong("it is of schema 1, which registries gave up in 2017"));
+                }
+                _ => return Err(wrong("it is neither an image's nor an index")),
+            };
+        let media_type = OciMediaType::from(stated);
+        let media_type =
+            if ManifestKind::of(&media_type) == Some(kind) { media_type } else { kind.media_type() };
+        let digest = BlobDigest::from_bytes(Sha256::digest(&bytes).into());
+        let blob = Descriptor { digest, size: bytes.len() as u64 };
+        Ok(Self { bytes, blob, kind, media_type })
+    }
+}
+
+impl Registry {
+    /// The digest that a tag leads to now; `None` where the registry does not say.
+    ///
+    /// # Errors
+    /// When the registry does not answer, or has no such image.
+    pub fn digest_of(&self, reference: &Reference) -> Result<Option<BlobDigest>, RegistryError> {
+        let repository = &reference.repository;
+        let access = Access::pull(repository);
+        let url = format!("/v2/{}/manifests/{}", repository.path, reference.asked());
+        let call =
+            Call { accept: ACCEPT, ..Call::new(Method::HEAD, &url, &access, "a question about a manifest") };
+        let host = self.host(&repository.host);
+        block_on(&self.fetcher, &repository.host, async {
+            let response = host.send(self, &call).await?;
+            match response.status() {
+                status if status.is_success() => {
+                    let digest = response.headers().get("docker-content-digest");
+                    Ok(digest.and_then(|digest| digest.to_str().ok()?.parse().ok()))
+                }
+                StatusCode::NOT_FOUND => Err(RegistryError::NotFound { reference: reference.to_string() }),
+                _ => Err(host.refused(&call, response).await),
+            }
+        })
+    }
+
+    /// A manifest or an index.
+    ///
+    /// # Errors
+    /// When there is none, or it is not what its digest says.
+    pub fn manifest(&self, reference: &Reference) -> Result<RawManifest, RegistryError> {
+        let repository = &reference.repository;
+        let access = Access::pull(repository);
+        let url = format!("/v2/{}/manifests/{}", repository.path, reference.asked());
+        let call =
+            Call { accept: ACCEPT, ..Call::new(Method::GET, &url, &access, "a request for a manifest") };
+        let host = self.host(&repository.host);
+        let (bytes, stated, promised) = block_on(&self.fetcher, &repository.host, async {
+            let response = host.send(self, &call).await?;
+            match response.status() {
+                status if status.is_success() => {}
+                StatusCode::NOT_FOUND => {
+                    return Err(RegistryError::NotFound { reference: reference.to_string() });
+                }
+                _ => return Err(host.refused(&call, response).await),
+            }
+            let text = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+            let (stated, promised) = (text("content-type"), text("docker-content-digest"));
+            Ok((limited(response, JSON_LIMIT).await?, stated, promised))
+        })?;
+        self.fetcher.count_bytes(bytes.len());
+        let manifest = RawManifest::new(&reference.to_string(), bytes, stated.as_deref())?;
+        let promised = promised.and_then(|digest| digest.parse().ok());
+        match reference.digest.or(promised) {
+            Some(wanted) if wanted != manifest.blob.digest => Err(RegistryError::Digest {
+                what: format!("{repository}@{wanted}"),
+                found: manifest.blob.digest,
+            }),
+            _ => Ok(manifest),
+        }
+    }
+
+    /// Stores a manifest under a tag or its digest.
+    ///
+    /// # Errors
+    /// When the registry refuses it.
+    pub(super) fn put_manifest(
+        &self,
+        reference: &Reference,
+        manifest: &RawManifest,
+    ) -> Result<(), RegistryError> {
+        let repository = &reference.repository;
+        let access = Access::push(repository);
+        let url = format!("/v2/{}/manifests/{}", repository.path, reference.asked());
+        let bytes = Bytes::from(manifest.bytes.clone());
+        let body = || BodyParts {
+            body: bytes.clone().into(),
+            length: bytes.len() as u64,
+            content_type: manifest.media_type.to_string(),
+        };
+        let call =
+            Call { body: Some(&body), ..Call::new(Method::PUT, &url, &access, "a push of a manifest") };
+        let host = self.host(&repository.host);
+        block_on(&self.fetcher, &repository.host, async {
+            let response = host.send(self, &call).await?;
+            if response.status().is_success() { Ok(()) } else { Err(host.refused(&call, response).await) }
+        })
+    }
+
+    /// A blob that is JSON, whole and checked.
+    ///
+    /// # Errors
+    /// When it is not there, too large, or not what its digest says.
+    pub(super) fn small_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+    ) -> Result<Vec<u8>, RegistryError> {
+        if blob.size > JSON_LIMIT {
+            let url = format!("{repository}@{}", blob.digest);
+            return Err(FetchError::TooLarge { url, limit: JSON_LIMIT }.into());
+        }
+        let mut bytes = Vec::new();
+        self.fetch_blob(repository, blob, &mut |chunk| {
+            bytes.extend_from_slice(chunk);
+            Ok(())
+        })?;
+        let found = BlobDigest::from_bytes(Sha256::digest(&bytes).into());
+        if found != blob.digest {
+            return Err(RegistryError::Digest { what: format!("{repository}@{}", blob.digest), found });
+        }
+        Ok(bytes)
+    }
+
+    /// Streams a blob into a sink, each byte once and in order, whatever drops on the way. Its digest is for the sink to
+    /// check; its size is checked here.
+    ///
+    /// # Errors
+    /// When it is not there, or has another size, or what the sink returns.
+    pub(super) fn fetch_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        sink: &mut dyn FnMut(&Bytes) -> std::io::Result<()>,
+    ) -> Result<(), RegistryError> {
+        let access = Access::pull(repository);
+        let url = format!("/v2/{}/blobs/{}", repository.path, blob.digest);
+        let host = self.host(&repository.host);
+        block_on(&self.fetcher, &repository.host, async {
+            let settings = self.fetcher.settings();
+            let (mut taken, mut furthest, mut failures) = (0, 0, 0);
+            loop {
+                let call = Call {
+                    range_from: taken,
+                    ..Call::new(Method::GET, &url, &access, "a request for a blob")
+                };
+                let response = host.send(self, &call).await?;
+                let skipped = match response.status() {
+                    // A server that does not know ranges sends everything again.
+                    StatusCode::OK => 0,
+                    StatusCode::PARTIAL_CONTENT => taken,
+                    StatusCode::NOT_FOUND => {
+                        let (digest, repository) = (blob.digest, repository.to_string());
+                        return Err(RegistryError::BlobUnknown { digest, repository });
+                    }
+                    _ => return Err(host.refused(&call, response).await),
+                };
+                let mut body = Body { blob, at: skipped, taken: &mut taken, sink: &mut *sink };
+                let error = match self.receive(response, &mut body).await {
+                    Ok(()) if taken == blob.size => return Ok(()),
+                    Ok(()) => RegistryError::Size { digest: blob.digest, expected: blob.size, found: taken },
+                    Err(error) => error,
+                };
+                let is_passing = match &error {
+                    RegistryError::Net(error) => error.is_passing(),
+                    RegistryError::Size { found, .. } => *found < blob.size,
+                    _ => false,
+                };
+                if taken >= furthest + PROGRESS_BYTES {
+                    (furthest, failures) = (taken, 0);
+                }
+                failures += 1;
+                if !is_passing || failures >= settings.attempts {
+                    return Err(error);
+                }
+                tokio::time::sleep(crate::net::backoff(settings.base_delay, failures)).await;
+            }
+        })
+    }
+
+    async fn receive(
+        &self,
+        mut response: reqwest::Response,
+        body: &mut Body<'_>,
+    ) -> Result<(), RegistryError> {
+        let url = crate::net::redacted(response.url().as_str());
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| FetchError::from_reqwest(url.clone(), error))?
+        {
+            // A fast server may never let the future pause, and only in a pause is the flag seen elsewhere.
+            if self.fetcher.cancel().is_cancelled() {
+                return Err(FetchError::Cancelled { url }.into());
+            }
+            self.fetcher.count_bytes(chunk.len());
+            body.take(&chunk)?;
+        }
+        Ok(())
+    }
+
+    /// The tags of a repository, in the registry's order.
+    ///
+    /// # Errors
+    /// When the registry does not answer, or has no such repository.
+    pub fn tags(&self, repository: &Repository) -> Result<Vec<String>, RegistryError> {
+        let access = Access::pull(repository);
+        let host = self.host(&repository.host);
+        let mut tags = Vec::new();
+        let mut url = format!("/v2/{}/tags/list?n={PAGE}", repository.path);
+        for _ in 0..PAGES {
+            let call = Call::new(Method::GET, &url, &access, "a request for tags");
+            let (body, next) = block_on(&self.fetcher, &repository.host, async {
+                let response = host.send(self, &call).await?;
+                match response.status() {
+                    status if status.is_success() => {}
+                    StatusCode::NOT_FOUND => {
+                        return Err(RegistryError::NotFound { reference: repository.to_string() });
+                    }
+                    _ => return Err(host.refused(&call, response).await),
+                }
+                let next = response.headers().get("link").and_then(|link| next_page(link.to_str().ok()?));
+                Ok((limited(response, JSON_LIMIT).await?, next))
+            })?;
+            let page: Value = serde_json::from_slice(&body).map_err(|error| RegistryError::Json {
+                what: "the list of tags",
+                name: repository.to_string(),
+                reason: error.to_string(),
+            })?;
+            let page = page["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            tags.extend(page.map(str::to_owned));
+            let Some(next) = next else { break };
+            url = next;
+        }
+        Ok(tags)
+    }
+
+    /// Whether the registry lets somebody in.
+    ///
+    /// # Errors
+    /// When it does not, or does not answer.
+    pub fn greet_as(&self, host: &str, who: Credential) -> Result<(), RegistryError> {
+        let everything = Repository { host: host.to_owned(), path: String::new() };
+        self.credentials.assume(&everything, who);
+        let access = Access::pull(&everything);
+        let call = Call::new(Method::GET, "/v2/", &access, "a greeting");
+        let server = self.host(host);
+        block_on(&self.fetcher, host, async {
+            let response = server.send(self, &call).await?;
+            if response.status().is_success() { Ok(()) } else { Err(server.refused(&call, response).await) }
+        })
+    }
+}
+
+/// A blob on its way in.
+struct Body<'a> {
+    blob: &'a Descriptor,
+    /// Where in the blob the next chunk belongs.
+    at: u64,
+    /// What the sink has.
+    taken: &'a mut u64,
+    sink: &'a mut dyn FnMut(&Bytes) -> std::io::Result<()>,
+}
+
+impl Body<'_> {
+    fn take(&mut self, chunk: &Bytes) -> Result<(), RegistryError> {
+        let known =
+            usize::try_from(*self.taken - self.at).map_or(chunk.len(), |known| known.min(chunk.len()));
+        self.at += chunk.len() as u64;
+        if self.at > self.blob.size {
+            let (digest, expected) = (self.blob.digest, self.blob.size);
+            return Err(RegistryError::Size { digest, expected, found: self.at });
+        }
+        let new = chunk.slice(known..);
+        if new.is_empty() {
+            return Ok(());
+        }
+        (self.sink)(&new)?;
+        *self.taken += new.len() as u64;
+        Ok(())
+    }
+}
+
+/// `</v2/a/tags/list?last=x&n=2>; rel="next"`
+fn next_page(link: &str) -> Option<String> {
+    let (url, rest) = link.strip_prefix('<')?.split_once('>')?;
+    (rest.contains("next") && url.starts_with('/') && !url.starts_with("//")).then(|| url.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_stay_on_their_server() {
+        assert_eq!(
+            next_page("</v2/a/tags/list?last=x>; rel=\"next\"").as_deref(),
+            Some("/v2/a/tags/list?last=x")
+        );
+        assert_eq!(next_page("<https://evil/x>; rel=\"next\""), None);
+        assert_eq!(next_page("<//evil/x>; rel=\"next\""), None);
+    }
+
+    #[test]
+    fn manifests_are_what_they_hold() {
+        let kind = |json: &str, stated| {
+            RawManifest::new("x", json.into(), stated).map(|m| (m.kind, m.media_type.to_string()))
+        };
+        let docker = "application/vnd.docker.distribution.manifest.v2+json";
+        let image = r#"{"config":{},"layers":[]}"#;
+        assert_eq!(kind(image, Some(docker)).unwrap(), (ManifestKind::Image, docker.to_owned()));
+        assert_eq!(kind(image, None).unwrap().1, "application/vnd.oci.image.manifest.v1+json");
+        assert_eq!(
+            kind(image, Some("application/vnd.oci.image.index.v1+json")).unwrap().0,
+            ManifestKind::Image
+        );
+        assert_eq!(kind(r#"{"manifests":[]}"#, None).unwrap().0, ManifestKind::Index);
+        assert!(kind(r#"{"schemaVersion":1}"#, None).unwrap_err().to_string().contains("schema 1"));
+        assert!(kind("[]", None).is_err() && kind("<html>", None).is_err());
+    }
+}

@@ -1,0 +1,233 @@
+//! Layers on their way into the store: written, hashed and, where they are needed as trees, indexed, in one pass.
+
+use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use bytes::Bytes;
+use cache::{Store, WorkLock};
+use serde::{Deserialize, Serialize};
+use solver::{Descriptor, Hasher, Layer};
+
+use super::Registry;
+use super::error::RegistryError;
+use super::reference::Repository;
+use crate::source::image;
+use crate::tree::Trees;
+
+/// Layers fetched at once.
+const AT_ONCE: usize = 6;
+/// Chunks that may wait for the indexing.
+const WAITING: usize = 64;
+
+/// Hears of bytes that came: of which layer, and how many more.
+pub type LayerProgress<'a> = dyn Fn(&Layer, u64) + Sync + 'a;
+
+/// Where layers that are not in the store can be had.
+#[derive(Debug, Clone)]
+pub struct LayerSource<'a> {
+    /// The way to registries.
+    pub registry: &'a Registry,
+    /// Where layers are put.
+    pub store: &'a Store,
+    /// Repositories that have them, best first.
+    pub repositories: Vec<Repository>,
+}
+
+impl LayerSource<'_> {
+    /// Fetches layers that the store does not have, many at once, the largest first. With `trees` they are indexed on
+    /// the way.
+    ///
+    /// # Errors
+    /// The first that cannot be had. What was fetched whole stays for the next try.
+    pub fn fetch(
+        &self,
+        layers: &[Layer],
+        trees: Option<&Trees<'_>>,
+        progress: &LayerProgress<'_>,
+    ) -> Result<(), RegistryError> {
+        let is_wanted = |layer: &&Layer| {
+            !self.store.blobs().contains(&layer.blob)
+                || trees.is_some_and(|trees| image::known_tree(layer, self.store, trees).is_none())
+        };
+        let mut wanted: Vec<&Layer> = layers.iter().filter(is_wanted).collect();
+        wanted.sort_by_key(|layer| (std::cmp::Reverse(layer.blob.size), layer.blob.digest));
+        wanted.dedup_by_key(|layer| layer.blob.digest);
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let failed = std::sync::atomic::AtomicBool::new(false);
+        let work = || -> Result<(), RegistryError> {
+            use std::sync::atomic::Ordering::Relaxed;
+            while let Some(layer) = wanted.get(next.fetch_add(1, Relaxed)).filter(|_| !failed.load(Relaxed)) {
+                self.fetch_one(layer, trees, &|bytes| progress(layer, bytes))
+                    .inspect_err(|_| failed.store(true, Relaxed))?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..wanted.len().min(AT_ONCE))
+                .map(|_| {
+                    std::thread::Builder::new()
+                        .stack_size(crate::session::STACK_SIZE)
+                        .spawn_scoped(scope, work)
+                })
+                .collect();
+            let mut result = Ok(());
+            for worker in workers {
+                let done = worker
+                    .map_err(RegistryError::from)
+                    .and_then(|worker| worker.join().expect("a download does not panic"));
+                result = result.and(done);
+            }
+            result
+        })
+    }
+
+    /// Fetches one blob that nobody looks into.
+    pub(super) fn fetch_blob(&self, blob: &Descriptor) -> Result<(), RegistryError> {
+        let layer = Layer {
+            diff_id: solver::DiffId::from_bytes(*blob.digest.as_bytes()),
+            blob: *blob,
+            media_type: solver::MediaType::Tar,
+            frames: Vec::new(),
+        };
+        self.fetch_one(&layer, None, &|_| {})
+    }
+
+    fn fetch_one(
+        &self,
+        layer: &Layer,
+        trees: Option<&Trees<'_>>,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RegistryError> {
+        let cancel = self.registry.fetcher.cancel();
+        let mut lock = None;
+        if !self.store.blobs().contains(&layer.blob) {
+            // Of several builds that need a blob one downloads it, and the others take its file.
+            lock = self.store.lock_work(&key(&layer.blob), &|| cancel.is_cancelled())?;
+            let word: Option<Word> = lock.as_mut().and_then(WorkLock::word);
+            let pending = word.is_some_and(|Word(path)| {
+                use std::os::unix::ffi::OsStrExt;
+                self.store
+                    .blobs()
+                    .adopt(std::path::Path::new(std::ffi::OsStr::from_bytes(&path)), &layer.blob)
+            });
+            if !pending && !self.store.blobs().contains(&layer.blob) {
+                return self.download(layer, trees, lock, progress);
+            }
+        }
+        drop(lock);
+        match trees {
+            Some(trees) => Ok(image::index(layer, self.store, trees).map(drop)?),
+            None => Ok(()),
+        }
+    }
+
+    fn download(
+        &self,
+        layer: &Layer,
+        trees: Option<&Trees<'_>>,
+        lock: Option<WorkLock>,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RegistryError> {
+        let mut failure = None;
+        for repository in &self.repositories {
+            match self.download_from(repository, layer, trees, progress) {
+                Ok(()) => {
+                    if let (Some(mut lock), Some(path)) =
+                        (lock, self.store.blobs().pending_path(&layer.blob.digest))
+                    {
+                        use std::os::unix::ffi::OsStringExt;
+                        self.store.leave_word(&mut lock, &Word(path.into_os_string().into_vec()));
+                    }
+                    return Ok(());
+                }
+                Err(error @ (RegistryError::BlobUnknown { .. } | RegistryError::Unauthorized { .. })) => {
+                    failure = failure.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| RegistryError::BlobUnknown {
+            digest: layer.blob.digest,
+            repository: "any registry".to_owned(),
+        }))
+    }
+
+    fn download_from(
+        &self,
+        repository: &Repository,
+        layer: &Layer,
+        trees: Option<&Trees<'_>>,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RegistryError> {
+        let mut writer = self.store.blobs().writer()?;
+        let Some(trees) = trees else {
+            self.registry.fetch_blob(repository, &layer.blob, &mut |chunk| {
+                writer.write_all(chunk)?;
+                progress(chunk.len() as u64);
+                Ok(())
+            })?;
+            return complete(writer, repository, &layer.blob);
+        };
+        std::thread::scope(|scope| {
+            let (to, from) = sync_channel(WAITING);
+            let indexing = std::thread::Builder::new().stack_size(crate::session::STACK_SIZE);
+            let indexing = indexing.spawn_scoped(scope, move || {
+                image::read_layer(layer, Chunks { from, at: Bytes::new() }, trees)
+            })?;
+            let fetched = self.registry.fetch_blob(repository, &layer.blob, &mut |chunk| {
+                // Who cannot make sense of it has hung up; the digest is looked at first.
+                drop(to.send(chunk.clone()));
+                writer.write_all(chunk)?;
+                progress(chunk.len() as u64);
+                Ok(())
+            });
+            drop(to);
+            let indexed = indexing.join().expect("reading a layer does not panic");
+            fetched?;
+            complete(writer, repository, &layer.blob)?;
+            let tree = indexed?;
+            Ok(image::keep_tree(layer, tree, self.store, trees)?)
+        })
+    }
+}
+
+fn complete(
+    writer: cache::BlobWriter<'_>,
+    repository: &Repository,
+    blob: &Descriptor,
+) -> Result<(), RegistryError> {
+    writer.complete_verified(blob).map_err(|error| match error {
+        cache::CacheError::Digest { found, .. } => {
+            RegistryError::Digest { what: format!("{repository}@{}", blob.digest), found }
+        }
+        other => other.into(),
+    })
+}
+
+/// Where a blob is until the commit.
+#[derive(Serialize, Deserialize)]
+struct Word(Vec<u8>);
+
+fn key(blob: &Descriptor) -> [u8; 32] {
+    let mut hasher = Hasher::new("download of a blob");
+    hasher.bytes(blob.digest.as_bytes());
+    hasher.finish()
+}
+
+/// Chunks of a channel as a stream.
+struct Chunks {
+    from: Receiver<Bytes>,
+    at: Bytes,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at.is_empty() {
+            let Ok(next) = self.from.recv() else { return Ok(0) };
+            self.at = next;
+        }
+        let length = buffer.len().min(self.at.len());
+        buffer[..length].copy_from_slice(&self.at.split_to(length));
+        Ok(length)
+    }
+}

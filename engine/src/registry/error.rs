@@ -1,0 +1,195 @@
+//! What can go wrong with a registry. No credential, token or query reaches a text in here.
+
+use std::path::PathBuf;
+
+use cache::CacheError;
+use solver::{BlobDigest, Platform};
+use thiserror::Error;
+
+use crate::images::ImagesError;
+use crate::net::FetchError;
+
+/// A registry that was not of use.
+#[derive(Debug, Error)]
+pub enum RegistryError {
+    /// The network, or an answer that is none.
+    #[error(transparent)]
+    Net(#[from] FetchError),
+    /// The registry wants to know who asks, and what it was told is not enough.
+    #[error("`{host}` refuses {}", refused(path, action, *is_known))]
+    Unauthorized {
+        /// The registry.
+        host: String,
+        /// The repository; empty for the registry itself.
+        path: String,
+        /// `pull` or `push`.
+        action: &'static str,
+        /// Whether there were credentials.
+        is_known: bool,
+    },
+    /// There is no such manifest.
+    #[error("`{reference}` is not in the registry")]
+    NotFound {
+        /// As asked for.
+        reference: String,
+    },
+    /// A blob of a manifest is not there.
+    #[error("blob `{digest}` is not in `{repository}`")]
+    BlobUnknown {
+        /// The blob.
+        digest: BlobDigest,
+        /// Where it was looked for.
+        repository: String,
+    },
+    /// Any other answer that is not a success.
+    #[error("`{host}` answered {what} with status {status}{}", .message.as_ref().map_or(String::new(), |text| format!(": {text}")))]
+    Refused {
+        /// The registry.
+        host: String,
+        /// What was asked, such as `a push of a blob`.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the registry says, shortened.
+        message: Option<String>,
+    },
+    /// A body is not what its digest says.
+    #[error("`{what}` is not what it should be: its content has the digest `{found}`")]
+    Digest {
+        /// The digest asked for, with its repository.
+        what: String,
+        /// What came.
+        found: BlobDigest,
+    },
+    /// A body is longer or shorter than its descriptor says.
+    #[error("blob `{digest}` has {found} bytes, its descriptor says {expected}")]
+    Size {
+        /// The blob.
+        digest: BlobDigest,
+        /// By the manifest.
+        expected: u64,
+        /// Received; at least.
+        found: u64,
+    },
+    /// A manifest, a token or an error that is not what it should be.
+    #[error("{what} of `{name}` cannot be read: {reason}")]
+    Json {
+        /// `the manifest`, `the token`.
+        what: &'static str,
+        /// Whose.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The index has no image for the platform.
+    #[error("`{reference}` has no image for {wanted}, only for {}", .offered.join(", "))]
+    Platform {
+        /// The image.
+        reference: String,
+        /// Asked for.
+        wanted: Platform,
+        /// There.
+        offered: Vec<String>,
+    },
+    /// The registry's challenge cannot be met.
+    #[error("`{host}` wants `{scheme}` authentication, which sealer does not know")]
+    Scheme {
+        /// The registry.
+        host: String,
+        /// What it asked for.
+        scheme: String,
+    },
+    /// Tokens are to be had from somewhere nobody may send credentials to.
+    #[error("`{host}` sends its users to `{realm}` for tokens, which is not safe")]
+    Realm {
+        /// The registry.
+        host: String,
+        /// Where to, redacted.
+        realm: String,
+    },
+    /// A file with credentials cannot be read or written.
+    #[error("credentials in `{}`: {reason}", path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// Why, without its content.
+        reason: String,
+    },
+    /// A program that keeps credentials failed.
+    #[error("`{helper}` did not {verb} the credentials of `{host}`")]
+    Helper {
+        /// Its name.
+        helper: String,
+        /// `give`, `keep` or `forget`.
+        verb: &'static str,
+        /// The registry.
+        host: String,
+    },
+    /// A name.
+    #[error(transparent)]
+    Images(#[from] ImagesError),
+    /// The store.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A layer that cannot be used.
+    #[error(transparent)]
+    Layer(#[from] crate::source::image::ImageError),
+    /// Reading or writing failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// What happened to one image of several, or to one part of it.
+    #[error("{image}: {source}")]
+    Of {
+        /// The image.
+        image: String,
+        /// What happened.
+        source: Box<Self>,
+    },
+}
+
+fn refused(path: &str, action: &str, is_known: bool) -> String {
+    match (path, is_known) {
+        ("", true) => "this name and password".to_owned(),
+        ("", false) => "to let anybody in without a name and password".to_owned(),
+        (path, true) => format!("to let these credentials {action} `{path}`"),
+        (path, false) => format!("to let an anonymous user {action} `{path}`"),
+    }
+}
+
+impl RegistryError {
+    /// Says of which image it is.
+    pub(crate) fn of(self, image: &impl std::fmt::Display) -> Self {
+        match self {
+            Self::Of { .. } => self,
+            other if other.is_cancelled() => other,
+            other => Self::Of { image: image.to_string(), source: Box::new(other) },
+        }
+    }
+
+    /// Whether this only says that the user stopped it.
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Net(error) => error.is_cancelled(),
+            Self::Of { source, .. } => source.is_cancelled(),
+            _ => false,
+        }
+    }
+
+    /// Whether the registry could not be asked, rather than that it said no.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Net(error) => !error.is_cancelled(),
+            Self::Of { source, .. } => source.is_unreachable(),
+            _ => false,
+        }
+    }
+
+    /// Whether the registry has no such image, or does not say so to strangers.
+    pub fn is_absent(&self) -> bool {
+        match self {
+            Self::NotFound { .. } | Self::Unauthorized { .. } => true,
+            Self::Of { source, .. } => source.is_absent(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,522 @@
+//! One registry: how it is reached, who it is told we are, and one request at a time, tried again where that helps.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode};
+use tokio::sync::{OnceCell, Semaphore};
+use url::Url;
+
+use super::challenge::{Challenge, TokenAnswer};
+use super::credentials::Credential;
+use super::error::RegistryError;
+use super::reference::{Repository, server};
+use super::{Registry, limited};
+use crate::net::{FetchError, Fetcher, Live, MAX_WAIT, backoff, redacted, retry_after};
+
+/// Requests to one registry under way at once.
+const CONCURRENCY: usize = 8;
+/// Tries to connect.
+const CONNECTS: u32 = 2;
+/// Largest token taken, in bytes.
+const TOKEN_LIMIT: u64 = 1 << 20;
+/// Most of an error's text that is shown, in characters.
+const MESSAGE_LIMIT: usize = 300;
+
+/// How registries are trusted.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// Whether certificates are not checked, and HTTP is tried where HTTPS does not answer, for every registry.
+    pub skip_tls_verify: bool,
+    /// Hosts for which the same holds.
+    pub insecure: Vec<String>,
+    /// Files with more authorities, for every registry.
+    pub authorities: Vec<PathBuf>,
+    /// Directories with a directory for each host, in which `*.crt` are authorities.
+    pub certificate_dirs: Vec<PathBuf>,
+}
+
+impl Trust {
+    fn is_insecure(&self, host: &str) -> bool {
+        self.skip_tls_verify || self.insecure.iter().any(|insecure| insecure == host)
+    }
+
+    /// Files with authorities for a host.
+    fn authorities(&self, host: &str) -> Vec<PathBuf> {
+        let mut files = self.authorities.clone();
+        for dir in &self.certificate_dirs {
+            let entries = fs_err::read_dir(dir.join(host)).into_iter().flatten().filter_map(Result::ok);
+            let mut own: Vec<PathBuf> = entries
+                .map(|entry| entry.path())
+                .filter(|path| path.extension().is_some_and(|end| end == "crt"))
+                .collect();
+            own.sort();
+            files.extend(own);
+        }
+        files
+    }
+}
+
+/// What a request may do to a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Access {
+    pub(super) repository: Repository,
+    pub(super) is_push: bool,
+    /// A further repository that blobs are taken from.
+    pub(super) from: Option<String>,
+}
+
+impl Access {
+    pub(super) fn pull(repository: &Repository) -> Self {
+        Self { repository: repository.clone(), is_push: false, from: None }
+    }
+
+    pub(super) fn push(repository: &Repository) -> Self {
+        Self { repository: repository.clone(), is_push: true, from: None }
+    }
+
+    /// Scopes of a token (distribution, token scope documentation); none for the registry itself.
+    fn scopes(&self) -> Vec<String> {
+        let actions = if self.is_push { "pull,push" } else { "pull" };
+        let path = &self.repository.path;
+        let own = (!path.is_empty()).then(|| format!("repository:{path}:{actions}"));
+        own.into_iter().chain(self.from.iter().map(|from| format!("repository:{from}:pull"))).collect()
+    }
+
+    fn action(&self) -> &'static str {
+        if self.is_push { "push to" } else { "pull from" }
+    }
+}
+
+/// One request.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    /// A path below the registry, or a whole URL it sent.
+    pub(super) url: &'a str,
+    pub(super) access: &'a Access,
+    pub(super) accept: &'a str,
+    /// The body, made anew for each attempt.
+    pub(super) body: Option<&'a (dyn Fn() -> BodyParts + Sync)>,
+    /// What is asked, for errors: `a manifest`.
+    pub(super) what: &'a str,
+    pub(super) range_from: u64,
+}
+
+/// A body with its length and type.
+pub(super) struct BodyParts {
+    pub(super) body: Body,
+    pub(super) length: u64,
+    pub(super) content_type: String,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(method: Method, url: &'a str, access: &'a Access, what: &'a str) -> Self {
+        Self { method, url, access, accept: "*/*", body: None, what, range_from: 0 }
+    }
+}
+
+/// A registry that is talked to.
+#[derive(Debug)]
+pub(super) struct Host {
+    name: String,
+    endpoint: OnceCell<Endpoint>,
+    challenge: Mutex<Option<Challenge>>,
+    /// By scope.
+    tokens: Mutex<HashMap<String, HeaderValue>>,
+    permits: Semaphore,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    base: Url,
+    client: reqwest::Client,
+}
+
+impl Host {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            endpoint: OnceCell::new(),
+            challenge: Mutex::default(),
+            tokens: Mutex::default(),
+            permits: Semaphore::new(CONCURRENCY),
+        }
+    }
+
+    /// Sends a request until it is answered: with success, or with what asking again would not change. Answers to
+    /// challenges on the way.
+    pub(super) async fn send(&self, registry: &Registry, call: &Call<'_>) -> Result<Response, RegistryError> {
+        let live = registry.fetcher.live()?;
+        let settings = registry.fetcher.settings();
+        let mut failures = 0;
+        loop {
+            // Held for one attempt, so that a request that waits to try again keeps no other from the line.
+            let permit = self.permits.acquire().await.expect("nobody closes the semaphore");
+            let answer = self.attempt(registry, live, call).await;
+            drop(permit);
+            failures += 1;
+            let (error, asked_wait) = match answer {
+                Ok(response) if !is_passing(response.status()) => return Ok(response),
+                Ok(response) => {
+                    let wait = retry_after(response.headers(), SystemTime::now());
+                    (self.refused(call, response).await, wait)
+                }
+                Err(RegistryError::Net(error)) if error.is_passing() => (error.into(), None),
+                Err(error) => return Err(error),
+            };
+            // Names that lead nowhere are typed more often than registries start within seconds.
+            let nobody = matches!(&error, RegistryError::Net(error) if error.is_connect());
+            if failures >= if nobody { CONNECTS.min(settings.attempts) } else { settings.attempts } {
+                return Err(error);
+            }
+            let wait = asked_wait.unwrap_or_else(|| backoff(settings.base_delay, failures));
+            tokio::time::sleep(wait.min(MAX_WAIT)).await;
+        }
+    }
+
+    /// Sends a request whose body can be read once only.
+    pub(super) async fn send_once(
+        &self,
+        registry: &Registry,
+        call: &Call<'_>,
+    ) -> Result<Response, RegistryError> {
+        let _permit = self.permits.acquire().await.expect("nobody closes the semaphore");
+        self.attempt(registry, registry.fetcher.live()?, call).await
+    }
+
+    /// The error of an answer that is not a success.
+    pub(super) async fn refused(&self, call: &Call<'_>, response: Response) -> RegistryError {
+        let status = response.status();
+        let path = call.access.repository.path.clone();
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let (host, action) = (self.name.clone(), call.access.action());
+            return RegistryError::Unauthorized {
+                host,
+                path,
+                action,
+                is_known: status == StatusCode::FORBIDDEN,
+            };
+        }
+        let body = limited(response, TOKEN_LIMIT).await.unwrap_or_default();
+        RegistryError::Refused {
+            host: self.name.clone(),
+            what: call.what.to_owned(),
+            status: status.as_u16(),
+            message: message_of(&body),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        registry: &Registry,
+        live: &Live,
+        call: &Call<'_>,
+    ) -> Result<Response, RegistryError> {
+        let endpoint = self.endpoint.get_or_try_init(|| self.reach(registry, live)).await?;
+        let url = endpoint.base.join(call.url).map_err(|_| RegistryError::Json {
+            what: "an address in an answer",
+            name: self.name.clone(),
+            reason: "it is no URL".to_owned(),
+        })?;
+        // What a registry sends us to may be another server, which has no business with our tokens.
+        let is_own = url.origin() == endpoint.base.origin();
+        let mut known =
+            if is_own { self.authorization(registry, live, call.access, false).await? } else { None };
+        let mut has_renewed = false;
+        loop {
+            registry.fetcher.count_request();
+            let mut request =
+                endpoint.client.request(call.method.clone(), url.clone()).header(ACCEPT, call.accept);
+            if let Some(authorization) = &known {
+                request = request.header(AUTHORIZATION, authorization.clone());
+            }
+            let response = sent(with_body(request, call), &url).await?;
+            if response.status() != StatusCode::UNAUTHORIZED || !is_own || has_renewed {
+                return self.judged(registry, call, response, known.is_some());
+            }
+            has_renewed = true;
+            self.learn(&response);
+            let renewed = self.authorization(registry, live, call.access, true).await?;
+            if renewed.is_none() {
+                return self.judged(registry, call, response, false);
+            }
+            known = renewed;
+        }
+    }
+
+    fn judged(
+        &self,
+        registry: &Registry,
+        call: &Call<'_>,
+        response: Response,
+        had_authorization: bool,
+    ) -> Result<Response, RegistryError> {
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let is_known = had_authorization && registry.credentials.find(&call.access.repository)?.is_some();
+        let (host, action) = (self.name.clone(), call.access.action());
+        Err(RegistryError::Unauthorized { host, path: call.access.repository.path.clone(), action, is_known })
+    }
+
+    fn learn(&self, response: &Response) {
+        let fields =
+            response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|field| field.to_str().ok());
+        let mut challenges: Vec<Challenge> = fields.filter_map(Challenge::parse).collect();
+        challenges.sort_by_key(|challenge| match challenge {
+            Challenge::Bearer { .. } => 0,
+            Challenge::Basic => 1,
+            Challenge::Other(_) => 2,
+        });
+        *lock(&self.challenge) = challenges.into_iter().next();
+    }
+
+    /// What to say in `Authorization`; `None` where nothing was asked, or there is nothing to say.
+    async fn authorization(
+        &self,
+        registry: &Registry,
+        live: &Live,
+        access: &Access,
+        is_new: bool,
+    ) -> Result<Option<HeaderValue>, RegistryError> {
+        let challenge = lock(&self.challenge).clone();
+        match challenge {
+            None => Ok(None),
+            Some(Challenge::Other(scheme)) => Err(RegistryError::Scheme { host: self.name.clone(), scheme }),
+            Some(Challenge::Basic) => Ok(match registry.credentials.find(&access.repository)? {
+                Some(Credential::Password { user, password }) => Some(basic(&user, &password)),
+                Some(Credential::IdentityToken(_)) | None => None,
+            }),
+            Some(Challenge::Bearer { realm, service }) => {
+                let scope = access.scopes().join(" ");
+                let known = lock(&self.tokens).get(&scope).cloned();
+                if let Some(token) = known.filter(|_| !is_new) {
+                    return Ok(Some(token));
+                }
+                let token = self.token(registry, live, access, &realm, service.as_deref()).await?;
+                lock(&self.tokens).insert(scope, token.clone());
+                Ok(Some(token))
+            }
+        }
+    }
+
+    /// Asks the realm for a token.
+    async fn token(
+        &self,
+        registry: &Registry,
+        live: &Live,
+        access: &Access,
+        realm: &str,
+        service: Option<&str>,
+    ) -> Result<HeaderValue, RegistryError> {
+        let endpoint = self.endpoint.get_or_try_init(|| self.reach(registry, live)).await?;
+        let unsafe_realm = || RegistryError::Realm { host: self.name.clone(), realm: redacted(realm) };
+        let mut url = Url::parse(realm).map_err(|_| unsafe_realm())?;
+        let is_as_safe =
+            url.scheme() == "https" || (url.scheme() == "http" && endpoint.base.scheme() == "http");
+        if !is_as_safe {
+            return Err(unsafe_realm());
+        }
+        let credential = registry.credentials.find(&access.repository)?;
+        let mut pairs: Vec<(&str, String)> = Vec::new();
+        pairs.extend(service.map(|service| ("service", service.to_owned())));
+        pairs.extend(access.scopes().into_iter().map(|scope| ("scope", scope)));
+        registry.fetcher.count_request();
+        let request = match &credential {
+            Some(Credential::IdentityToken(token)) => {
+                // OAuth wants one `scope`, its parts with blanks between them.
+                pairs.retain(|(name, _)| *name != "scope");
+                pairs.push(("scope", access.scopes().join(" ")));
+                pairs.push(("grant_type", "refresh_token".to_owned()));
+                pairs.push(("client_id", "sealer".to_owned()));
+                pairs.push(("refresh_token", token.clone()));
+                let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+                endpoint
+                    .client
+                    .post(url.clone())
+                    .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(form)
+            }
+            Some(Credential::Password { user, password }) => {
+                url.query_pairs_mut().extend_pairs(pairs).append_pair("account", user);
+                endpoint.client.get(url.clone()).header(AUTHORIZATION, basic(user, password))
+            }
+            None => {
+                url.query_pairs_mut().extend_pairs(pairs);
+                endpoint.client.get(url.clone())
+            }
+        };
+        let response = sent(request, &url).await?;
+        let status = response.status();
+        let refused = |is_known| RegistryError::Unauthorized {
+            host: self.name.clone(),
+            path: access.repository.path.clone(),
+            action: access.action(),
+            is_known,
+        };
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(refused(credential.is_some()));
+        }
+        if !status.is_success() {
+            return Err(FetchError::Status { url: redacted(url.as_str()), status: status.as_u16() }.into());
+        }
+        let body = limited(response, TOKEN_LIMIT).await?;
+        let answer: Option<TokenAnswer> = serde_json::from_slice(&body).ok();
+        let token = answer.and_then(TokenAnswer::token).and_then(|token| secret(format!("Bearer {token}")));
+        token.ok_or_else(|| RegistryError::Json {
+            what: "the token",
+            name: self.name.clone(),
+            reason: "it is not what distribution's documentation describes".to_owned(),
+        })
+    }
+
+    /// Finds out how the registry is reached: where HTTP may be spoken, by asking.
+    async fn reach(&self, registry: &Registry, live: &Live) -> Result<Endpoint, RegistryError> {
+        let host = server(&self.name);
+        let authorities = registry.trust.authorities(&self.name);
+        let is_insecure = registry.trust.is_insecure(&self.name);
+        let endpoint = |scheme: &str| -> Result<Endpoint, RegistryError> {
+            let base = Url::parse(&format!("{scheme}://{host}/"))
+                .map_err(|source| FetchError::Url { url: host.to_owned(), source })?;
+            let client = match scheme {
+                "https" => live.trusting(registry.fetcher.settings(), is_insecure, &authorities)?,
+                _ => live.plain(registry.fetcher.settings())?,
+            };
+            Ok(Endpoint { base, client })
+        };
+        let schemes: &[&str] = match (is_loopback(host), is_insecure) {
+            (true, _) if authorities.is_empty() => &["http", "https"],
+            (_, true) => &["https", "http"],
+            _ => return endpoint("https"),
+        };
+        let mut failure = None;
+        for scheme in schemes {
+            let found = endpoint(scheme)?;
+            let url = found.base.join("/v2/").expect("a path can be joined to a host");
+            registry.fetcher.count_request();
+            match sent(found.client.get(url.clone()), &url).await {
+                // A TLS server tells those who do not speak TLS that their request is a bad one.
+                Ok(response) if response.status() == StatusCode::BAD_REQUEST && *scheme == "http" => {}
+                Ok(response) => {
+                    if response.status() == StatusCode::UNAUTHORIZED {
+                        self.learn(&response);
+                    }
+                    return Ok(found);
+                }
+                // Of two failures the one of the scheme that belongs to the host says more.
+                Err(error) => {
+                    failure = if scheme == &schemes[0] { Some(error) } else { failure.or(Some(error)) }
+                }
+            }
+        }
+        failure.map_or_else(|| endpoint("https"), Err)
+    }
+}
+
+/// Sends one request.
+async fn sent(request: RequestBuilder, url: &Url) -> Result<Response, RegistryError> {
+    request.send().await.map_err(|error| FetchError::from_reqwest(redacted(url.as_str()), error).into())
+}
+
+fn with_body(request: RequestBuilder, call: &Call<'_>) -> RequestBuilder {
+    let mut request = request;
+    if call.range_from > 0 {
+        request = request.header(reqwest::header::RANGE, format!("bytes={}-", call.range_from));
+    }
+    match call.body {
+        None if matches!(call.method, Method::POST | Method::PUT | Method::PATCH) => {
+            request.header(reqwest::header::CONTENT_LENGTH, 0)
+        }
+        None => request,
+        Some(body) => {
+            let BodyParts { body, length, content_type } = body();
+            request
+                .header(reqwest::header::CONTENT_TYPE, content_type)
+                .header(reqwest::header::CONTENT_LENGTH, length)
+                .body(body)
+        }
+    }
+}
+
+/// Whether the same request might succeed a moment later.
+fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500..=599)
+}
+
+fn basic(user: &str, password: &str) -> HeaderValue {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    secret(format!("Basic {text}")).expect("base64 can stand in a header")
+}
+
+/// A header that shows itself to nobody.
+fn secret(text: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Whether a host is this machine.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// What a registry says of its refusal (distribution-spec, error codes), fit for a terminal.
+fn message_of(body: &[u8]) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let error = json.get("errors")?.get(0)?;
+    let text = |key: &str| error.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let (code, message) = (text("code"), text("message"));
+    let said = if message.is_empty() { code.to_owned() } else { format!("{message} ({code})") };
+    let said: String = said.chars().filter(|char| !char.is_control()).take(MESSAGE_LIMIT).collect();
+    (!said.is_empty()).then_some(said)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Only whole values are put behind these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for work on the network's threads, or gives it up soon after the user does.
+pub(super) fn block_on<T>(
+    fetcher: &Fetcher,
+    host: &str,
+    work: impl Future<Output = Result<T, RegistryError>>,
+) -> Result<T, RegistryError> {
+    let done = fetcher.live()?.block_on(fetcher.cancel(), work);
+    done.unwrap_or_else(|| Err(FetchError::Cancelled { url: host.to_owned() }.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_known_by_name_and_address() {
+        for host in
+            ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000", "r.localhost"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["localhost.example", "128.0.0.1", "registry-1.docker.io", "[::2]"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn messages_are_fit_for_a_terminal() {
+        let body = br#"{"errors":[{"code":"DENIED","message":"no\u001b[31m way"}]}"#;
+        assert_eq!(message_of(body).as_deref(), Some("no[31m way (DENIED)"));
+        assert_eq!(message_of(b"<html>"), None);
+    }
+}

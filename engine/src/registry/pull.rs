@@ -1,0 +1,196 @@
+//! Pulling: from a name to a manifest, a config, and layers.
+
+use cache::Store;
+use oci_spec::image::{ImageIndex, ImageManifest};
+use solver::{BlobDigest, Platform};
+
+use super::Registry;
+use super::api::RawManifest;
+use super::download::{LayerProgress, LayerSource};
+use super::error::RegistryError;
+use super::reference::Reference;
+use crate::images::{Images, ManifestKind, StoredImage, Tagged};
+use crate::oci::{self, JSON_LIMIT};
+use crate::tree::Trees;
+
+/// Indexes in indexes followed.
+const DEPTH_LIMIT: usize = 3;
+
+/// An image of a registry: its manifest and config are in the store, its layers may not be.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The image.
+    pub image: StoredImage,
+    /// Its line of the index, not stored yet; it says that layers are in the registry where they are not here.
+    pub line: Tagged,
+    /// Where it was found.
+    pub reference: Reference,
+}
+
+impl Resolved {
+    /// Where its layers are.
+    pub fn layers<'a>(&self, store: &'a Store, registry: &'a Registry) -> LayerSource<'a> {
+        LayerSource { registry, store, repositories: vec![self.reference.repository.clone()] }
+    }
+}
+
+/// Reads an image's manifest and config from a registry into the store; of an index, those of one platform.
+///
+/// # Errors
+/// When there is none for the platform, or what there is is not what its digest says. Nothing is kept then.
+pub fn resolve(
+    store: &Store,
+    registry: &Registry,
+    reference: &Reference,
+    platform: &Platform,
+    now: i64,
+) -> Result<Resolved, RegistryError> {
+    find(store, registry, reference, platform, now).map_err(|error| error.of(reference))
+}
+
+fn find(
+    store: &Store,
+    registry: &Registry,
+    reference: &Reference,
+    platform: &Platform,
+    now: i64,
+) -> Result<Resolved, RegistryError> {
+    let first = registry.manifest(reference)?;
+    let origin = first.blob.digest;
+    let mut manifest = first;
+    for _ in 0..DEPTH_LIMIT {
+        if manifest.kind == ManifestKind::Image {
+            break;
+        }
+        let digest = choose(reference, &manifest, platform)?;
+        let instance = Reference { digest: Some(digest), ..reference.clone() };
+        manifest = match known(store, &instance, digest) {
+            Some(known) => known,
+            None => registry.manifest(&instance)?,
+        };
+    }
+    let read =
+        |reason: String| RegistryError::Json { what: "the manifest", name: reference.to_string(), reason };
+    if manifest.kind == ManifestKind::Index {
+        return Err(read("it is an index of indexes of indexes".to_owned()));
+    }
+    let parsed =
+        ImageManifest::from_reader(manifest.bytes.as_slice()).map_err(|error| read(error.to_string()))?;
+    let config = oci::from_descriptor(parsed.config())
+        .ok_or_else(|| read("its config has no SHA-256 digest".to_owned()))?;
+    let text = match store.blobs().contains(&config).then(|| store.blobs().read(&config.digest, JSON_LIMIT)) {
+        Some(Ok(known)) => known,
+        _ => registry.small_blob(&reference.repository, &config)?,
+    };
+    let name = reference.full_name();
+    let image = StoredImage::new(Some(name.clone()), manifest.blob.digest, parsed, &text)?;
+    store.blobs().put(&manifest.bytes)?;
+    store.blobs().put(&text)?;
+    let mut line = Tagged::new(manifest.blob, ManifestKind::Image, now);
+    line.name = Some(name);
+    line.is_docker = manifest.media_type != ManifestKind::Image.media_type();
+    line.origin = Some(origin);
+    if !image.layers.iter().all(|layer| store.blobs().contains(&layer.blob)) {
+        line.remotes = vec![reference.repository.to_string()];
+    }
+    Ok(Resolved { image, line, reference: reference.clone() })
+}
+
+/// A manifest the store has.
+fn known(store: &Store, reference: &Reference, digest: BlobDigest) -> Option<RawManifest> {
+    let bytes = store.blobs().read(&digest, JSON_LIMIT).ok()?;
+    RawManifest::new(&reference.to_string(), bytes, None).ok()
+}
+
+/// The entry of an index for a platform; the only one, if it does not say what it is for.
+fn choose(
+    reference: &Reference,
+    index: &RawManifest,
+    wanted: &Platform,
+) -> Result<BlobDigest, RegistryError> {
+    let parsed = ImageIndex::from_reader(index.bytes.as_slice()).map_err(|error| RegistryError::Json {
+        what: "the index",
+        name: reference.to_string(),
+        reason: error.to_string(),
+    })?;
+    let entries: Vec<_> =
+        parsed.manifests().iter().filter(|entry| ManifestKind::of(entry.media_type()).is_some()).collect();
+    let of = |entry: &oci_spec::image::Descriptor| entry.platform().as_ref().map(oci::platform);
+    let found = entries.iter().find(|entry| of(entry).as_ref() == Some(wanted));
+    let found = found.or(match entries.as_slice() {
+        [only] if only.platform().is_none() => Some(only),
+        _ => None,
+    });
+    let digest = found.and_then(|entry| entry.digest().to_string().parse().ok());
+    digest.ok_or_else(|| RegistryError::Platform {
+        reference: reference.to_string(),
+        wanted: wanted.clone(),
+        offered: entries.iter().filter_map(|entry| of(entry)).map(|platform| platform.to_string()).collect(),
+    })
+}
+
+/// An image that was pulled.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// The image.
+    pub image: StoredImage,
+    /// Its line of the index.
+    pub line: Tagged,
+}
+
+/// Fetches what is missing of an image and names it. With `trees` its layers are indexed on the way.
+///
+/// # Errors
+/// When a layer cannot be had; then it has no name.
+pub fn pull_layers(
+    store: &Store,
+    registry: &Registry,
+    resolved: Resolved,
+    trees: Option<&Trees<'_>>,
+    progress: &LayerProgress<'_>,
+) -> Result<Pulled, RegistryError> {
+    let Resolved { image, mut line, reference } = resolved;
+    let source = LayerSource { registry, store, repositories: vec![reference.repository.clone()] };
+    source.fetch(&image.layers, trees, progress).map_err(|error| error.of(&reference))?;
+    line.remotes.clear();
+    let names: Vec<String> = line.name.clone().into_iter().collect();
+    store.commit::<RegistryError>(|| Ok(Images::new(store).put(&names, line.clone())?))?;
+    Ok(Pulled { image, line })
+}
+
+/// Fetches what a line of the index lacks, so that everything it needs is in the store.
+///
+/// # Errors
+/// When a layer cannot be had.
+pub fn complete(
+    store: &Store,
+    registry: &Registry,
+    tagged: &Tagged,
+    progress: &LayerProgress<'_>,
+) -> Result<Tagged, RegistryError> {
+    let mut whole = tagged.clone();
+    if tagged.remotes.is_empty() {
+        return Ok(whole);
+    }
+    let images = Images::new(store);
+    let repositories = repositories_of(tagged);
+    let instances = match tagged.kind {
+        ManifestKind::Image => vec![tagged.clone()],
+        ManifestKind::Index => images.instances(tagged)?.into_iter().map(|(instance, _)| instance).collect(),
+    };
+    let shown = tagged.name.clone().unwrap_or_else(|| tagged.manifest.digest.to_string());
+    for instance in instances {
+        let image = images.read(&instance)?;
+        let source = LayerSource { registry, store, repositories: repositories.clone() };
+        source.fetch(&image.layers, None, progress).map_err(|error| error.of(&shown))?;
+    }
+    whole.remotes.clear();
+    let names: Vec<String> = whole.name.clone().into_iter().collect();
+    store.commit::<RegistryError>(|| Ok(images.put(&names, whole.clone())?))?;
+    Ok(whole)
+}
+
+/// The repositories a line names.
+pub(crate) fn repositories_of(tagged: &Tagged) -> Vec<super::Repository> {
+    tagged.remotes.iter().filter_map(|text| super::Repository::of(&format!("{text}:latest"))).collect()
+}

@@ -1,0 +1,231 @@
+//! Pushing: blobs first, manifests after them, the tag last, so that whoever sees the tag finds everything.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use cache::Store;
+use serde_json::Value;
+use solver::{BlobDigest, Descriptor};
+
+use super::Registry;
+use super::api::RawManifest;
+use super::download::LayerSource;
+use super::error::RegistryError;
+use super::pull::repositories_of;
+use super::reference::{Reference, Repository};
+use super::upload::Arrival;
+use crate::images::{Images, ImagesError, ManifestKind, Tagged};
+use crate::oci::JSON_LIMIT;
+
+/// Blobs worked on at once.
+const AT_ONCE: usize = 6;
+/// Manifests that one name may lead to.
+const MANIFEST_LIMIT: usize = 1000;
+
+/// What a push came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Blobs that were there.
+    pub present: usize,
+    /// Blobs taken over from other repositories of the registry.
+    pub mounted: usize,
+    /// Blobs sent.
+    pub uploaded: usize,
+}
+
+/// Sends an image, or an index and every image in it, to a registry.
+///
+/// # Errors
+/// When a blob cannot be read or the registry refuses; then the tag has not changed.
+pub fn push(
+    store: &Store,
+    registry: &Registry,
+    tagged: &Tagged,
+    to: &Reference,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Pushed, RegistryError> {
+    let push = Push { store, registry, to, progress, remotes: repositories_of(tagged) };
+    push.run(tagged).map_err(|error| error.of(to))
+}
+
+struct Push<'a> {
+    store: &'a Store,
+    registry: &'a Registry,
+    to: &'a Reference,
+    progress: &'a (dyn Fn(u64) + Sync),
+    /// Who has the blobs that are not in the store.
+    remotes: Vec<Repository>,
+}
+
+impl Push<'_> {
+    fn run(&self, tagged: &Tagged) -> Result<Pushed, RegistryError> {
+        let manifests = self.manifests(tagged)?;
+        let blobs = self.blobs(&manifests)?;
+        let repository = &self.to.repository;
+        let there = self.there()?;
+        let missing: Vec<&Descriptor> = blobs.iter().filter(|blob| !there.contains(&blob.digest)).collect();
+        let neighbours = if missing.is_empty() { HashMap::new() } else { self.neighbours()? };
+        let mut pushed = Pushed { present: blobs.len() - missing.len(), ..Pushed::default() };
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let work = || -> Result<Pushed, RegistryError> {
+            let mut done = Pushed::default();
+            while let Some(blob) =
+                missing.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !failed.load(Ordering::Relaxed))
+            {
+                let from = neighbours.get(&blob.digest).map(Vec::as_slice).unwrap_or_default();
+                let open = || self.open(blob);
+                let arrival = self.registry.send_blob(repository, blob, from, &open, self.progress);
+                match arrival.inspect_err(|_| failed.store(true, Ordering::Relaxed))? {
+                    Arrival::Present => done.present += 1,
+                    Arrival::Mounted => done.mounted += 1,
+                    Arrival::Uploaded => done.uploaded += 1,
+                }
+            }
+            Ok(done)
+        };
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..missing.len().min(AT_ONCE)).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().map(|worker| worker.join().expect("a push does not panic")).collect()
+        });
+        for done in results {
+            let done = done?;
+            pushed.present += done.present;
+            pushed.mounted += done.mounted;
+            pushed.uploaded += done.uploaded;
+        }
+        let (last, others) = manifests.split_last().expect("an image has a manifest");
+        for manifest in others {
+            let reference = Reference { digest: Some(manifest.blob.digest), ..self.to.clone() };
+            self.registry.put_manifest(&reference, manifest)?;
+        }
+        self.registry.put_manifest(self.to, last)?;
+        Ok(pushed)
+    }
+
+    /// All manifests, those an index names before the index.
+    fn manifests(&self, tagged: &Tagged) -> Result<Vec<RawManifest>, RegistryError> {
+        let mut pending = vec![(tagged.manifest, tagged.media_type().to_string())];
+        let mut found: Vec<RawManifest> = Vec::new();
+        while let Some((blob, media_type)) = pending.pop() {
+            if found.iter().any(|known| known.blob.digest == blob.digest) {
+                continue;
+            }
+            let bytes = self.store.blobs().read(&blob.digest, JSON_LIMIT)?;
+            let manifest = RawManifest::new(&blob.digest.to_string(), bytes, Some(&media_type))?;
+            if manifest.kind == ManifestKind::Index {
+                pending.extend(entries(&manifest.bytes, "manifests"));
+            }
+            found.push(manifest);
+            if found.len() > MANIFEST_LIMIT {
+                return Err(too_many(tagged));
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Configs and layers of all manifests, each once.
+    fn blobs(&self, manifests: &[RawManifest]) -> Result<Vec<Descriptor>, RegistryError> {
+        let mut seen = HashSet::new();
+        let mut blobs = Vec::new();
+        for manifest in manifests.iter().filter(|manifest| manifest.kind == ManifestKind::Image) {
+            let named =
+                entries(&manifest.bytes, "layers").into_iter().chain(entries(&manifest.bytes, "config"));
+            for (blob, _) in named {
+                if seen.insert(blob.digest) {
+                    blobs.push(blob);
+                }
+            }
+        }
+        // The largest first, so that nobody waits for one at the end.
+        blobs.sort_by_key(|blob| (std::cmp::Reverse(blob.size), blob.digest));
+        Ok(blobs)
+    }
+
+    /// Blobs that the tag's present image needs: they are there, and need not be asked for one by one.
+    fn there(&self) -> Result<HashSet<BlobDigest>, RegistryError> {
+        if self.to.tag.is_none() {
+            return Ok(HashSet::new());
+        }
+        match self.registry.manifest(&Reference { digest: None, ..self.to.clone() }) {
+            Ok(manifest) if manifest.kind == ManifestKind::Image => {
+                let named =
+                    entries(&manifest.bytes, "layers").into_iter().chain(entries(&manifest.bytes, "config"));
+                Ok(named.map(|(blob, _)| blob.digest).collect())
+            }
+            // Whatever is there now is about to be replaced.
+            Ok(_)
+            | Err(
+                RegistryError::NotFound { .. } | RegistryError::Json { .. } | RegistryError::Digest { .. },
+            ) => Ok(HashSet::new()),
+            // Some let people push who may not pull.
+            Err(RegistryError::Unauthorized { .. }) => Ok(HashSet::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For blobs, the repositories of the same registry that should have them: those of images this store knows.
+    fn neighbours(&self) -> Result<HashMap<BlobDigest, Vec<String>>, RegistryError> {
+        let own = &self.to.repository;
+        let mut found: HashMap<BlobDigest, Vec<String>> = HashMap::new();
+        for line in Images::new(self.store).list()? {
+            let named = line.name.as_deref().filter(|_| line.origin.is_some()).and_then(Repository::of);
+            let repositories: Vec<Repository> = repositories_of(&line).into_iter().chain(named).collect();
+            let mut near: Vec<String> = repositories
+                .into_iter()
+                .filter(|other| other.host == own.host && other.path != own.path)
+                .map(|other| other.path)
+                .collect();
+            near.dedup();
+            if near.is_empty() || line.kind == ManifestKind::Index {
+                continue;
+            }
+            let Ok(bytes) = self.store.blobs().read(&line.manifest.digest, JSON_LIMIT) else { continue };
+            for (blob, _) in entries(&bytes, "layers") {
+                let known = found.entry(blob.digest).or_default();
+                near.iter().for_each(|path| {
+                    if !known.contains(path) {
+                        known.push(path.clone())
+                    }
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// A blob's bytes, fetched first if they are elsewhere.
+    fn open(&self, blob: &Descriptor) -> Result<std::fs::File, RegistryError> {
+        if !self.store.blobs().contains(blob) && !self.remotes.is_empty() {
+            let source = LayerSource {
+                registry: self.registry,
+                store: self.store,
+                repositories: self.remotes.clone(),
+            };
+            source.fetch_blob(blob)?;
+        }
+        Ok(self.store.blobs().open(&blob.digest)?.into_parts().0)
+    }
+}
+
+/// Descriptors under a key of a manifest, with their media types; what has no SHA-256 digest cannot be here.
+fn entries(manifest: &[u8], key: &str) -> Vec<(Descriptor, String)> {
+    let json: Value = serde_json::from_slice(manifest).unwrap_or_default();
+    let one = |entry: &Value| {
+        let digest = entry["digest"].as_str()?.parse().ok()?;
+        let media_type = entry["mediaType"].as_str().unwrap_or_default().to_owned();
+        Some((Descriptor { digest, size: entry["size"].as_u64()? }, media_type))
+    };
+    match &json[key] {
+        Value::Array(all) => all.iter().filter_map(one).collect(),
+        entry => one(entry).into_iter().collect(),
+    }
+}
+
+fn too_many(tagged: &Tagged) -> RegistryError {
+    RegistryError::Images(ImagesError::Json {
+        what: "the index",
+        name: tagged.name.clone().unwrap_or_default(),
+        reason: format!("it leads to more than {MANIFEST_LIMIT} manifests"),
+    })
+}
