@@ -11,8 +11,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::build::{Build, Explain};
 pub(crate) use self::cache::{Cache, CacheCommand, Du, Ls, Prune, Verify};
-pub(crate) use self::images::{History, Images, Inspect, Load, Rmi, Save, Tag};
-pub(crate) use self::registry::{Login, Logout, Pull, Push, RegistryFlags, Search};
+pub(crate) use self::images::{Diff, History, Images, Inspect, Load, Merge, Mount, Rmi, Save, Tag, Umount};
+pub(crate) use self::registry::{
+    EntryFlags, Login, Logout, Manifest, ManifestAdd, ManifestAnnotate, ManifestCommand, ManifestCreate,
+    ManifestPush, ManifestRemove, Pull, Push, RegistryFlags, Search,
+};
 
 /// Builds Sealer Images from Kubefiles: fast, reproducible, cached.
 #[derive(Debug, Parser)]
@@ -116,6 +119,15 @@ pub(crate) enum Command {
     Save(Save),
     /// Read images from an archive or a directory
     Load(Load),
+    /// Show what differs between two images
+    Diff(Diff),
+    /// Make one image of several application images
+    Merge(Merge),
+    /// Mount the root file system of an image read-only, or list what is mounted
+    Mount(Mount),
+    /// Unmount images
+    #[command(visible_alias = "unmount")]
+    Umount(Umount),
     /// Bring an image of a registry into the store
     Pull(Pull),
     /// Send an image to a registry
@@ -124,6 +136,8 @@ pub(crate) enum Command {
     Login(Login),
     /// Log out of a registry
     Logout(Logout),
+    /// Put images for several platforms together
+    Manifest(Manifest),
     /// List the tags of an image in its registry
     Search(Search),
     /// Look at the cache, tidy it, check it

@@ -16,7 +16,9 @@ mod output;
 mod registry;
 
 pub(crate) use self::output::{Output, OutputType, check_stdout, outputs};
-pub(crate) use self::registry::{boolean, credentials, pull_policy, registry};
+pub(crate) use self::registry::{
+    boolean, certificates_of, credentials, pull_policy, registry, registry_with,
+};
 
 /// Image types sealer knows.
 const IMAGE_TYPES: [&str; 2] = ["kube-installer", "app-installer"];

@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime};
 use oci_spec::image::{ImageManifestBuilder, MediaType as OciMediaType};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use solver::{AppFacts, AppSpec, Application, BlobDigest, Descriptor, ImageSpec, Layer, VertexDigest};
+use solver::{AppFacts, AppSpec, Application, ImageSpec, Layer, VertexDigest};
 
 use crate::error::BuildError;
 use crate::extension::{BuildClient, Extension, SCHEMA_VERSION, go_json};
@@ -56,10 +55,7 @@ pub struct Assembled {
 /// [`BuildError::UntypedApp`] for an application nobody knows how to launch.
 pub fn assemble(parts: &Parts<'_>) -> Result<Assembled, BuildError> {
     let config = config(parts);
-    let blob = Descriptor {
-        digest: BlobDigest::from_bytes(Sha256::digest(&config).into()),
-        size: config.len() as u64,
-    };
+    let blob = oci::described(&config);
     let base_layers = parts.base.map(|base| base.layers.as_slice()).unwrap_or_default();
     let layers = base_layers.iter().chain(parts.layers);
     let layers: Vec<_> =

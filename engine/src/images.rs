@@ -3,6 +3,7 @@
 //! Readers take no lock: the file is replaced whole. Writers re-read, change and rename it under `index.lock`. A tag
 //! that moves leaves the old image without a name.
 
+mod compose;
 mod edit;
 mod index;
 
@@ -12,6 +13,9 @@ use serde_json::Value;
 use solver::{Base, BlobDigest, Descriptor, DiffId, Layer, ManifestDigest, Platform};
 use thiserror::Error;
 
+pub use oci_spec::image::Descriptor as Entry;
+
+pub use self::compose::Composition;
 pub use self::edit::Removed;
 pub use self::index::{ManifestKind, Summary, Tagged};
 use crate::extension::Extension;

@@ -2,6 +2,7 @@
 
 use oci_spec::image::{Descriptor as OciDescriptor, MediaType as OciMediaType};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use solver::{BlobDigest, Descriptor, MediaType, Platform};
 
 /// Largest manifest, index or config read, in bytes; registries stop at 4 MiB.
@@ -61,6 +62,11 @@ pub fn layer_compression(media_type: &OciMediaType) -> Option<MediaType> {
         },
         _ => None,
     }
+}
+
+/// Digest and size of bytes.
+pub fn described(bytes: &[u8]) -> Descriptor {
+    Descriptor { digest: BlobDigest::from_bytes(Sha256::digest(bytes).into()), size: bytes.len() as u64 }
 }
 
 /// A descriptor in OCI's words.

@@ -26,7 +26,7 @@ pub use self::error::RegistryError;
 use self::host::Host;
 pub use self::host::Trust;
 pub(crate) use self::pull::repositories_of;
-pub use self::pull::{Pulled, Resolved, complete, pull_layers, resolve};
+pub use self::pull::{Pulled, Resolved, complete, look, pull_layers, resolve};
 pub use self::push::{Pushed, push};
 pub use self::reference::{Reference, Repository};
 use crate::net::{FetchError, Fetcher};

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::RegistryFlags;
+
 /// How a list is printed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Listing {
@@ -43,6 +45,14 @@ pub(crate) struct Inspect {
     /// Print through a Go template, such as '{{.Type}}' or '{{json .Applications}}'
     #[arg(short, long, value_name = "TEMPLATE")]
     pub(crate) format: Option<String>,
+    /// Look into the registry, whatever the store has; nothing is kept
+    #[arg(long)]
+    pub(crate) remote: bool,
+    /// Platform to show of an image for several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Vec<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
     /// Accepted for sealer's scripts; there are only images here
     #[arg(short = 't', long = "type", value_name = "TYPE", hide = true)]
     pub(crate) kind: Option<String>,
@@ -81,6 +91,71 @@ pub(crate) struct Rmi {
     pub(crate) prune: bool,
 }
 
+/// `sealer diff`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Diff {
+    /// An image
+    pub(crate) first: String,
+    /// The image to compare it with
+    pub(crate) second: String,
+    /// Platform to compare of images for several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
+
+/// `sealer merge`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Merge {
+    /// Images to put together, in order
+    #[arg(required = true, num_args = 2..)]
+    pub(crate) images: Vec<String>,
+    /// Name of the result; may be given several times
+    #[arg(short, long = "target-image", visible_alias = "tag", value_name = "NAME", required = true)]
+    pub(crate) target: Vec<String>,
+    /// Applications to launch, in order [default: all that the images launch]
+    #[arg(long, value_name = "APP", value_delimiter = ',')]
+    pub(crate) launch: Option<Vec<String>>,
+    /// Platform to take of images for several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Vec<String>,
+    /// Time of the image: seconds since 1970 [default: 0]
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
+    pub(crate) timestamp: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
+
+/// `sealer mount`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Mount {
+    /// Name, short name, or the first digits of an id [default: list what is mounted]
+    pub(crate) name: Option<String>,
+    /// Platform to mount of an image for several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
+
+/// `sealer umount`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Umount {
+    /// Names, short names, or first digits of ids
+    #[arg(required_unless_present = "all")]
+    pub(crate) names: Vec<String>,
+    /// Unmount everything
+    #[arg(short, long, conflicts_with = "names")]
+    pub(crate) all: bool,
+}
+
 /// `sealer save`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Save {
@@ -101,6 +176,8 @@ pub(crate) struct Save {
     /// Accepted for sealer's scripts; nothing is copied on the way
     #[arg(long, value_name = "DIR", hide = true)]
     pub(crate) tmp_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 /// `sealer load`

@@ -107,3 +107,142 @@ pub(crate) struct Search {
     #[command(flatten)]
     pub(crate) registry: RegistryFlags,
 }
+/// `sealer manifest`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Manifest {
+    #[command(subcommand)]
+    pub(crate) command: ManifestCommand,
+}
+
+/// What to do with an index of images.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ManifestCommand {
+    /// Make an index, of no images or of those given
+    Create(ManifestCreate),
+    /// Add images to an index, which is made if there is none
+    Add(ManifestAdd),
+    /// Take an image out of an index
+    Remove(ManifestRemove),
+    /// Say of an image of an index what it is for
+    Annotate(ManifestAnnotate),
+    /// Print an index
+    Inspect(ManifestInspect),
+    /// Send an index and its images to a registry
+    Push(ManifestPush),
+    /// Remove indexes; their images stay
+    #[command(visible_alias = "rm")]
+    Delete(ManifestDelete),
+}
+
+/// `sealer manifest create`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManifestCreate {
+    /// Name of the index
+    pub(crate) name: String,
+    /// Images of the store to put into it
+    pub(crate) images: Vec<String>,
+}
+
+/// What an entry of an index says of its image.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct EntryFlags {
+    /// Operating system
+    #[arg(long)]
+    pub(crate) os: Option<String>,
+    /// Architecture
+    #[arg(long)]
+    pub(crate) arch: Option<String>,
+    /// Variant of the architecture
+    #[arg(long)]
+    pub(crate) variant: Option<String>,
+    /// Version of the operating system
+    #[arg(long)]
+    pub(crate) os_version: Option<String>,
+    /// Features the operating system must have
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    pub(crate) os_features: Vec<String>,
+    /// Annotation of the entry
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) annotation: Vec<String>,
+}
+
+/// `sealer manifest add`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManifestAdd {
+    /// The index, then the images; with --target only images
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+    /// Name of the index
+    #[arg(short, long, value_name = "INDEX")]
+    pub(crate) target: Option<String>,
+    /// Accepted for sealer's scripts: of an image for several platforms all are added anyway
+    #[arg(long, hide = true)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) entry: EntryFlags,
+}
+
+/// `sealer manifest remove`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManifestRemove {
+    /// Name of the index
+    pub(crate) name: String,
+    /// Digest of an image in it
+    pub(crate) digest: String,
+}
+
+/// `sealer manifest annotate`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManifestAnnotate {
+    /// Name of the index
+    pub(crate) name: String,
+    /// Name or digest of an image in it
+    pub(crate) image: String,
+    #[command(flatten)]
+    pub(crate) entry: EntryFlags,
+}
+
+/// `sealer manifest inspect`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManifestInspect {
+    /// Name of the index
+    pub(crate) name: String,
+}
+
+/// `sealer manifest push`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManifestPush {
+    /// Name of the index
+    pub(crate) name: String,
+    /// Name to give it in the registry [default: its own]
+    pub(crate) destination: Option<String>,
+    /// Push all images of the index; `--all=false` pushes this machine's
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "true",
+        default_missing_value = "true"
+    )]
+    pub(crate) all: String,
+    /// Remove the index from the store when it is pushed
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Form of the index: oci or v2s2
+    #[arg(short, long, value_name = "FORMAT", default_value = "oci")]
+    pub(crate) format: String,
+    /// Directory with more authorities (`*.crt`)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cert_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
+
+/// `sealer manifest delete`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManifestDelete {
+    /// Names of indexes
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}

@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use cache::Store;
+use engine::registry::look;
 use engine::transport::{Input, peek};
-use engine::{Images, ImagesError, StoredImage};
+use engine::{Images, ImagesError, Reference, StoredImage};
 use serde::Serialize;
+use solver::Platform;
 
-use crate::args::Inspect;
+use crate::args::{Global, Inspect};
+use crate::interrupt::Interrupt;
 use crate::report::{Failure, Page, Reporter};
 use crate::{settings, ui};
 
 /// Prints an image in the documented shape: JSON, four spaces; or through a Go template.
-pub(crate) fn run(args: &Inspect, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
+pub(crate) fn run(args: &Inspect, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
     if args.kind.is_some() {
         reporter.warn(Page::warning(
             "no-effect",
@@ -20,7 +23,16 @@ pub(crate) fn run(args: &Inspect, reporter: &Reporter, root: &Path) -> Result<()
             "leave it out",
         ));
     }
-    let image = image(&args.name, reporter, root)?;
+    let platform = settings::platform(&args.platform)?;
+    let image = match args.remote {
+        true => {
+            let interrupt = Interrupt::listen()?;
+            let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
+            let found = look(&registry, &Reference::parse(&args.name)?, &platform);
+            found.map_err(|error| Failure::registry(error, interrupt.signal()))?
+        }
+        false => image(&args.name, &platform, reporter, root)?,
+    };
     let shown = engine::inspect::inspect(&image);
     if let Some(template) = &args.format {
         let text =
@@ -37,14 +49,13 @@ pub(crate) fn run(args: &Inspect, reporter: &Reporter, root: &Path) -> Result<()
 }
 
 /// An image of the store; or, if the store has none of that name, of an archive or a directory of that path.
-fn image(name: &str, reporter: &Reporter, root: &Path) -> Result<StoredImage, Failure> {
-    let host = settings::host_platform();
+fn image(name: &str, platform: &Platform, reporter: &Reporter, root: &Path) -> Result<StoredImage, Failure> {
     let not_found = match Store::open_existing(root)? {
         None => ImagesError::NotFound { name: name.to_owned(), tried: Vec::new() },
         Some(store) => {
             let images = Images::new(&store);
             match images.find(name) {
-                Ok(found) => return Ok(images.read(&images.for_platform(&found, &host)?)?),
+                Ok(found) => return Ok(images.read(&images.for_platform(&found, platform)?)?),
                 Err(error @ ImagesError::NotFound { .. }) => error,
                 Err(error) => return Err(error.into()),
             }
@@ -56,7 +67,7 @@ fn image(name: &str, reporter: &Reporter, root: &Path) -> Result<StoredImage, Fa
     }
     let found = peek(&Input::Path(path)).map_err(|error| Failure::transport(error, 0))?;
     let count = found.len();
-    let best = found.iter().position(|image| image.platform() == host).unwrap_or(0);
+    let best = found.iter().position(|image| image.platform() == *platform).unwrap_or(0);
     if count > 1 {
         reporter.warn(Page::warning(
             "several-images",

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use engine::Images;
+use cache::Store;
 use engine::transport::{Destination, Format, Save, save};
+use engine::{Images, Registry, Tagged};
 
 use super::existing_store;
-use crate::args;
+use crate::args::{self, Global};
 use crate::interrupt::Interrupt;
 use crate::progress::Copying;
 use crate::report::{Failure, Page, Reporter};
@@ -14,7 +15,13 @@ use crate::settings::{self, check_stdout};
 use crate::ui;
 
 /// Writes an image to an archive or a directory.
-pub(crate) fn run(args: &args::Save, quiet: bool, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
+pub(crate) fn run(
+    args: &args::Save,
+    global: &Global,
+    reporter: &Reporter,
+    root: &Path,
+) -> Result<(), Failure> {
+    let quiet = global.quiet;
     let format = format(&args.format)?;
     let compression = compression(args, format)?;
     let destination = if args.output == Path::new("-") {
@@ -30,7 +37,8 @@ pub(crate) fn run(args: &args::Save, quiet: bool, reporter: &Reporter, root: &Pa
     let interrupt = Interrupt::listen()?;
     let store = existing_store(root, &args.name)?;
     let images = Images::new(&store);
-    let tagged = images.find(&args.name)?;
+    let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
+    let tagged = complete(&store, &registry, images.find(&args.name)?, quiet, &interrupt)?;
     warn_of_loss(format, reporter);
     reporter.check_strict()?;
     let names: Vec<String> = tagged.name.clone().into_iter().collect();
@@ -44,6 +52,23 @@ pub(crate) fn run(args: &args::Save, quiet: bool, reporter: &Reporter, root: &Pa
         ui::message(&format!("saved {} to {}", args.name, args.output.display()));
     }
     Ok(())
+}
+
+/// An image whose every blob is in the store: what is still in a registry is fetched.
+pub(crate) fn complete(
+    store: &Store,
+    registry: &Registry,
+    tagged: Tagged,
+    quiet: bool,
+    interrupt: &Interrupt,
+) -> Result<Tagged, Failure> {
+    if tagged.remotes.is_empty() {
+        return Ok(tagged);
+    }
+    let copying = Copying::start(quiet, "fetched");
+    let whole = engine::registry::complete(store, registry, &tagged, &|_, bytes| copying.more(bytes));
+    copying.end();
+    whole.map_err(|error| Failure::registry(error, interrupt.signal()))
 }
 
 /// Docker's layouts have no place for annotations (spec §2.1).

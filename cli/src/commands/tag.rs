@@ -15,6 +15,7 @@ pub(crate) fn run(args: &Tag, root: &Path) -> Result<(), Failure> {
     let store = existing_store(root, &args.name)?;
     let images = Images::new(&store);
     let found = images.find(&args.name)?;
-    images.tag(&names, &found.manifest, found.kind, settings::now())?;
+    let line = engine::Tagged { stored_at: settings::now(), origin: None, ..found };
+    images.put(&names, line)?;
     Ok(())
 }

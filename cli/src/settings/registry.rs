@@ -12,6 +12,16 @@ const LIMIT: u64 = 1 << 20;
 
 /// The way to registries that the arguments describe. Nothing is asked yet.
 pub(crate) fn registry(flags: &RegistryFlags, global: &Global, cancel: &Cancel) -> Result<Registry, Failure> {
+    registry_with(flags, global, cancel, Vec::new())
+}
+
+/// The same, with more files of authorities.
+pub(crate) fn registry_with(
+    flags: &RegistryFlags,
+    global: &Global,
+    cancel: &Cancel,
+    authorities: Vec<PathBuf>,
+) -> Result<Registry, Failure> {
     let verify = boolean("--tls-verify", &flags.tls_verify)?;
     let mut insecure = global.insecure_registry.clone();
     insecure.extend(insecure_of_containers()?);
@@ -21,10 +31,22 @@ pub(crate) fn registry(flags: &RegistryFlags, global: &Global, cancel: &Cancel) 
     let trust = Trust {
         skip_tls_verify: flags.skip_tls_verify || !verify,
         insecure,
-        authorities: flags.cacert.clone(),
+        authorities: flags.cacert.iter().cloned().chain(authorities).collect(),
         certificate_dirs,
     };
     Ok(Registry::new(Fetcher::new(cancel.clone()), trust, credentials(flags.authfile.as_deref())))
+}
+
+/// The files with authorities in a directory (`--cert-dir`).
+pub(crate) fn certificates_of(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let fail = |error: std::io::Error| Failure::usage(format!("the certificates cannot be read: {error}"));
+    let mut files = Vec::new();
+    for entry in fs_err::read_dir(dir).map_err(fail)? {
+        files.push(entry.map_err(fail)?.path());
+    }
+    files.retain(|path| path.extension().is_some_and(|end| end == "crt"));
+    files.sort();
+    Ok(files)
 }
 
 /// Files with credentials: the one given, else sealer's own, the containers tools' and Docker's.

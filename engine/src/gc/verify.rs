@@ -6,7 +6,7 @@ use cache::Store;
 use rayon::prelude::*;
 use solver::{BlobDigest, Descriptor};
 
-use super::{GcError, closure, sweep};
+use super::{EntryKind, GcError, closure, sweep};
 use crate::cancel::Cancel;
 use crate::images::Images;
 
@@ -86,9 +86,12 @@ fn damage(
     let mut damage: Vec<Damage> = wrong.iter().map(|blob| one(blob, true)).collect();
     for tagged in Images::new(store).list()? {
         // An image whose manifest is gone needs at least that.
-        let needs = closure(store, &tagged).unwrap_or_default().into_iter().map(|(blob, _)| blob);
-        for blob in needs.chain([tagged.manifest]) {
-            if kept.get(&blob.digest) == Some(&blob.size) {
+        let needs = closure(store, &tagged).unwrap_or_default();
+        for (blob, kind) in needs.into_iter().chain([(tagged.manifest, EntryKind::Image)]) {
+            let is_elsewhere = kind == EntryKind::Layer
+                && !tagged.remotes.is_empty()
+                && wrong.iter().all(|wrong| wrong.digest != blob.digest);
+            if is_elsewhere || kept.get(&blob.digest) == Some(&blob.size) {
                 continue;
             }
             let place = damage.iter().position(|known| known.blob.digest == blob.digest);

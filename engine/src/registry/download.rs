@@ -11,6 +11,8 @@ use solver::{Descriptor, Hasher, Layer};
 use super::Registry;
 use super::error::RegistryError;
 use super::reference::Repository;
+use super::repositories_of;
+use crate::images::Tagged;
 use crate::source::image;
 use crate::tree::Trees;
 
@@ -33,7 +35,12 @@ pub struct LayerSource<'a> {
     pub repositories: Vec<Repository>,
 }
 
-impl LayerSource<'_> {
+impl<'a> LayerSource<'a> {
+    /// Where an image of the store has the layers that are not here.
+    pub fn of(store: &'a Store, registry: &'a Registry, tagged: &Tagged) -> Self {
+        Self { registry, store, repositories: repositories_of(tagged) }
+    }
+
     /// Fetches layers that the store does not have, many at once, the largest first. With `trees` they are indexed on
     /// the way.
     ///

@@ -55,45 +55,76 @@ fn find(
     platform: &Platform,
     now: i64,
 ) -> Result<Resolved, RegistryError> {
-    let first = registry.manifest(reference)?;
-    let origin = first.blob.digest;
-    let mut manifest = first;
-    for _ in 0..DEPTH_LIMIT {
-        if manifest.kind == ManifestKind::Image {
-            break;
-        }
-        let digest = choose(reference, &manifest, platform)?;
-        let instance = Reference { digest: Some(digest), ..reference.clone() };
-        manifest = match known(store, &instance, digest) {
-            Some(known) => known,
-            None => registry.manifest(&instance)?,
-        };
-    }
-    let read =
-        |reason: String| RegistryError::Json { what: "the manifest", name: reference.to_string(), reason };
-    if manifest.kind == ManifestKind::Index {
-        return Err(read("it is an index of indexes of indexes".to_owned()));
-    }
-    let parsed =
-        ImageManifest::from_reader(manifest.bytes.as_slice()).map_err(|error| read(error.to_string()))?;
-    let config = oci::from_descriptor(parsed.config())
-        .ok_or_else(|| read("its config has no SHA-256 digest".to_owned()))?;
-    let text = match store.blobs().contains(&config).then(|| store.blobs().read(&config.digest, JSON_LIMIT)) {
-        Some(Ok(known)) => known,
-        _ => registry.small_blob(&reference.repository, &config)?,
-    };
-    let name = reference.full_name();
-    let image = StoredImage::new(Some(name.clone()), manifest.blob.digest, parsed, &text)?;
+    let Read { image, manifest, config, origin } = read(Some(store), registry, reference, platform)?;
     store.blobs().put(&manifest.bytes)?;
-    store.blobs().put(&text)?;
+    store.blobs().put(&config)?;
     let mut line = Tagged::new(manifest.blob, ManifestKind::Image, now);
-    line.name = Some(name);
+    line.name.clone_from(&image.name);
     line.is_docker = manifest.media_type != ManifestKind::Image.media_type();
     line.origin = Some(origin);
     if !image.layers.iter().all(|layer| store.blobs().contains(&layer.blob)) {
         line.remotes = vec![reference.repository.to_string()];
     }
     Ok(Resolved { image, line, reference: reference.clone() })
+}
+
+/// Looks at an image of a registry; nothing is kept of it.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn look(
+    registry: &Registry,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<StoredImage, RegistryError> {
+    read(None, registry, reference, platform).map(|read| read.image).map_err(|error| error.of(reference))
+}
+
+/// What a registry says of an image.
+struct Read {
+    image: StoredImage,
+    manifest: RawManifest,
+    config: Vec<u8>,
+    /// What the name leads to: the manifest, or an index it is in.
+    origin: BlobDigest,
+}
+
+/// Reads manifest and config of an image; what the store has of them is not asked for.
+fn read(
+    store: Option<&Store>,
+    registry: &Registry,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Read, RegistryError> {
+    let mut manifest = registry.manifest(reference)?;
+    let origin = manifest.blob.digest;
+    for _ in 0..DEPTH_LIMIT {
+        if manifest.kind == ManifestKind::Image {
+            break;
+        }
+        let digest = choose(reference, &manifest, platform)?;
+        let instance = Reference { digest: Some(digest), ..reference.clone() };
+        manifest = match store.and_then(|store| known(store, &instance, digest)) {
+            Some(known) => known,
+            None => registry.manifest(&instance)?,
+        };
+    }
+    let wrong =
+        |reason: String| RegistryError::Json { what: "the manifest", name: reference.to_string(), reason };
+    if manifest.kind == ManifestKind::Index {
+        return Err(wrong("it is an index of indexes of indexes".to_owned()));
+    }
+    let parsed =
+        ImageManifest::from_reader(manifest.bytes.as_slice()).map_err(|error| wrong(error.to_string()))?;
+    let blob = oci::from_descriptor(parsed.config())
+        .ok_or_else(|| wrong("its config has no SHA-256 digest".to_owned()))?;
+    let here = store.filter(|store| store.blobs().contains(&blob));
+    let config = match here.and_then(|store| store.blobs().read(&blob.digest, JSON_LIMIT).ok()) {
+        Some(known) => known,
+        None => registry.small_blob(&reference.repository, &blob)?,
+    };
+    let image = StoredImage::new(Some(reference.full_name()), manifest.blob.digest, parsed, &config)?;
+    Ok(Read { image, manifest, config, origin })
 }
 
 /// A manifest the store has.
@@ -185,8 +216,11 @@ pub fn complete(
         source.fetch(&image.layers, None, progress).map_err(|error| error.of(&shown))?;
     }
     whole.remotes.clear();
-    let names: Vec<String> = whole.name.clone().into_iter().collect();
-    store.commit::<RegistryError>(|| Ok(images.put(&names, whole.clone())?))?;
+    store.commit::<RegistryError>(|| match &whole.name {
+        Some(name) => Ok(images.put(std::slice::from_ref(name), whole.clone())?),
+        // One image of an index, of which others may still be elsewhere.
+        None => Ok(()),
+    })?;
     Ok(whole)
 }
 

@@ -60,7 +60,7 @@ struct Push<'a> {
 impl Push<'_> {
     fn run(&self, tagged: &Tagged) -> Result<Pushed, RegistryError> {
         let manifests = self.manifests(tagged)?;
-        let blobs = self.blobs(&manifests)?;
+        let blobs = Self::blobs(&manifests);
         let repository = &self.to.repository;
         let there = self.there()?;
         let missing: Vec<&Descriptor> = blobs.iter().filter(|blob| !there.contains(&blob.digest)).collect();
@@ -126,7 +126,7 @@ impl Push<'_> {
     }
 
     /// Configs and layers of all manifests, each once.
-    fn blobs(&self, manifests: &[RawManifest]) -> Result<Vec<Descriptor>, RegistryError> {
+    fn blobs(manifests: &[RawManifest]) -> Vec<Descriptor> {
         let mut seen = HashSet::new();
         let mut blobs = Vec::new();
         for manifest in manifests.iter().filter(|manifest| manifest.kind == ManifestKind::Image) {
@@ -140,7 +140,7 @@ impl Push<'_> {
         }
         // The largest first, so that nobody waits for one at the end.
         blobs.sort_by_key(|blob| (std::cmp::Reverse(blob.size), blob.digest));
-        Ok(blobs)
+        blobs
     }
 
     /// Blobs that the tag's present image needs: they are there, and need not be asked for one by one.
@@ -178,17 +178,14 @@ impl Push<'_> {
                 .map(|other| other.path)
                 .collect();
             near.dedup();
-            if near.is_empty() || line.kind == ManifestKind::Index {
+            if near.is_empty() {
                 continue;
             }
-            let Ok(bytes) = self.store.blobs().read(&line.manifest.digest, JSON_LIMIT) else { continue };
-            for (blob, _) in entries(&bytes, "layers") {
+            // What cannot be read helps nobody; the push does not need it.
+            let manifests = self.manifests(&line).unwrap_or_default();
+            for blob in Self::blobs(&manifests) {
                 let known = found.entry(blob.digest).or_default();
-                near.iter().for_each(|path| {
-                    if !known.contains(path) {
-                        known.push(path.clone())
-                    }
-                });
+                known.extend(near.iter().filter(|path| !known.contains(path)).cloned().collect::<Vec<_>>());
             }
         }
         Ok(found)

@@ -61,6 +61,15 @@ pub fn state(
     Ok(state)
 }
 
+/// The state an image is, whose files nobody will copy.
+///
+/// # Errors
+/// When a layer is missing, damaged or refused.
+pub fn state_only(image: &StoredImage, store: &Store, trees: &Trees<'_>) -> Result<State, ImageError> {
+    let deltas = image.layers.iter().map(|layer| index(layer, store, trees)).collect::<Result<_, _>>()?;
+    Ok(State { deltas })
+}
+
 /// The tree of a layer that was read before.
 pub(crate) fn known_tree(layer: &Layer, store: &Store, trees: &Trees<'_>) -> Option<TreeDigest> {
     let known: TreeDigest = store.get(Table::LayerIndex, layer.blob.digest.as_bytes())?;

@@ -2,8 +2,7 @@
 
 use cache::Store;
 use oci_spec::image::MediaType as OciMediaType;
-use sha2::{Digest, Sha256};
-use solver::{BlobDigest, Descriptor, Layer, MediaType, Platform};
+use solver::{Descriptor, Layer, MediaType, Platform};
 
 use super::docker::{self, ArchivedImage};
 use super::layout::{self, BLOBS, INDEX, LAYOUT, LAYOUT_TEXT, METADATA};
@@ -95,17 +94,13 @@ fn members(store: &Store, packable: &Packable, format: Format) -> Result<Vec<Mem
     }
 }
 
-fn described(bytes: &[u8]) -> Descriptor {
-    Descriptor { digest: BlobDigest::from_bytes(Sha256::digest(bytes).into()), size: bytes.len() as u64 }
-}
-
 fn blob(path: String, blob: &Descriptor) -> Member {
     Member { path, size: blob.size, source: Source::Blob(blob.digest) }
 }
 
 /// The index stands first, so that a reader of the stream knows what is coming.
 fn oci_members(packable: &Packable) -> Vec<Member> {
-    let manifest = described(&packable.manifest);
+    let manifest = oci::described(&packable.manifest);
     let descriptor = oci::descriptor(OciMediaType::ImageManifest, &manifest);
     let descriptors = match packable.names.as_slice() {
         [] => vec![layout::named(descriptor, None)],
@@ -122,7 +117,7 @@ fn oci_members(packable: &Packable) -> Vec<Member> {
 }
 
 fn oci_blobs(packable: &Packable) -> Vec<Member> {
-    let manifest = described(&packable.manifest);
+    let manifest = oci::described(&packable.manifest);
     let mut members = vec![
         Member::bytes(&layout::blob_path(&manifest.digest), packable.manifest.clone()),
         Member::bytes(&layout::blob_path(&packable.image.config_blob.digest), packable.config.clone()),
@@ -199,19 +194,19 @@ fn index_members(
 
 fn oci_index(names: &[String], packables: &[Packable]) -> Vec<Member> {
     let entry = |packable: &Packable| {
-        let mut entry = oci::descriptor(OciMediaType::ImageManifest, &described(&packable.manifest));
+        let mut entry = oci::descriptor(OciMediaType::ImageManifest, &oci::described(&packable.manifest));
         entry.set_platform(Some(oci::to_platform(&packable.platform)));
         entry
     };
     let nested = layout::index(packables.iter().map(entry).collect());
-    let descriptor = oci::descriptor(OciMediaType::ImageIndex, &described(&nested));
+    let descriptor = oci::descriptor(OciMediaType::ImageIndex, &oci::described(&nested));
     let top = layout::index(vec![layout::named(descriptor, names.first())]);
     let mut members = vec![
         Member::bytes(LAYOUT, LAYOUT_TEXT),
         Member::bytes(INDEX, top),
         Member::dir("blobs"),
         Member::dir(BLOBS),
-        Member::bytes(&layout::blob_path(&described(&nested).digest), nested),
+        Member::bytes(&layout::blob_path(&oci::described(&nested).digest), nested),
     ];
     let mut seen = std::collections::HashSet::new();
     let blobs = packables.iter().flat_map(oci_blobs);

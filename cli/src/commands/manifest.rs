@@ -1,0 +1,243 @@
+//! `sealer manifest`: indexes of images, by hand.
+
+use std::path::Path;
+
+use cache::Store;
+use engine::images::Composition;
+use engine::{Images, ImagesError, ManifestKind, Tagged, full_name};
+use serde::Serialize;
+use solver::BlobDigest;
+
+use super::existing_store;
+use super::push::{destination, of_host, send, tell};
+use crate::args::{
+    EntryFlags, Global, Manifest, ManifestAdd, ManifestAnnotate, ManifestCommand, ManifestCreate,
+    ManifestPush, ManifestRemove,
+};
+use crate::interrupt::Interrupt;
+use crate::report::Failure;
+use crate::{settings, ui};
+
+/// Does one of the things that can be done with an index.
+pub(crate) fn run(args: &Manifest, global: &Global, root: &Path) -> Result<(), Failure> {
+    match &args.command {
+        ManifestCommand::Create(args) => create(args, root),
+        ManifestCommand::Add(args) => add(args, root),
+        ManifestCommand::Remove(args) => remove(args, root),
+        ManifestCommand::Annotate(args) => annotate(args, root),
+        ManifestCommand::Inspect(args) => inspect(&args.name, root),
+        ManifestCommand::Push(args) => push(args, global, root),
+        ManifestCommand::Delete(args) => args.names.iter().try_for_each(|name| delete(name, root)),
+    }
+}
+
+fn create(args: &ManifestCreate, root: &Path) -> Result<(), Failure> {
+    let name = full_name(&args.name)?;
+    let store = Store::open(root)?;
+    let images = Images::new(&store);
+    let added = found(&images, &args.images)?;
+    let made = images.compose(&name, settings::now(), |before| {
+        let is_taken = before.is_some() || images.find(&name).is_ok();
+        if is_taken {
+            return Err(Failure::usage(format!("`{name}` is there already")).hint(
+                "`sealer manifest add` puts more images into it, `sealer manifest delete` removes it",
+            ));
+        }
+        let mut composition = Composition::default();
+        add_all(&images, &mut composition, &added, &EntryFlags::default())?;
+        Ok(composition)
+    })?;
+    ui::data(&format!("successfully create manifest {name} with ID {}", made.digest.hex()));
+    Ok(())
+}
+
+fn add(args: &ManifestAdd, root: &Path) -> Result<(), Failure> {
+    let (target, sources) = match (&args.target, args.names.as_slice()) {
+        (Some(target), sources) => (target, sources),
+        (None, [target, sources @ ..]) if !sources.is_empty() => (target, sources),
+        (None, _) => {
+            return Err(Failure::usage("an index and an image are needed")
+                .hint("sealer manifest add INDEX IMAGE…, or sealer manifest add -t INDEX IMAGE…"));
+        }
+    };
+    let name = full_name(target)?;
+    let store = Store::open(root)?;
+    let images = Images::new(&store);
+    let added = found(&images, sources)?;
+    let made = images.compose(&name, settings::now(), |before| {
+        let mut composition = before.unwrap_or_default();
+        add_all(&images, &mut composition, &added, &args.entry)?;
+        Ok::<_, Failure>(composition)
+    })?;
+    ui::data(&format!("{name}: {}", made.digest));
+    Ok(())
+}
+
+/// Images by name; all, or an error.
+fn found(images: &Images<'_>, names: &[String]) -> Result<Vec<Tagged>, Failure> {
+    let find = |name: &String| match images.find(name) {
+        Ok(found) => Ok(found),
+        Err(error @ ImagesError::NotFound { .. }) => {
+            Err(Failure::from(error).hint(format!("if a registry has it: `sealer pull {name}`")))
+        }
+        Err(error) => Err(error.into()),
+    };
+    names.iter().map(find).collect()
+}
+
+/// Adds images; of an index all that are in it.
+fn add_all(
+    images: &Images<'_>,
+    composition: &mut Composition,
+    added: &[Tagged],
+    flags: &EntryFlags,
+) -> Result<(), Failure> {
+    for tagged in added {
+        let instances = match tagged.kind {
+            ManifestKind::Image => vec![tagged.clone()],
+            ManifestKind::Index => {
+                images.instances(tagged)?.into_iter().map(|(instance, _)| instance).collect()
+            }
+        };
+        for instance in instances {
+            let mut entry = images.entry_of(&instance)?;
+            describe(&mut entry, flags)?;
+            composition.add(entry, &instance);
+        }
+    }
+    Ok(())
+}
+
+/// Says of an entry what the flags say.
+fn describe(entry: &mut engine::images::Entry, flags: &EntryFlags) -> Result<(), Failure> {
+    let annotations = settings::pairs(&flags.annotation, "annotations")?;
+    if !annotations.is_empty() {
+        let mut all = entry.annotations().clone().unwrap_or_default();
+        all.extend(annotations);
+        entry.set_annotations(Some(all));
+    }
+    let mut platform = entry.platform().clone().unwrap_or_default();
+    if let Some(os) = &flags.os {
+        platform.set_os(os.as_str().into());
+    }
+    if let Some(architecture) = &flags.arch {
+        platform.set_architecture(architecture.as_str().into());
+    }
+    if let Some(variant) = &flags.variant {
+        platform.set_variant(Some(variant.clone()));
+    }
+    if let Some(version) = &flags.os_version {
+        platform.set_os_version(Some(version.clone()));
+    }
+    if !flags.os_features.is_empty() {
+        platform.set_os_features(Some(flags.os_features.clone()));
+    }
+    entry.set_platform(Some(platform));
+    Ok(())
+}
+
+/// The index of a name that must have one.
+fn index(images: &Images<'_>, asked: &str) -> Result<(String, Tagged), Failure> {
+    let found = images.find(asked)?;
+    let name = found.name.clone().unwrap_or_else(|| found.manifest.digest.to_string());
+    if found.kind == ManifestKind::Index {
+        return Ok((name, found));
+    }
+    Err(Failure::usage(format!("`{name}` is a single image, not an index")).hint("`sealer inspect` shows it"))
+}
+
+fn change(
+    root: &Path,
+    asked: &str,
+    change: impl FnOnce(&Images<'_>, &mut Composition) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let store = existing_store(root, asked)?;
+    let images = Images::new(&store);
+    let (name, _) = index(&images, asked)?;
+    let made = images.compose(&name, settings::now(), |before| {
+        let mut composition = before.ok_or_else(|| Failure::usage(format!("`{name}` is gone")))?;
+        change(&images, &mut composition)?;
+        Ok::<_, Failure>(composition)
+    })?;
+    ui::data(&format!("{name}: {}", made.digest));
+    Ok(())
+}
+
+fn remove(args: &ManifestRemove, root: &Path) -> Result<(), Failure> {
+    let digest = digest(&args.digest)?;
+    change(root, &args.name, |_, composition| {
+        if composition.remove(&digest) { Ok(()) } else { Err(not_in(&digest, &args.name)) }
+    })
+}
+
+fn annotate(args: &ManifestAnnotate, root: &Path) -> Result<(), Failure> {
+    change(root, &args.name, |images, composition| {
+        let digest = match args.image.parse::<BlobDigest>() {
+            Ok(digest) => digest,
+            Err(_) => images.find(&args.image)?.manifest.digest,
+        };
+        let mut entry = composition.entry(&digest).ok_or_else(|| not_in(&digest, &args.name))?;
+        describe(&mut entry, &args.entry)?;
+        let nothing_more = Tagged::new(solver::Descriptor { digest, size: 0 }, ManifestKind::Image, 0);
+        composition.add(entry, &nothing_more);
+        Ok(())
+    })
+}
+
+fn not_in(digest: &BlobDigest, name: &str) -> Failure {
+    Failure::usage(format!("`{digest}` is not in `{name}`"))
+        .hint(format!("`sealer manifest inspect {name}` lists what is"))
+}
+
+fn digest(text: &str) -> Result<BlobDigest, Failure> {
+    text.parse().map_err(|_| Failure::usage(format!("`{text}` is not a SHA-256 digest")))
+}
+
+fn inspect(asked: &str, root: &Path) -> Result<(), Failure> {
+    let store = existing_store(root, asked)?;
+    let images = Images::new(&store);
+    let (_, found) = index(&images, asked)?;
+    let composition = images.composition(&found)?;
+    let mut out = Vec::new();
+    let four_spaces = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, four_spaces);
+    composition.index.serialize(&mut serializer).map_err(|error| Failure::usage(error.to_string()))?;
+    ui::data(&String::from_utf8_lossy(&out));
+    Ok(())
+}
+
+fn push(args: &ManifestPush, global: &Global, root: &Path) -> Result<(), Failure> {
+    if args.format != "oci" {
+        return Err(Failure::usage(format!("an index cannot be pushed as `{}`", args.format))
+            .hint("Docker's form has no annotations, which make an image a Sealer Image; use oci"));
+    }
+    let all = settings::boolean("--all", &args.all)?;
+    let interrupt = Interrupt::listen()?;
+    let certificates = args.cert_dir.as_deref().map(settings::certificates_of).transpose()?;
+    let registry =
+        settings::registry_with(&args.registry, global, &interrupt.cancel, certificates.unwrap_or_default())?;
+    let store = existing_store(root, &args.name)?;
+    let images = Images::new(&store);
+    let (name, found) = index(&images, &args.name)?;
+    let tagged = if all { found } else { of_host(&images, &found)? };
+    let to = destination(args.destination.as_deref(), &tagged, &args.name)?;
+    let pushed = send(&store, &registry, &tagged, &to, global.quiet, &interrupt)?;
+    if global.quiet {
+        ui::data(&tagged.manifest.digest.to_string());
+    } else {
+        tell(&tagged, &to, pushed);
+    }
+    if args.rm {
+        images.remove(&name, false)?;
+    }
+    Ok(())
+}
+
+fn delete(asked: &str, root: &Path) -> Result<(), Failure> {
+    let store = existing_store(root, asked)?;
+    let images = Images::new(&store);
+    let (name, _) = index(&images, asked)?;
+    images.remove(&name, false)?;
+    ui::data(&format!("untagged: {name}"));
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! `sealer merge`
+
+use std::path::Path;
+
+use engine::merge::{self, MergeError};
+use engine::{Images, LayerCompression, ManifestKind, TimePolicy, full_name};
+
+use super::existing_store;
+use super::save::complete;
+use crate::args::{Global, Merge};
+use crate::interrupt::Interrupt;
+use crate::report::{Failure, Page};
+use crate::{settings, ui};
+
+/// Most contradictions shown.
+const SHOWN: usize = 20;
+
+/// Makes one image of several.
+pub(crate) fn run(args: &Merge, global: &Global, root: &Path) -> Result<(), Failure> {
+    let names = args.target.iter().map(|name| full_name(name)).collect::<Result<Vec<_>, _>>()?;
+    let platform = settings::platform(&args.platform)?;
+    let times = settings::times(args.timestamp.as_deref())?;
+    if times == TimePolicy::Keep {
+        return Err(Failure::usage(
+            "`--timestamp keep` is of no use here: layers are taken over as they are",
+        ));
+    }
+    let interrupt = Interrupt::listen()?;
+    let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
+    let store = existing_store(root, &args.images[0])?;
+    let images = Images::new(&store);
+    let mut given = Vec::new();
+    for name in &args.images {
+        let tagged = images.for_platform(&images.find(name)?, &platform)?;
+        let tagged = complete(&store, &registry, tagged, global.quiet, &interrupt)?;
+        given.push((name.clone(), images.read(&tagged)?));
+    }
+    let work = merge::Merge {
+        images: &given,
+        launch: args.launch.as_deref(),
+        times,
+        compression: LayerCompression::default(),
+        sealer_version: env!("CARGO_PKG_VERSION"),
+        cancel: &interrupt.cancel,
+    };
+    let merged = work.run(&store).map_err(|error| failure(&error))?;
+    let id = store.blobs().put(&merged.config)?.digest;
+    let manifest = store.blobs().put(&merged.manifest)?;
+    store.commit::<Failure>(|| Ok(images.tag(&names, &manifest, ManifestKind::Image, settings::now())?))?;
+    if global.quiet {
+        ui::data(&id.to_string());
+    } else {
+        ui::message(&format!("merged {} images to {} ({})", given.len(), names.join(", "), manifest.digest));
+    }
+    Ok(())
+}
+
+fn failure(error: &MergeError) -> Failure {
+    let page = Page::of("merge", error);
+    match error {
+        MergeError::Conflicts(all) => {
+            let mut page = page;
+            for conflict in all.iter().take(SHOWN) {
+                let [(one, this), (other, that)] = &conflict.sides;
+                let text = format!("\n{}:\n  {one}: {this}\n  {other}: {that}", conflict.about);
+                page.message.extend(
+                    text.chars().map(|char| if char.is_control() && char != '\n' { '?' } else { char }),
+                );
+            }
+            if all.len() > SHOWN {
+                page.message.push_str(&format!("\nand {} more", all.len() - SHOWN));
+            }
+            page.hint(
+                "build one of them again without what the other has; for `launch`, say `--launch APP,APP`",
+            )
+            .into()
+        }
+        MergeError::Platforms { .. } => page.hint("choose images for one platform with `--platform`").into(),
+        _ => page.into(),
+    }
+}
