@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::decompress::Compression;
 use crate::tree::{Entry, Meta, Node};
+use crate::untar::pax::PaxTap;
 
 /// Length of a tar block.
 pub const BLOCK: u64 = 512;
@@ -226,11 +227,13 @@ pub fn for_each_file(
     media_type: MediaType,
     visit: &mut FileVisitor<'_>,
 ) -> Result<(), LayerError> {
-    let mut archive = tar::Archive::new(uncompressed(blob, media_type)?);
+    let tap = PaxTap::new(uncompressed(blob, media_type)?);
+    let records = tap.records();
+    let mut archive = tar::Archive::new(tap);
     for entry in archive.entries()? {
         let mut entry = entry?;
         if entry.header().entry_type().is_file() {
-            let path = crate::tree::components(&entry.path_bytes()).collect::<Vec<_>>().join(&b'/');
+            let path = crate::tree::components(&records.path(&entry)).collect::<Vec<_>>().join(&b'/');
             visit(&path, &mut entry)?;
         }
     }

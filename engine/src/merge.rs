@@ -46,16 +46,14 @@ pub enum MergeError {
     #[error("the images contradict each other in {} {}", .0.len(), if .0.len() == 1 { "place" } else { "places" })]
     Conflicts(Vec<Conflict>),
     /// They are for different platforms.
-    #[error("`{first}` is for {one}, `{second}` for {other}")]
+    #[error("`{first}` and `{second}` are for different platforms: {platforms}")]
     Platforms {
         /// An image.
         first: String,
-        /// What it is for.
-        one: Platform,
         /// Another image.
         second: String,
-        /// What that is for.
-        other: Platform,
+        /// What the two are for.
+        platforms: String,
     },
     /// An application to be launched is in none of them.
     #[error("application {name} does not exist in the images")]
@@ -141,9 +139,8 @@ impl Merge<'_> {
             None => Ok(platform),
             Some((second, other)) => Err(MergeError::Platforms {
                 first: first.clone(),
-                one: platform,
                 second: second.clone(),
-                other: other.platform(),
+                platforms: format!("{platform} and {}", other.platform()),
             }),
         }
     }

@@ -3,11 +3,14 @@
 //! Archives are hostile: no path leaves the root, no entry is reached through a link of the archive, sizes and
 //! counts are bounded.
 
+pub(crate) mod pax;
+
 use std::io::{self, Read};
 
 use solver::{ContentDigest, TreeDigest};
 use thiserror::Error;
 
+use self::pax::{PaxRecords, PaxTap};
 use crate::delta::OpenDir;
 use crate::tree::{Entry, Meta, Name, Node, TreeError, Trees};
 
@@ -84,14 +87,16 @@ pub fn read_tar(
     sink: &mut FileSink<'_>,
 ) -> Result<TreeDigest, UntarError> {
     let mut root = OpenDir::root();
-    let mut archive = tar::Archive::new(&mut *reader);
+    let tap = PaxTap::new(&mut *reader);
+    let records = tap.records();
+    let mut archive = tar::Archive::new(tap);
     for (count, entry) in archive.entries()?.enumerate() {
         if count >= ENTRY_LIMIT {
             return Err(UntarError::TooLarge("more than ten million entries"));
         }
         let mut entry = entry?;
-        let path = safe_path(&entry.path_bytes())?;
-        let meta = meta_of(&mut entry, keep_mtime)?;
+        let path = safe_path(&records.path(&entry))?;
+        let meta = meta_of(&entry, &records, keep_mtime)?;
         let Some((name, parents)) = path.split_last() else { continue };
         if flavour == Flavour::Archive {
             refuse_links_on_the_way(&root, &path)?;
@@ -107,7 +112,10 @@ pub fn read_tar(
             }
             continue;
         }
-        let Some(entry) = read_entry(&mut entry, &root, &path, meta, flavour, sink)? else { continue };
+        let target = records.link_name(&entry);
+        let Some(entry) = read_entry(&mut entry, &root, &path, (meta, target), flavour, sink)? else {
+            continue;
+        };
         let dir = open(&mut root, trees, parents)?;
         match entry.node {
             Node::Dir(_) => dir.dir(trees, name, &entry.meta)?.set_meta(entry.meta),
@@ -123,7 +131,7 @@ fn read_entry(
     entry: &mut tar::Entry<'_, impl Read>,
     root: &OpenDir,
     path: &[Name],
-    meta: Meta,
+    (meta, target): (Meta, Vec<u8>),
     flavour: Flavour,
     sink: &mut FileSink<'_>,
 ) -> Result<Option<Entry>, UntarError> {
@@ -142,7 +150,6 @@ fn read_entry(
         // The digest is a placeholder: a directory's content comes with its own entries.
         EntryType::Directory => Node::Dir(TreeDigest::from_bytes([0; 32])),
         EntryType::Symlink => {
-            let target = entry.link_name_bytes().unwrap_or_default().into_owned();
             if flavour == Flavour::Archive && climbs_out(path.len() - 1, &target) {
                 let target = String::from_utf8_lossy(&target).into_owned();
                 return Err(UntarError::LinkEscapes { path: shown(path), target });
@@ -150,7 +157,6 @@ fn read_entry(
             return Ok(Some(Entry { meta: Meta { mode: 0o777, ..meta }, node: Node::Symlink(target) }));
         }
         EntryType::Link => {
-            let target = entry.link_name_bytes().unwrap_or_default().into_owned();
             let parts = safe_path(&target).map_err(|_| UntarError::LinkEscapes {
                 path: shown(path),
                 target: String::from_utf8_lossy(&target).into_owned(),
@@ -169,17 +175,11 @@ fn read_entry(
     Ok(Some(Entry { meta, node }))
 }
 
-fn meta_of(entry: &mut tar::Entry<'_, impl Read>, keep_mtime: bool) -> Result<Meta, UntarError> {
-    let mut xattrs = Vec::new();
-    if let Some(extensions) = entry.pax_extensions()? {
-        for extension in extensions {
-            let extension = extension?;
-            if let Some(name) = extension.key_bytes().strip_prefix(b"SCHILY.xattr.") {
-                xattrs.push((name.to_vec(), extension.value_bytes().to_vec()));
-            }
-        }
-    }
-    xattrs.sort();
+fn meta_of(
+    entry: &tar::Entry<'_, impl Read>,
+    records: &PaxRecords,
+    keep_mtime: bool,
+) -> Result<Meta, UntarError> {
     let header = entry.header();
     let id = |id: u64| u32::try_from(id).unwrap_or(u32::MAX);
     let old = header.as_old();
@@ -188,7 +188,7 @@ fn meta_of(entry: &mut tar::Entry<'_, impl Read>, keep_mtime: bool) -> Result<Me
         uid: id(number(&old.uid, || header.uid())?),
         gid: id(number(&old.gid, || header.gid())?),
         mtime: if keep_mtime { Some(number(&old.mtime, || header.mtime())?.cast_signed()) } else { None },
-        xattrs,
+        xattrs: records.xattrs(),
     })
 }
 

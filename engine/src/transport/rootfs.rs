@@ -22,6 +22,7 @@ use crate::layer::{self, BLOCK, TimePolicy};
 use crate::source::image;
 use crate::state::{Found, State};
 use crate::tree::{Entry, Node, Trees};
+use crate::untar::pax::PaxTap;
 
 /// What could not be done to the letter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -213,18 +214,18 @@ impl<'a> Merged<'a> {
     ) -> Result<(), TransportError> {
         let layer = &self.layers[number];
         let blob = self.store.blobs().open(&layer.blob.digest)?;
-        let mut archive = tar::Archive::new(layer::uncompressed(blob, layer.media_type)?);
+        let tap = PaxTap::new(layer::uncompressed(blob, layer.media_type)?);
+        let records = tap.records();
+        let mut archive = tar::Archive::new(tap);
         for entry in archive.entries()? {
             if cancel.is_cancelled() {
                 return Err(TransportError::Cancelled);
             }
             let mut entry = entry?;
-            let path = normal(&entry.path_bytes());
+            let path = normal(&records.path(&entry));
             let kind = match entry.header().entry_type() {
                 kind if kind.is_file() => Kind::File,
-                kind if kind.is_hard_link() => {
-                    Kind::Link(normal(&entry.link_name_bytes().unwrap_or_default()))
-                }
+                kind if kind.is_hard_link() => Kind::Link(normal(&records.link_name(&entry))),
                 _ => continue,
             };
             visit(path, kind, &mut entry)?;
