@@ -46,6 +46,15 @@ impl BaseImage {
     fn new(image: StoredImage, line: Tagged, is_new: bool) -> Arc<Self> {
         Arc::new(Self { image, line, is_new, state: OnceLock::new(), fetching: Mutex::default() })
     }
+
+    /// Repositories that have its layers, as far as is known.
+    pub(crate) fn repositories(&self) -> Vec<Repository> {
+        let mut repositories = repositories_of(&self.line);
+        // A blob that was lost from the store should still be where the image came from.
+        let own = self.line.name.as_deref().filter(|_| self.line.origin.is_some()).and_then(Repository::of);
+        repositories.extend(own.filter(|own| !repositories.contains(own)));
+        repositories
+    }
 }
 
 /// The base images of a build.
@@ -165,14 +174,15 @@ impl<'a> Bases<'a> {
     /// The lines of bases that came from registries, as they are now.
     pub(crate) fn new_lines(&self) -> Vec<Tagged> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = |base: &Arc<BaseImage>| {
+        let now = |base: &Arc<BaseImage>| {
             let mut line = base.line.clone();
-            if self.absent(&base.image.layers).is_empty() {
-                line.remotes.clear();
+            line.remotes.clear();
+            if !self.absent(&base.image.layers).is_empty() {
+                line.remotes = base.repositories().iter().map(Repository::to_string).collect();
             }
-            line
+            (base.is_new || line != base.line).then_some(line)
         };
-        known.values().filter(|base| base.is_new || !base.line.remotes.is_empty()).map(line).collect()
+        known.values().filter_map(now).collect()
     }
 
     /// Layers that are not in the store.
@@ -229,11 +239,7 @@ impl<'a> Bases<'a> {
     }
 
     fn source(&self, base: &BaseImage) -> LayerSource<'a> {
-        let mut repositories = repositories_of(&base.line);
-        // A blob that was lost from the store may still be where the image came from.
-        let own = base.line.name.as_deref().filter(|_| base.line.origin.is_some()).and_then(Repository::of);
-        repositories.extend(own.filter(|own| !repositories.contains(own)));
-        LayerSource { registry: self.registry, store: self.store, repositories }
+        LayerSource { registry: self.registry, store: self.store, repositories: base.repositories() }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::error::BuildError;
 use crate::image::{Parts, assemble};
 use crate::images::{Images, ManifestKind, Tagged};
 use crate::oci;
+use crate::registry::Repository;
 use crate::told::Told;
 use crate::transport::layout;
 
@@ -77,14 +78,7 @@ pub fn export(
         })?;
         if let Some(base) = base.filter(|base| !bases.absent(&base.image.layers).is_empty()) {
             if export.is_remote_enough(&base) {
-                remotes.extend(
-                    base.line
-                        .remotes
-                        .iter()
-                        .filter(|remote| !remotes.contains(remote))
-                        .cloned()
-                        .collect::<Vec<_>>(),
-                );
+                remotes.extend(base.repositories().iter().map(Repository::to_string));
             } else {
                 let told = Told::new(events);
                 bases.complete(&base, &|layer, bytes| told.more(layer, bytes))?;
@@ -97,6 +91,8 @@ pub fn export(
         [(_, only)] => (*only, ManifestKind::Image),
         several => (store.blobs().put(&index_of(several))?, ManifestKind::Index),
     };
+    remotes.sort();
+    remotes.dedup();
     let mut line = Tagged { remotes, ..Tagged::new(manifest, kind, export.now) };
     let images = Images::new(store);
     store.commit::<BuildError>(|| {
@@ -118,8 +114,7 @@ pub fn export(
 impl Export {
     /// Whether the layers of a base may stay where they are.
     fn is_remote_enough(&self, base: &BaseImage) -> bool {
-        let host = |remote: &String| remote.split('/').next().map(str::to_owned);
-        self.pushed_to.is_some() && base.line.remotes.iter().any(|remote| host(remote) == self.pushed_to)
+        base.repositories().iter().any(|repository| Some(&repository.host) == self.pushed_to.as_ref())
     }
 }
 

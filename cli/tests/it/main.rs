@@ -11,6 +11,8 @@ mod golden;
 mod images;
 mod pages;
 mod peers;
+mod registry;
+mod registry_server;
 mod reproducible;
 mod seeds;
 #[path = "../../../engine/tests/it/server.rs"]

@@ -41,8 +41,8 @@ impl<'a> LayerSource<'a> {
         Self { registry, store, repositories: repositories_of(tagged) }
     }
 
-    /// Fetches layers that the store does not have, many at once, the largest first. With `trees` they are indexed on
-    /// the way.
+    /// Fetches layers that the store does not have, many at once, the largest first. With `trees` it is what is in
+    /// them that is wanted: they are indexed on the way, and layers that were before are not fetched.
     ///
     /// # Errors
     /// The first that cannot be had. What was fetched whole stays for the next try.
@@ -52,9 +52,9 @@ impl<'a> LayerSource<'a> {
         trees: Option<&Trees<'_>>,
         progress: &LayerProgress<'_>,
     ) -> Result<(), RegistryError> {
-        let is_wanted = |layer: &&Layer| {
-            !self.store.blobs().contains(&layer.blob)
-                || trees.is_some_and(|trees| image::known_tree(layer, self.store, trees).is_none())
+        let is_wanted = |layer: &&Layer| match trees {
+            Some(trees) => image::known_tree(layer, self.store, trees).is_none(),
+            None => !self.store.blobs().contains(&layer.blob),
         };
         let mut wanted: Vec<&Layer> = layers.iter().filter(is_wanted).collect();
         wanted.sort_by_key(|layer| (std::cmp::Reverse(layer.blob.size), layer.blob.digest));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cache::CacheError;
-use solver::{BlobDigest, Platform};
+use solver::BlobDigest;
 use thiserror::Error;
 
 use crate::images::ImagesError;
@@ -86,8 +86,8 @@ pub enum RegistryError {
     Platform {
         /// The image.
         reference: String,
-        /// Asked for.
-        wanted: Platform,
+        /// The platform asked for.
+        wanted: String,
         /// There.
         offered: Vec<String>,
     },

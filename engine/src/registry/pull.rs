@@ -155,7 +155,7 @@ fn choose(
     let digest = found.and_then(|entry| entry.digest().to_string().parse().ok());
     digest.ok_or_else(|| RegistryError::Platform {
         reference: reference.to_string(),
-        wanted: wanted.clone(),
+        wanted: wanted.to_string(),
         offered: entries.iter().filter_map(|entry| of(entry)).map(|platform| platform.to_string()).collect(),
     })
 }
