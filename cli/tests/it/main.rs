@@ -12,6 +12,7 @@ mod images;
 mod pages;
 mod peers;
 mod registry;
+mod registry_faults;
 mod registry_server;
 mod reproducible;
 mod seeds;
