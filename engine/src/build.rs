@@ -117,7 +117,9 @@ impl Session<'_> {
     fn layer_budget(&self, chain: &Chain) -> Result<usize, BuildError> {
         let base = self.base_of(chain).and_then(|digest| self.bases.get(&digest));
         let count = base.map_or(0, |base| base.image.layers.len());
-        let budget = LAYER_LIMIT.checked_sub(count).filter(|budget| *budget > 0 || chain.steps.is_empty());
+        // A base may have more, as long as nothing is put on top of it.
+        let budget = LAYER_LIMIT.saturating_sub(count);
+        let budget = Some(budget).filter(|budget| *budget > 0 || chain.steps.is_empty());
         budget.ok_or(BuildError::TooManyLayers { count })
     }
 

@@ -222,7 +222,7 @@ impl Merge<'_> {
             }
             for (key, value) in image.as_base("").env {
                 env_order.extend((!env.contains_key(&key)).then(|| key.clone()));
-                unite(&mut env, &mut env_owners, "environment", (name, &key, &value), conflicts);
+                unite(&mut env, &mut env_owners, "ENV", (name, &key, &value), conflicts);
             }
             let own = image.config.get("config").and_then(Value::as_object).into_iter().flatten();
             for (key, value) in
@@ -316,10 +316,12 @@ fn unite<'a>(
             owners.insert(key.to_owned(), name);
         }
         Some(known) if known == value => {}
-        Some(known) => conflicts.push(Conflict {
-            about: format!("{what} {key}"),
-            sides: [(owners[key].to_owned(), known.clone()), (name.to_owned(), value.to_owned())],
-        }),
+        Some(known) => {
+            let sides = [(owners[key].to_owned(), known.clone()), (name.to_owned(), value.to_owned())];
+            let conflict = Conflict { about: format!("{what} {key}"), sides };
+            // What the text declares stands in the config too.
+            conflicts.extend((!conflicts.contains(&conflict)).then_some(conflict));
+        }
     }
 }
 

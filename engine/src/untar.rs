@@ -138,7 +138,11 @@ fn read_entry(
     use tar::EntryType;
     let device = |kind, entry: &tar::Entry<'_, _>| -> Result<Node, UntarError> {
         let header = entry.header();
-        let (major, minor) = (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0));
+        // In ustar's headers and GNU's they stand in the same place; a FIFO's are often left empty.
+        let major = number(&header.as_bytes()[329..337], || Ok(header.device_major()?.unwrap_or(0).into()))?;
+        let minor = number(&header.as_bytes()[337..345], || Ok(header.device_minor()?.unwrap_or(0).into()))?;
+        let id = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let (major, minor) = (id(major), id(minor));
         Ok(Node::Device { kind, major, minor })
     };
     let node = match entry.header().entry_type() {

@@ -47,6 +47,9 @@ pub(crate) fn buildah(space: &Space, storage: &Path, words: &[&str]) -> String {
     if ["from", "push", "commit"].contains(&words[0]) {
         command.arg("--signature-policy").arg(&policy);
     }
+    if words.iter().any(|word| word.starts_with("docker://")) {
+        command.arg("--tls-verify=false");
+    }
     let ended = run(command.args(&words[1..]));
     assert_eq!(ended.code, Some(0), "buildah {words:?}: {}", ended.stderr);
     ended.stdout.trim().to_owned()

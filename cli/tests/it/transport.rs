@@ -65,7 +65,7 @@ fn sample_of_others(space: &Space) -> PathBuf {
 }
 
 /// An OCI layout made by hand: plain layers, no annotations but the name.
-fn write_layout(dir: &Path, layers: &[Vec<u8>], name: &str) -> PathBuf {
+pub(crate) fn write_layout(dir: &Path, layers: &[Vec<u8>], name: &str) -> PathBuf {
     fs_err::create_dir_all(dir.join("blobs/sha256")).unwrap();
     let put = |bytes: &[u8]| {
         let hex = sha256(bytes);
