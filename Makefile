@@ -18,6 +18,7 @@ bench: setup ## figures: micro-benchmarks and whole builds
 	cargo run --locked --release -p benches --bin e2e
 	cargo run --locked --release -p benches --bin images
 	cargo run --locked --release -p benches --bin again
+	cargo run --locked --release -p benches --bin registries
 man: build ## write the manual pages to target/man
 	mkdir -p target/man
 	target/release/sealer man target/man

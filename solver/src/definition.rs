@@ -107,8 +107,14 @@ impl Definition {
 
     /// One graph of the graphs of several images of one text: what they share is in it once. Steps of some of them only
     /// are named after theirs, when there are several.
-    pub fn union(of: Vec<(String, Self)>) -> Self {
+    pub fn union(mut of: Vec<(String, Self)>) -> Self {
         let count = of.len();
+        // Ten thousand steps are not gone through again for nothing.
+        if count == 1
+            && let Some((_, only)) = of.pop()
+        {
+            return only;
+        }
         let mut union = Self::default();
         let mut users: DigestMap<VertexDigest, Vec<String>> = DigestMap::default();
         for (name, definition) in of {

@@ -13,6 +13,9 @@ use crate::CacheError;
 /// Bytes written before the kernel is asked to start writing them back.
 const WRITE_BACK: u64 = 4 << 20;
 
+/// Most bytes reserved for a blob that is expected.
+const RESERVE_LIMIT: u64 = 4 << 30;
+
 /// Bytes copied from blob to blob before the kernel is asked to start writing them back.
 const COPY: u64 = 64 << 20;
 
@@ -57,6 +60,16 @@ impl BlobWriter<'_> {
     /// What was written so far.
     pub fn written(&self) -> Descriptor {
         self.out.descriptor()
+    }
+
+    /// Tells the file system how much is coming, which takes half the work out of writing it. It may not listen, and
+    /// what somebody else says of a size is believed up to a limit.
+    pub fn expect(&self, bytes: u64) {
+        let length = bytes.min(RESERVE_LIMIT);
+        if length >= WRITE_BACK {
+            let _ =
+                rustix::fs::fallocate(&self.out.inner.file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, length);
+        }
     }
 
     /// Starts over: what was written is forgotten.

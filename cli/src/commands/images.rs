@@ -92,8 +92,12 @@ fn table(args: &args::Images, rows: &[Row], shown_id: &dyn Fn(&Row) -> String) -
         table.push(pick(columns.map(|(name, _)| name.to_owned())));
     }
     for row in rows {
-        let name = row.tagged.name.as_deref().and_then(|name| name.rsplit_once(':'));
-        let (repository, tag) = name.unwrap_or(("<none>", "<none>"));
+        let (repository, tag) = match row.tagged.name.as_deref() {
+            None => ("<none>", "<none>"),
+            // Pulled by its digest: it never had a tag.
+            Some(name) if name.contains('@') => (name.split('@').next().unwrap_or_default(), "<none>"),
+            Some(name) => name.rsplit_once(':').unwrap_or((name, "<none>")),
+        };
         table.push(pick([
             repository.to_owned(),
             tag.to_owned(),

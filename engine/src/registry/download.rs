@@ -167,6 +167,7 @@ impl<'a> LayerSource<'a> {
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
         let mut writer = self.store.blobs().writer()?;
+        writer.expect(layer.blob.size);
         let Some(trees) = trees else {
             self.registry.fetch_blob(repository, &layer.blob, &mut |chunk| {
                 writer.write_all(chunk)?;
