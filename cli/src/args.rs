@@ -14,7 +14,7 @@ pub(crate) use self::cache::{Cache, CacheCommand, Du, Ls, Prune, Verify};
 pub(crate) use self::images::{Diff, History, Images, Inspect, Load, Merge, Mount, Rmi, Save, Tag, Umount};
 pub(crate) use self::registry::{
     EntryFlags, Login, Logout, Manifest, ManifestAdd, ManifestAnnotate, ManifestCommand, ManifestCreate,
-    ManifestPush, ManifestRemove, Pull, Push, RegistryFlags, Search,
+    ManifestPush, ManifestRemove, Pull, Push, RegistryFlags, Search, Selection,
 };
 
 /// Builds Sealer Images from Kubefiles: fast, reproducible, cached.

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use crate::cancel::Cancel;
 
 pub(crate) use self::fetch::{MAX_WAIT, PROGRESS_BYTES, backoff};
-pub(crate) use self::headers::retry_after;
+pub(crate) use self::headers::{retry_after, unquoted};
 
 pub use self::error::{FetchError, RedirectError};
 pub use self::fetch::{FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher};

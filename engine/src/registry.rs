@@ -4,6 +4,7 @@
 //! tokens. What comes in is checked against its digest before anything is kept; what goes out is checked there.
 
 mod api;
+mod auth;
 mod challenge;
 mod credentials;
 mod download;
@@ -12,6 +13,7 @@ mod host;
 mod pull;
 mod push;
 mod reference;
+mod trust;
 mod upload;
 
 use std::collections::HashMap;
@@ -24,11 +26,11 @@ pub use self::credentials::{Credential, Credentials};
 pub use self::download::{LayerProgress, LayerSource};
 pub use self::error::RegistryError;
 use self::host::Host;
-pub use self::host::Trust;
 pub(crate) use self::pull::repositories_of;
 pub use self::pull::{Pulled, Resolved, complete, look, pull_layers, resolve};
 pub use self::push::{Pushed, push};
 pub use self::reference::{Reference, Repository};
+pub use self::trust::Trust;
 use crate::net::{FetchError, Fetcher};
 
 /// The way to registries. Nothing is read or started before the first request.

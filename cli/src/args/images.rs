@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::RegistryFlags;
+use super::{RegistryFlags, Selection};
 
 /// How a list is printed.
 #[derive(Debug, clap::Args)]
@@ -48,11 +48,8 @@ pub(crate) struct Inspect {
     /// Look into the registry, whatever the store has; nothing is kept
     #[arg(long)]
     pub(crate) remote: bool,
-    /// Platform to show of an image for several [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Vec<String>,
     #[command(flatten)]
-    pub(crate) registry: RegistryFlags,
+    pub(crate) selection: Selection,
     /// Accepted for sealer's scripts; there are only images here
     #[arg(short = 't', long = "type", value_name = "TYPE", hide = true)]
     pub(crate) kind: Option<String>,
@@ -98,14 +95,11 @@ pub(crate) struct Diff {
     pub(crate) first: String,
     /// The image to compare it with
     pub(crate) second: String,
-    /// Platform to compare of images for several [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) registry: RegistryFlags,
+    pub(crate) selection: Selection,
 }
 
 /// `sealer merge`
@@ -120,14 +114,11 @@ pub(crate) struct Merge {
     /// Applications to launch, in order [default: all that the images launch]
     #[arg(long, value_name = "APP", value_delimiter = ',')]
     pub(crate) launch: Option<Vec<String>>,
-    /// Platform to take of images for several [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Vec<String>,
     /// Time of the image: seconds since 1970 [default: 0]
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     pub(crate) timestamp: Option<String>,
     #[command(flatten)]
-    pub(crate) registry: RegistryFlags,
+    pub(crate) selection: Selection,
 }
 
 /// `sealer mount`
@@ -135,14 +126,11 @@ pub(crate) struct Merge {
 pub(crate) struct Mount {
     /// Name, short name, or the first digits of an id [default: list what is mounted]
     pub(crate) name: Option<String>,
-    /// Platform to mount of an image for several [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) registry: RegistryFlags,
+    pub(crate) selection: Selection,
 }
 
 /// `sealer umount`

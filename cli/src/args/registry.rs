@@ -26,19 +26,26 @@ pub(crate) struct RegistryFlags {
     pub(crate) authfile: Option<PathBuf>,
 }
 
+/// Which image of a name is meant, and how its registry is reached if its layers are still there.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Selection {
+    /// Platform to take of an image for several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Vec<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
+
 /// `sealer pull`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pull {
     /// Name with a tag or a digest
     pub(crate) name: String,
-    /// Platform to take of an image for several [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Vec<String>,
     /// When to ask the registry: always, ifnewer, missing or never
     #[arg(long, value_name = "POLICY", default_value = "always")]
     pub(crate) policy: String,
     #[command(flatten)]
-    pub(crate) registry: RegistryFlags,
+    pub(crate) selection: Selection,
 }
 
 /// `sealer push`
@@ -212,20 +219,8 @@ pub(crate) struct ManifestInspect {
 /// `sealer manifest push`
 #[derive(Debug, clap::Args)]
 pub(crate) struct ManifestPush {
-    /// Name of the index
-    pub(crate) name: String,
-    /// Name to give it in the registry [default: its own]
-    pub(crate) destination: Option<String>,
-    /// Push all images of the index; `--all=false` pushes this machine's
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "true",
-        default_missing_value = "true"
-    )]
-    pub(crate) all: String,
+    #[command(flatten)]
+    pub(crate) push: Push,
     /// Remove the index from the store when it is pushed
     #[arg(long)]
     pub(crate) rm: bool,
@@ -235,8 +230,6 @@ pub(crate) struct ManifestPush {
     /// Directory with more authorities (`*.crt`)
     #[arg(long, value_name = "DIR")]
     pub(crate) cert_dir: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) registry: RegistryFlags,
 }
 
 /// `sealer manifest delete`

@@ -17,9 +17,9 @@ use crate::{settings, ui};
 
 /// Prints what differs between two images.
 pub(crate) fn run(args: &Diff, global: &Global, root: &Path) -> Result<(), Failure> {
-    let platform = settings::platform(&args.platform)?;
+    let platform = settings::platform(&args.selection.platform)?;
     let interrupt = Interrupt::listen()?;
-    let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
+    let registry = settings::registry(&args.selection.registry, global, &interrupt.cancel)?;
     let store = existing_store(root, &args.first)?;
     let trees = engine::tree::Trees::new(&store);
     let side = Side { store: &store, registry: &registry, trees: &trees, platform: &platform };

@@ -23,11 +23,11 @@ pub(crate) fn run(args: &Inspect, global: &Global, reporter: &Reporter, root: &P
             "leave it out",
         ));
     }
-    let platform = settings::platform(&args.platform)?;
+    let platform = settings::platform(&args.selection.platform)?;
     let image = match args.remote {
         true => {
             let interrupt = Interrupt::listen()?;
-            let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
+            let registry = settings::registry(&args.selection.registry, global, &interrupt.cancel)?;
             let found = look(&registry, &Reference::parse(&args.name)?, &platform);
             found.map_err(|error| Failure::registry(error, interrupt.signal()))?
         }

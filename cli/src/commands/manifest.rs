@@ -9,7 +9,7 @@ use serde::Serialize;
 use solver::BlobDigest;
 
 use super::existing_store;
-use super::push::{destination, of_host, send, tell};
+use super::push::Pushing;
 use crate::args::{
     EntryFlags, Global, Manifest, ManifestAdd, ManifestAnnotate, ManifestCommand, ManifestCreate,
     ManifestPush, ManifestRemove,
@@ -211,23 +211,17 @@ fn push(args: &ManifestPush, global: &Global, root: &Path) -> Result<(), Failure
         return Err(Failure::usage(format!("an index cannot be pushed as `{}`", args.format))
             .hint("Docker's form has no annotations, which make an image a Sealer Image; use oci"));
     }
-    let all = settings::boolean("--all", &args.all)?;
+    let certificates =
+        args.cert_dir.as_deref().map(settings::certificates_of).transpose()?.unwrap_or_default();
     let interrupt = Interrupt::listen()?;
-    let certificates = args.cert_dir.as_deref().map(settings::certificates_of).transpose()?;
-    let registry =
-        settings::registry_with(&args.registry, global, &interrupt.cancel, certificates.unwrap_or_default())?;
-    let store = existing_store(root, &args.name)?;
+    let registry = settings::registry_with(&args.push.registry, global, &interrupt.cancel, certificates)?;
+    let store = existing_store(root, &args.push.name)?;
     let images = Images::new(&store);
-    let (name, found) = index(&images, &args.name)?;
-    let tagged = if all { found } else { of_host(&images, &found)? };
-    let to = destination(args.destination.as_deref(), &tagged, &args.name)?;
-    let pushed = send(&store, &registry, &tagged, &to, global.quiet, &interrupt)?;
-    if global.quiet {
-        ui::data(&tagged.manifest.digest.to_string());
-    } else {
-        tell(&tagged, &to, pushed);
-    }
-    if args.rm {
+    let (name, found) = index(&images, &args.push.name)?;
+    let (args, rm) = (&args.push, args.rm);
+    Pushing { args, quiet: global.quiet, interrupt: &interrupt, registry: &registry, store: &store }
+        .run(found)?;
+    if rm {
         images.remove(&name, false)?;
     }
     Ok(())

@@ -18,7 +18,7 @@ const SHOWN: usize = 20;
 /// Makes one image of several.
 pub(crate) fn run(args: &Merge, global: &Global, root: &Path) -> Result<(), Failure> {
     let names = args.target.iter().map(|name| full_name(name)).collect::<Result<Vec<_>, _>>()?;
-    let platform = settings::platform(&args.platform)?;
+    let platform = settings::platform(&args.selection.platform)?;
     let times = settings::times(args.timestamp.as_deref())?;
     if times == TimePolicy::Keep {
         return Err(Failure::usage(
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Merge, global: &Global, root: &Path) -> Result<(), Fail
         ));
     }
     let interrupt = Interrupt::listen()?;
-    let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
+    let registry = settings::registry(&args.selection.registry, global, &interrupt.cancel)?;
     let store = existing_store(root, &args.images[0])?;
     let images = Images::new(&store);
     let mut given = Vec::new();

@@ -16,9 +16,9 @@ use crate::{settings, ui};
 /// Mounts an image, or lists what is mounted.
 pub(crate) fn mount(args: &Mount, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
     let Some(name) = &args.name else { return list(args.json, root) };
-    let platform = settings::platform(&args.platform)?;
+    let platform = settings::platform(&args.selection.platform)?;
     let interrupt = Interrupt::listen()?;
-    let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
+    let registry = settings::registry(&args.selection.registry, global, &interrupt.cancel)?;
     let store = existing_store(root, name)?;
     let images = Images::new(&store);
     let tagged = images.for_platform(&images.find(name)?, &platform)?;

@@ -14,10 +14,10 @@ use crate::{settings, ui};
 
 /// Brings an image of a registry into the store, whole.
 pub(crate) fn run(args: &Pull, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
-    let platform = settings::platform(&args.platform)?;
+    let platform = settings::platform(&args.selection.platform)?;
     let policy = settings::pull_policy(&args.policy)?;
     let interrupt = Interrupt::listen()?;
-    let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
+    let registry = settings::registry(&args.selection.registry, global, &interrupt.cancel)?;
     let store = Store::open(root)?;
     let fail = |error| Failure::registry(error, interrupt.signal());
     let now = settings::now();

@@ -15,32 +15,48 @@ use crate::{settings, ui};
 
 /// Sends an image of the store to a registry.
 pub(crate) fn run(args: &Push, global: &Global, root: &Path) -> Result<(), Failure> {
-    let all = settings::boolean("--all", &args.all)?;
     let interrupt = Interrupt::listen()?;
     let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
     let store = existing_store(root, &args.name)?;
-    let images = Images::new(&store);
-    let found = images.find(&args.name)?;
-    let tagged = if all { found } else { of_host(&images, &found)? };
-    let to = destination(args.destination.as_deref(), &tagged, &args.name)?;
-    let pushed = send(&store, &registry, &tagged, &to, global.quiet, &interrupt)?;
-    if global.quiet {
-        ui::data(&tagged.manifest.digest.to_string());
-    } else {
-        tell(&tagged, &to, pushed);
+    let found = Images::new(&store).find(&args.name)?;
+    Pushing { args, quiet: global.quiet, interrupt: &interrupt, registry: &registry, store: &store }
+        .run(found)
+}
+
+/// What is sent, and with what.
+pub(super) struct Pushing<'a> {
+    pub(super) args: &'a Push,
+    pub(super) quiet: bool,
+    pub(super) interrupt: &'a Interrupt,
+    pub(super) registry: &'a Registry,
+    pub(super) store: &'a Store,
+}
+
+impl Pushing<'_> {
+    /// Sends an image, or this machine's of an index, and says what came of it.
+    pub(super) fn run(&self, found: Tagged) -> Result<(), Failure> {
+        let all = settings::boolean("--all", &self.args.all)?;
+        let tagged = if all { found } else { of_host(&Images::new(self.store), &found)? };
+        let to = destination(self.args.destination.as_deref(), &tagged, &self.args.name)?;
+        let pushed = send(self.store, self.registry, &tagged, &to, self.quiet, self.interrupt)?;
+        if self.quiet {
+            ui::data(&tagged.manifest.digest.to_string());
+        } else {
+            tell(&tagged, &to, pushed);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// This machine's image of an index, under the name of the index.
-pub(super) fn of_host(images: &Images<'_>, found: &Tagged) -> Result<Tagged, Failure> {
+fn of_host(images: &Images<'_>, found: &Tagged) -> Result<Tagged, Failure> {
     let mut one = images.for_platform(found, &settings::host_platform())?;
     one.name.clone_from(&found.name);
     Ok(one)
 }
 
 /// Where an image goes: where it was told to, else where its name says.
-pub(super) fn destination(given: Option<&str>, tagged: &Tagged, asked: &str) -> Result<Reference, Failure> {
+fn destination(given: Option<&str>, tagged: &Tagged, asked: &str) -> Result<Reference, Failure> {
     let nowhere = || {
         Failure::usage(format!("`{asked}` has no name that says which registry it belongs to"))
             .hint("say where to: `sealer push IMAGE HOST/REPOSITORY:TAG`, or `sealer tag` it so")

@@ -116,7 +116,7 @@ fn parameters(value: &str) -> Vec<(&str, String)> {
 }
 
 /// The text up to the closing quote, and what follows it.
-fn unquoted(quoted: &str) -> (String, &str) {
+pub(crate) fn unquoted(quoted: &str) -> (String, &str) {
     let mut value = String::new();
     let mut chars = quoted.chars();
     while let Some(char) = chars.next() {

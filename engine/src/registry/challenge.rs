@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::net::unquoted;
+
 /// How a registry wants to be told who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
@@ -45,18 +47,7 @@ fn parameters_of(text: &str) -> Vec<(String, String)> {
     while let Some((name, after)) = rest.split_once('=') {
         let name = name.trim_matches([' ', ',', '\t']).to_owned();
         let (value, after) = match after.strip_prefix('"') {
-            Some(quoted) => {
-                let mut value = String::new();
-                let mut chars = quoted.chars();
-                while let Some(char) = chars.next() {
-                    match char {
-                        '"' => break,
-                        '\\' => value.extend(chars.next()),
-                        _ => value.push(char),
-                    }
-                }
-                (value, chars.as_str())
-            }
+            Some(quoted) => unquoted(quoted),
             None => {
                 let (value, after) = after.split_once(',').unwrap_or((after, ""));
                 (value.trim().to_owned(), after)

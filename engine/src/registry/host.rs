@@ -2,17 +2,15 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use reqwest::{Body, Method, RequestBuilder, Response, StatusCode};
 use tokio::sync::{OnceCell, Semaphore};
 use url::Url;
 
-use super::challenge::{Challenge, TokenAnswer};
-use super::credentials::Credential;
+use super::challenge::Challenge;
 use super::error::RegistryError;
 use super::reference::{Repository, server};
 use super::{Registry, limited};
@@ -23,43 +21,9 @@ const CONCURRENCY: usize = 8;
 /// Tries to connect.
 const CONNECTS: u32 = 2;
 /// Largest token taken, in bytes.
-const TOKEN_LIMIT: u64 = 1 << 20;
+pub(super) const TOKEN_LIMIT: u64 = 1 << 20;
 /// Most of an error's text that is shown, in characters.
 const MESSAGE_LIMIT: usize = 300;
-
-/// How registries are trusted.
-#[derive(Debug, Clone, Default)]
-pub struct Trust {
-    /// Whether certificates are not checked, and HTTP is tried where HTTPS does not answer, for every registry.
-    pub skip_tls_verify: bool,
-    /// Hosts for which the same holds.
-    pub insecure: Vec<String>,
-    /// Files with more authorities, for every registry.
-    pub authorities: Vec<PathBuf>,
-    /// Directories with a directory for each host, in which `*.crt` are authorities.
-    pub certificate_dirs: Vec<PathBuf>,
-}
-
-impl Trust {
-    fn is_insecure(&self, host: &str) -> bool {
-        self.skip_tls_verify || self.insecure.iter().any(|insecure| insecure == host)
-    }
-
-    /// Files with authorities for a host.
-    fn authorities(&self, host: &str) -> Vec<PathBuf> {
-        let mut files = self.authorities.clone();
-        for dir in &self.certificate_dirs {
-            let entries = fs_err::read_dir(dir.join(host)).into_iter().flatten().filter_map(Result::ok);
-            let mut own: Vec<PathBuf> = entries
-                .map(|entry| entry.path())
-                .filter(|path| path.extension().is_some_and(|end| end == "crt"))
-                .collect();
-            own.sort();
-            files.extend(own);
-        }
-        files
-    }
-}
 
 /// What a request may do to a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,14 +44,14 @@ impl Access {
     }
 
     /// Scopes of a token (distribution, token scope documentation); none for the registry itself.
-    fn scopes(&self) -> Vec<String> {
+    pub(super) fn scopes(&self) -> Vec<String> {
         let actions = if self.is_push { "pull,push" } else { "pull" };
         let path = &self.repository.path;
         let own = (!path.is_empty()).then(|| format!("repository:{path}:{actions}"));
         own.into_iter().chain(self.from.iter().map(|from| format!("repository:{from}:pull"))).collect()
     }
 
-    fn action(&self) -> &'static str {
+    pub(super) fn action(&self) -> &'static str {
         if self.is_push { "push to" } else { "pull from" }
     }
 }
@@ -122,18 +86,20 @@ impl<'a> Call<'a> {
 /// A registry that is talked to.
 #[derive(Debug)]
 pub(super) struct Host {
-    name: String,
-    endpoint: OnceCell<Endpoint>,
-    challenge: Mutex<Option<Challenge>>,
+    pub(super) name: String,
+    pub(super) endpoint: OnceCell<Endpoint>,
+    pub(super) challenge: Mutex<Option<Challenge>>,
     /// By scope.
-    tokens: Mutex<HashMap<String, HeaderValue>>,
+    pub(super) tokens: Mutex<HashMap<String, HeaderValue>>,
+    /// Held while a token is asked for.
+    pub(super) asking: tokio::sync::Mutex<()>,
     permits: Semaphore,
 }
 
 #[derive(Debug)]
-struct Endpoint {
-    base: Url,
-    client: reqwest::Client,
+pub(super) struct Endpoint {
+    pub(super) base: Url,
+    pub(super) client: reqwest::Client,
 }
 
 impl Host {
@@ -143,6 +109,7 @@ impl Host {
             endpoint: OnceCell::new(),
             challenge: Mutex::default(),
             tokens: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
             permits: Semaphore::new(CONCURRENCY),
         }
     }
@@ -225,7 +192,7 @@ impl Host {
         // What a registry sends us to may be another server, which has no business with our tokens.
         let is_own = url.origin() == endpoint.base.origin();
         let mut known =
-            if is_own { self.authorization(registry, live, call.access, false).await? } else { None };
+            if is_own { self.authorization(registry, live, call.access, None).await? } else { None };
         let mut has_renewed = false;
         loop {
             registry.fetcher.count_request();
@@ -240,7 +207,7 @@ impl Host {
             }
             has_renewed = true;
             self.learn(&response);
-            let renewed = self.authorization(registry, live, call.access, true).await?;
+            let renewed = self.authorization(registry, live, call.access, known.as_ref()).await?;
             if renewed.is_none() {
                 return self.judged(registry, call, response, false);
             }
@@ -263,119 +230,8 @@ impl Host {
         Err(RegistryError::Unauthorized { host, path: call.access.repository.path.clone(), action, is_known })
     }
 
-    fn learn(&self, response: &Response) {
-        let fields =
-            response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|field| field.to_str().ok());
-        let mut challenges: Vec<Challenge> = fields.filter_map(Challenge::parse).collect();
-        challenges.sort_by_key(|challenge| match challenge {
-            Challenge::Bearer { .. } => 0,
-            Challenge::Basic => 1,
-            Challenge::Other(_) => 2,
-        });
-        *lock(&self.challenge) = challenges.into_iter().next();
-    }
-
-    /// What to say in `Authorization`; `None` where nothing was asked, or there is nothing to say.
-    async fn authorization(
-        &self,
-        registry: &Registry,
-        live: &Live,
-        access: &Access,
-        is_new: bool,
-    ) -> Result<Option<HeaderValue>, RegistryError> {
-        let challenge = lock(&self.challenge).clone();
-        match challenge {
-            None => Ok(None),
-            Some(Challenge::Other(scheme)) => Err(RegistryError::Scheme { host: self.name.clone(), scheme }),
-            Some(Challenge::Basic) => Ok(match registry.credentials.find(&access.repository)? {
-                Some(Credential::Password { user, password }) => Some(basic(&user, &password)),
-                Some(Credential::IdentityToken(_)) | None => None,
-            }),
-            Some(Challenge::Bearer { realm, service }) => {
-                let scope = access.scopes().join(" ");
-                let known = lock(&self.tokens).get(&scope).cloned();
-                if let Some(token) = known.filter(|_| !is_new) {
-                    return Ok(Some(token));
-                }
-                let token = self.token(registry, live, access, &realm, service.as_deref()).await?;
-                lock(&self.tokens).insert(scope, token.clone());
-                Ok(Some(token))
-            }
-        }
-    }
-
-    /// Asks the realm for a token.
-    async fn token(
-        &self,
-        registry: &Registry,
-        live: &Live,
-        access: &Access,
-        realm: &str,
-        service: Option<&str>,
-    ) -> Result<HeaderValue, RegistryError> {
-        let endpoint = self.endpoint.get_or_try_init(|| self.reach(registry, live)).await?;
-        let unsafe_realm = || RegistryError::Realm { host: self.name.clone(), realm: redacted(realm) };
-        let mut url = Url::parse(realm).map_err(|_| unsafe_realm())?;
-        let is_as_safe =
-            url.scheme() == "https" || (url.scheme() == "http" && endpoint.base.scheme() == "http");
-        if !is_as_safe {
-            return Err(unsafe_realm());
-        }
-        let credential = registry.credentials.find(&access.repository)?;
-        let mut pairs: Vec<(&str, String)> = Vec::new();
-        pairs.extend(service.map(|service| ("service", service.to_owned())));
-        pairs.extend(access.scopes().into_iter().map(|scope| ("scope", scope)));
-        registry.fetcher.count_request();
-        let request = match &credential {
-            Some(Credential::IdentityToken(token)) => {
-                // OAuth wants one `scope`, its parts with blanks between them.
-                pairs.retain(|(name, _)| *name != "scope");
-                pairs.push(("scope", access.scopes().join(" ")));
-                pairs.push(("grant_type", "refresh_token".to_owned()));
-                pairs.push(("client_id", "sealer".to_owned()));
-                pairs.push(("refresh_token", token.clone()));
-                let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-                endpoint
-                    .client
-                    .post(url.clone())
-                    .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-                    .body(form)
-            }
-            Some(Credential::Password { user, password }) => {
-                url.query_pairs_mut().extend_pairs(pairs).append_pair("account", user);
-                endpoint.client.get(url.clone()).header(AUTHORIZATION, basic(user, password))
-            }
-            None => {
-                url.query_pairs_mut().extend_pairs(pairs);
-                endpoint.client.get(url.clone())
-            }
-        };
-        let response = sent(request, &url).await?;
-        let status = response.status();
-        let refused = |is_known| RegistryError::Unauthorized {
-            host: self.name.clone(),
-            path: access.repository.path.clone(),
-            action: access.action(),
-            is_known,
-        };
-        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Err(refused(credential.is_some()));
-        }
-        if !status.is_success() {
-            return Err(FetchError::Status { url: redacted(url.as_str()), status: status.as_u16() }.into());
-        }
-        let body = limited(response, TOKEN_LIMIT).await?;
-        let answer: Option<TokenAnswer> = serde_json::from_slice(&body).ok();
-        let token = answer.and_then(TokenAnswer::token).and_then(|token| secret(format!("Bearer {token}")));
-        token.ok_or_else(|| RegistryError::Json {
-            what: "the token",
-            name: self.name.clone(),
-            reason: "it is not what distribution's documentation describes".to_owned(),
-        })
-    }
-
     /// Finds out how the registry is reached: where HTTP may be spoken, by asking.
-    async fn reach(&self, registry: &Registry, live: &Live) -> Result<Endpoint, RegistryError> {
+    pub(super) async fn reach(&self, registry: &Registry, live: &Live) -> Result<Endpoint, RegistryError> {
         let host = server(&self.name);
         let authorities = registry.trust.authorities(&self.name);
         let is_insecure = registry.trust.is_insecure(&self.name);
@@ -418,7 +274,7 @@ impl Host {
 }
 
 /// Sends one request.
-async fn sent(request: RequestBuilder, url: &Url) -> Result<Response, RegistryError> {
+pub(super) async fn sent(request: RequestBuilder, url: &Url) -> Result<Response, RegistryError> {
     request.send().await.map_err(|error| FetchError::from_reqwest(redacted(url.as_str()), error).into())
 }
 
@@ -447,19 +303,6 @@ fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500..=599)
 }
 
-fn basic(user: &str, password: &str) -> HeaderValue {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-    secret(format!("Basic {text}")).expect("base64 can stand in a header")
-}
-
-/// A header that shows itself to nobody.
-fn secret(text: String) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
 /// Whether a host is this machine.
 fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
@@ -482,7 +325,7 @@ fn message_of(body: &[u8]) -> Option<String> {
     (!said.is_empty()).then_some(said)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // Only whole values are put behind these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -45,17 +45,8 @@ pub fn resolve(
     platform: &Platform,
     now: i64,
 ) -> Result<Resolved, RegistryError> {
-    find(store, registry, reference, platform, now).map_err(|error| error.of(reference))
-}
-
-fn find(
-    store: &Store,
-    registry: &Registry,
-    reference: &Reference,
-    platform: &Platform,
-    now: i64,
-) -> Result<Resolved, RegistryError> {
-    let Read { image, manifest, config, origin } = read(Some(store), registry, reference, platform)?;
+    let Read { image, manifest, config, origin } =
+        read(Some(store), registry, reference, platform).map_err(|error| error.of(reference))?;
     store.blobs().put(&manifest.bytes)?;
     store.blobs().put(&config)?;
     let mut line = Tagged::new(manifest.blob, ManifestKind::Image, now);
