@@ -26,6 +26,7 @@ fn definition(source: &solver::SourceFile) -> Definition {
         build_args: Default::default(),
         platform: Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
         target: None,
+        allows_insecure: false,
     };
     let parsed = frontend::parse(source);
     let (model, _) = frontend::model(&parsed, &options);
@@ -85,6 +86,7 @@ fn whole(bencher: Bencher<'_, '_>, jobs: usize, layers: bool) {
         compression: engine::LayerCompression::default(),
         download_limit_bytes: 1 << 30,
         repository: String::new(),
+        exec: engine::ExecOptions::default(),
         explain: false,
         cancel: engine::Cancel::new(),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 /// Results by key, each made at most once.
 #[derive(Debug)]
@@ -31,6 +31,25 @@ impl<K: Eq + Hash, V: Clone> OnceMap<K, V> {
         }
         Ok(value.insert(run()?).clone())
     }
+
+    /// The same, but who comes while the value is made makes one of its own: for work that hands parts of itself to a
+    /// thread pool, where waiting could mean waiting for what this very thread was doing.
+    ///
+    /// # Errors
+    /// What `run` returns.
+    pub fn get_or_race<E>(&self, key: K, run: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
+        let slot =
+            Arc::clone(self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
+        let mut value = match slot.try_lock() {
+            Ok(value) => value,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return run(),
+        };
+        if let Some(value) = &*value {
+            return Ok(value.clone());
+        }
+        Ok(value.insert(run()?).clone())
+    }
 }
 
 #[cfg(test)]
@@ -54,5 +73,13 @@ mod tests {
             }
         });
         assert_eq!(runs.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn work_that_meets_itself_does_not_wait() {
+        let map = OnceMap::default();
+        let inner = || map.get_or_race("a", || Ok::<_, ()>(1));
+        assert_eq!(map.get_or_race("a", || inner().map(|one| one + 1)), Ok(2));
+        assert_eq!(inner(), Ok(2));
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn kubefile(bytes: &[u8]) {
         build_args: Default::default(),
         platform: solver::Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
         target: None,
+        allows_insecure: false,
     };
     let parsed = frontend::parse(&source);
     let (model, wrong) = frontend::model(&parsed, &options);
@@ -51,6 +52,8 @@ pub(crate) fn kubefile(bytes: &[u8]) {
         reference: reference.to_owned(),
         digest: Some(solver::ManifestDigest::from_bytes([1; 32])),
         env: Default::default(),
+        working_dir: String::new(),
+        user: String::new(),
         labels: Default::default(),
         author: None,
         applications: Vec::new(),

@@ -6,6 +6,7 @@ mod config;
 mod interrupt;
 mod progress;
 mod report;
+mod rootless;
 mod settings;
 mod ui;
 
@@ -19,8 +20,20 @@ use crate::config::ConfigFile;
 use crate::report::{Failure, Page, Reporter};
 
 fn main() -> ExitCode {
-    // `alpha X` is `X`: the word stays for scripts that have it.
     let mut words: Vec<_> = std::env::args_os().collect();
+    // Helpers of a sandbox are this program again; they have nothing to do with arguments and settings.
+    if let [_, role, which] = words.as_slice()
+        && role == engine::sandbox::ROLE
+    {
+        return ExitCode::from(engine::sandbox::run_helper(&which.to_string_lossy()));
+    }
+    if words.get(1).is_some_and(|role| role == engine::sandbox::rootless::ROLE) {
+        match engine::sandbox::rootless::arrive(&words[2..]) {
+            Some(args) => words.splice(1.., args).for_each(drop),
+            None => return ExitCode::FAILURE,
+        }
+    }
+    // `alpha X` is `X`: the word stays for scripts that have it.
     if words.get(1).is_some_and(|word| word == "alpha") {
         words.remove(1);
     }

@@ -45,6 +45,11 @@ impl Watcher for Quiet {
     fn close(&self) {}
 }
 
+/// A text that does nothing to a terminal but show.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// A number of bytes for people.
 fn bytes(count: u64) -> String {
     indicatif::HumanBytes(count).to_string()

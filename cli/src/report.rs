@@ -5,6 +5,7 @@
 
 mod failure;
 mod page;
+mod sandbox;
 
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -67,6 +68,7 @@ impl Reporter {
                 pages.iter().for_each(|page| self.print(page));
                 ExitCode::from(1)
             }
+            Err(Failure::Told(code)) => ExitCode::from(code),
             Err(Failure::Cancelled { signal, what }) => {
                 self.print(&Page::error("cancelled", what));
                 ExitCode::from(128 + signal)

@@ -12,9 +12,11 @@ use solver::{MediaType, Platform};
 use crate::args::{Build, ErrorFormat};
 use crate::report::Failure;
 
+mod exec;
 mod output;
 mod registry;
 
+pub(crate) use self::exec::{allows_insecure, exec};
 pub(crate) use self::output::{Output, OutputType, check_stdout, outputs};
 pub(crate) use self::registry::{
     boolean, certificates_of, credentials, pull_policy, registry, registry_with,

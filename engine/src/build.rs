@@ -13,15 +13,17 @@ use cache::Table;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use rayon::prelude::*;
 use solver::{
-    AppFacts, CacheKey, ContentRead, Event, Facts, Layer, Limits, ManifestDigest, Op, Outcome, Plan, Record,
-    Scheduler, Step, StepOutcome, TreeDigest, VertexDigest, VertexIndex, content_key, key_facts,
+    AppFacts, CacheKey, ContentRead, Event, ExecOp, Facts, Layer, Limits, ManifestDigest, Op, Outcome, Plan,
+    Record, Scheduler, Step, StepOutcome, TreeDigest, VertexDigest, VertexIndex, content_key, key_facts,
 };
 
+use crate::cancel::Cancel;
 use crate::chain::{Chain, state_of};
 use crate::error::{BuildError, OpError};
 use crate::explain::{self, StepReport, Trace, Why};
 use crate::group::{LAYER_LIMIT, group_key, groups, merged};
-use crate::ops::{Input, app, file};
+use crate::layer::TimePolicy;
+use crate::ops::{Input, app, exec, file};
 use crate::outcome::ImageOutcome;
 use crate::plan::Planned;
 use crate::session::{Pins, Session};
@@ -97,6 +99,7 @@ impl Session<'_> {
             cached_by_content: 0.into(),
             reasons: Mutex::default(),
             plan,
+            stop: self.options.cancel.part(),
         };
         work.run_all(plan)?;
         let images = match outcome {
@@ -188,6 +191,8 @@ struct Work<'s, 'a> {
     /// Why steps ran, or did not have to after all.
     reasons: Mutex<HashMap<VertexIndex, Why>>,
     plan: &'s Plan<Record>,
+    /// Stops commands: the build is given up, or another step has failed.
+    stop: Cancel,
 }
 
 type Message = (VertexIndex, Result<StepOutcome, OpError>);
@@ -216,6 +221,7 @@ impl Work<'_, '_> {
                     }
                     Ok((index, Err(error))) => {
                         scheduler.finish(index, Outcome::Failed);
+                        self.stop.cancel();
                         session.finished(index, StepOutcome::Failed);
                         failed.push(session.step_error(index, error));
                     }
@@ -295,7 +301,39 @@ impl Work<'_, '_> {
                 let record = Record { delta: collected.delta, facts: Facts::App(collected.facts) };
                 self.keep(index, Some(key), record)
             }
+            Op::Exec(op) => self.exec(index, op),
         }
+    }
+
+    fn exec(&self, index: VertexIndex, op: &ExecOp) -> Result<StepOutcome, OpError> {
+        let session = self.session;
+        let prepared = exec::Prepared::new(op, &self.inputs(index)?, &session.trees)?;
+        let reads = prepared.reads();
+        let key = content_key(&session.graph.vertex(index).op, &reads);
+        if let Some(record) = self.by_content(index, &key) {
+            return self.keep(index, None, record);
+        }
+        let machine = exec::Machine {
+            store: session.store,
+            trees: &session.trees,
+            contents: &session.contents,
+            snapshots: &session.snapshots,
+            cache_mounts: &session.cache_mounts,
+            options: &session.options.exec,
+            keep_mtime: session.options.times == TimePolicy::Keep,
+            cancel: &self.stop,
+            pool: &session.pool,
+        };
+        let vertex = session.graph.digest(index);
+        let told = |line: &str| session.events.event(Event::Log { vertex, line: line.to_owned() });
+        let ran = prepared.run(&machine, &told)?;
+        self.explain(index, &reads, ran.delta);
+        for path in ran.sockets {
+            let text = format!("the command left the socket `/{path}`, which an image cannot hold");
+            session.warn(index, text, "remove it at the end of the command");
+        }
+        session.add_links(ran.delta, &ran.links);
+        self.keep(index, Some(key), Record { delta: ran.delta, facts: Facts::Exec(ran.links) })
     }
 
     /// Leaves behind what a step read and made, and says why it had to.
@@ -400,7 +438,7 @@ impl Work<'_, '_> {
             let facts =
                 chain.steps.iter().zip(&outcome.records).filter_map(|(&step, record)| match &record.facts {
                     Facts::App(facts) => Some((session.graph.digest(step), facts.clone())),
-                    Facts::None => None,
+                    Facts::None | Facts::Exec(_) => None,
                 });
             BuiltImage {
                 base: session.base_of(chain),

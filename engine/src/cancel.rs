@@ -7,7 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Says whether the build is being given up. Clones share the flag.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    own: Arc<AtomicBool>,
+    /// The flag of what this is a part of.
+    whole: Option<Arc<AtomicBool>>,
+}
 
 impl Cancel {
     /// Makes a flag that is not set.
@@ -15,21 +19,27 @@ impl Cancel {
         Cancel::default()
     }
 
+    /// A flag for a part of the work: it is set with this one, and can be set alone.
+    pub(crate) fn part(&self) -> Cancel {
+        Cancel { own: Arc::default(), whole: Some(Arc::clone(&self.own)) }
+    }
+
     /// Asks everything that holds a clone to stop. There is no way back.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
+        self.own.store(true, Ordering::Release);
     }
 
     /// Says whether [`Cancel::cancel`] was called on any clone.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.own.load(Ordering::Acquire)
+            || self.whole.as_ref().is_some_and(|whole| whole.load(Ordering::Acquire))
     }
 }
 
 impl From<Arc<AtomicBool>> for Cancel {
     /// Listens to a flag someone else sets, such as a signal handler.
     fn from(flag: Arc<AtomicBool>) -> Cancel {
-        Cancel(flag)
+        Cancel { own: flag, whole: None }
     }
 }
 
@@ -43,6 +53,16 @@ mod tests {
         let other = cancel.clone();
         assert!(!other.is_cancelled());
         cancel.cancel();
+        assert!(other.is_cancelled());
+    }
+
+    #[test]
+    fn a_part_stops_with_the_whole_and_alone() {
+        let whole = Cancel::new();
+        let (one, other) = (whole.part(), whole.part());
+        one.cancel();
+        assert!(one.is_cancelled() && !other.is_cancelled() && !whole.is_cancelled());
+        whole.cancel();
         assert!(other.is_cancelled());
     }
 }

@@ -171,6 +171,23 @@ impl<'store> Contents<'store> {
         self.image_layers.lock().unwrap_or_else(PoisonError::into_inner).push((delta, layer));
     }
 
+    /// The layer that holds a delta's files, brought into the store where it is elsewhere; `None` where the delta is no
+    /// layer.
+    ///
+    /// # Errors
+    /// When it is in a registry and cannot be had.
+    pub(crate) fn layer_of(&self, delta: &TreeDigest) -> Result<Option<Layer>, ContentError> {
+        let of_images = self.image_layers.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_image = of_images.iter().find(|(tree, _)| tree == delta).map(|(_, layer)| layer.clone());
+        drop(of_images);
+        let own = || self.store.get::<Layer>(Table::DeltaBlobs, delta.as_bytes());
+        let Some(layer) = of_image.or_else(own) else { return Ok(None) };
+        if let Some(bases) = self.bases.filter(|_| !self.store.blobs().contains(&layer.blob)) {
+            bases.fetch_layer(&layer).map_err(Box::new)?;
+        }
+        Ok(self.store.blobs().contains(&layer.blob).then_some(layer))
+    }
+
     /// Where contents of archives and layers are put for the length of the build.
     ///
     /// # Errors

@@ -34,6 +34,10 @@ impl OpenDir {
         let item = match self.children.remove(name) {
             Some(Item::Open(open)) => open,
             Some(Item::Closed(Entry { meta, node: Node::Dir(tree) })) => Self::open(trees, meta, &tree)?,
+            // What was deleted stays hidden below what comes in its place.
+            Some(Item::Closed(Entry { node: Node::Whiteout, .. })) => {
+                Self { meta: meta.clone(), opaque: true, ..Self::default() }
+            }
             Some(Item::Closed(_)) | None => Self { meta: meta.clone(), ..Self::default() },
         };
         match self.children.entry(name.to_vec()).or_insert(Item::Open(item)) {
@@ -69,8 +73,11 @@ impl OpenDir {
         let Node::Dir(tree) = &entry.node else {
             return Ok(self.children.insert(name.to_vec(), Item::Closed(entry)).is_some());
         };
+        if trees.load(tree)?.opaque {
+            return Ok(self.children.insert(name.to_vec(), Item::Closed(entry)).is_some());
+        }
         match self.children.get(name) {
-            Some(Item::Open(_) | Item::Closed(Entry { node: Node::Dir(_), .. })) => {
+            Some(Item::Open(_) | Item::Closed(Entry { node: Node::Dir(_) | Node::Whiteout, .. })) => {
                 let open = self.dir(trees, name, &entry.meta)?;
                 open.meta = entry.meta;
                 open.add_all(trees, tree)

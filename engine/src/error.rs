@@ -8,8 +8,10 @@ use crate::contents::ContentError;
 use crate::frames::FrameError;
 use crate::images::ImagesError;
 use crate::ops::app::AppError;
+use crate::ops::exec::ExecError;
 use crate::ops::file::FileError;
 use crate::registry::RegistryError;
+use crate::sandbox::SandboxError;
 use crate::source::http::HttpError;
 use crate::source::local::LocalError;
 use crate::tree::TreeError;
@@ -32,6 +34,9 @@ pub enum OpError {
     /// APP.
     #[error(transparent)]
     App(#[from] AppError),
+    /// RUN.
+    #[error(transparent)]
+    Exec(#[from] Box<ExecError>),
     /// Writing a layer.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -132,6 +137,12 @@ impl From<RegistryError> for OpError {
     }
 }
 
+impl From<ExecError> for OpError {
+    fn from(error: ExecError) -> Self {
+        Self::Exec(Box::new(error))
+    }
+}
+
 impl OpError {
     /// Whether this only says that the build was stopped.
     pub fn is_cancelled(&self) -> bool {
@@ -140,6 +151,10 @@ impl OpError {
             Self::Local(LocalError::Cancelled)
                 | Self::Http(HttpError::Fetch(crate::net::FetchError::Cancelled { .. }))
                 | Self::Frame(FrameError::Cancelled)
-        ) || matches!(self, Self::Base(error) if error.is_cancelled())
+        ) || match self {
+            Self::Base(error) => error.is_cancelled(),
+            Self::Exec(error) => matches!(**error, ExecError::Sandbox(SandboxError::Cancelled)),
+            _ => false,
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::io;
 
 use cache::{CacheError, Store};
 use rayon::prelude::*;
-use solver::{Hasher, Layer, MediaType, TreeDigest};
+use solver::{HardLinks, Hasher, Layer, MediaType, TreeDigest};
 use thiserror::Error;
 
 use self::cut::{Frame, cut};
@@ -82,10 +82,19 @@ pub enum FrameError {
 }
 
 /// Identity of the blob a delta becomes: everything its bytes depend on.
-pub fn layer_key(delta: &TreeDigest, times: TimePolicy, compression: LayerCompression) -> [u8; 32] {
+pub fn layer_key(
+    delta: &TreeDigest,
+    links: &HardLinks,
+    times: TimePolicy,
+    compression: LayerCompression,
+) -> [u8; 32] {
     let mut hasher = Hasher::new("layer");
     hasher.number(LAYER_FORMAT);
     hasher.bytes(delta.as_bytes());
+    for paths in &links.0 {
+        hasher.number(paths.len() as u64);
+        paths.iter().for_each(|path| hasher.bytes(path));
+    }
     times.feed(&mut hasher);
     compression.feed(&mut hasher);
     hasher.finish()
@@ -100,6 +109,8 @@ pub struct LayerWriter<'a> {
     pub trees: &'a Trees<'a>,
     /// File contents.
     pub contents: &'a Contents<'a>,
+    /// Files of the delta that have several names.
+    pub links: &'a HardLinks,
     /// Times.
     pub times: TimePolicy,
     /// Format and level.

@@ -111,7 +111,12 @@ impl Own {
     fn walked(trees: &Trees<'_>, delta: &TreeDigest) -> Result<Self, TreeError> {
         let mut paths = Vec::new();
         trees.walk::<TreeError>(delta, &mut |path, Entry { meta, node }| {
-            paths.push((path.to_vec(), matches!(node, Node::Dir(_)).then(|| meta.clone())));
+            // What hides everything older does not go well with anything older.
+            let is_shared = match node {
+                Node::Dir(tree) => !trees.load(tree)?.opaque,
+                _ => false,
+            };
+            paths.push((path.to_vec(), is_shared.then(|| meta.clone())));
             Ok(())
         })?;
         Ok(Self { paths, dir: None })

@@ -161,10 +161,17 @@ impl StoredImage {
             reference: reference.to_owned(),
             digest: Some(self.digest),
             env: env.filter_map(Value::as_str).filter_map(pair).collect(),
+            working_dir: self.config_text("WorkingDir"),
+            user: self.config_text("User"),
             labels: self.labels(),
             author: self.config.get("author").and_then(Value::as_str).map(str::to_owned),
             applications: self.extension.as_ref().map(Extension::applications).unwrap_or_default(),
         }
+    }
+
+    fn config_text(&self, key: &str) -> String {
+        let found = self.config.get("config").and_then(|config| config.get(key));
+        found.and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 }
 

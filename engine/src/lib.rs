@@ -5,6 +5,7 @@
 
 pub mod bases;
 pub mod build;
+pub mod cache_mounts;
 pub mod cancel;
 pub mod chain;
 pub mod contents;
@@ -36,7 +37,10 @@ pub mod pattern;
 mod pieces;
 mod plan;
 pub mod registry;
+pub mod sandbox;
+pub mod secret;
 pub mod session;
+pub mod snapshot;
 pub mod source;
 mod stamp;
 mod stat;
@@ -45,6 +49,7 @@ mod told;
 pub mod transport;
 pub mod tree;
 pub mod untar;
+mod upper;
 
 pub use bases::{BaseImage, Bases, PullPolicy};
 pub use build::{Built, BuiltImage};
@@ -66,8 +71,11 @@ pub use net::{
     FetchError, FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher, RedirectError, Validator,
     file_name_of, redacted,
 };
+pub use ops::exec::{ExecError, ExecOptions};
 pub use plan::Planned;
 pub use registry::{Credentials, Reference, Registry, RegistryError, Repository, Trust};
+pub use sandbox::SandboxError;
+pub use secret::Secret;
 pub use session::{BuildOptions, Pins, Session};
 pub use source::local::LocalError;
 pub use state::State;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cache::Store;
 use oci_spec::image::{ImageManifestBuilder, MediaType as OciMediaType};
 use serde_json::{Value, json};
-use solver::{Layer, Platform, TreeDigest};
+use solver::{HardLinks, Layer, Platform, TreeDigest};
 use thiserror::Error;
 
 use crate::cancel::Cancel;
@@ -118,7 +118,9 @@ impl Merge<'_> {
         let layers: Vec<Layer> = if deltas.len() <= LAYER_LIMIT && merged(&trees, &together)? == union {
             deltas.into_iter().map(|(layer, _)| layer).collect()
         } else {
+            let links = HardLinks::default();
             let writer = LayerWriter {
+                links: &links,
                 store,
                 trees: &trees,
                 contents: &contents,

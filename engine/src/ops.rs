@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod archive;
+pub mod exec;
 pub mod file;
 
 use solver::TreeDigest;

@@ -2,7 +2,7 @@
 
 use cache::Table;
 use solver::{
-    CacheKey, CopySource, Event, Layer, MissReason, Op, Plan, Record, Step, StepOutcome, VertexDigest,
+    CacheKey, CopySource, Event, Facts, Layer, MissReason, Op, Plan, Record, Step, StepOutcome, VertexDigest,
     VertexIndex,
 };
 
@@ -114,6 +114,9 @@ impl Session<'_> {
     /// A record is a hit if its layer is there, or can be made without running the step.
     pub(crate) fn usable(&self, index: VertexIndex, record: Record) -> Result<Record, MissReason> {
         let op = &self.graph.vertex(index).op;
+        if let Facts::Exec(links) = &record.facts {
+            self.add_links(record.delta, links);
+        }
         if let Op::File(file) = op {
             for source in &file.sources {
                 if let CopySource::Inline(inline) = source {
@@ -129,6 +132,7 @@ impl Session<'_> {
                     |input: &VertexIndex| !matches!(self.graph.vertex(*input).op, Op::Local(_) | Op::Http(_));
                 !file.unpack && !self.graph.inputs(index)[states..].iter().any(of_state)
             }
+            Op::Exec(_) => false,
             _ => true,
         };
         if readable || self.known_layer(&record.delta).is_some() {

@@ -1,17 +1,19 @@
 //! One build between its definition and its layers: pin, plan, and what both need.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
 use solver::{
-    Definition, Descriptor, Event, EventSink, Graph, Layer, ManifestDigest, Op, Pin, StepOutcome, TreeDigest,
-    VertexIndex,
+    Definition, Descriptor, Event, EventSink, Graph, HardLinks, Layer, ManifestDigest, Op, Pin, StepOutcome,
+    TreeDigest, VertexIndex,
 };
 
 use crate::bases::Bases;
 use crate::build::BuiltImage;
+use crate::cache_mounts::CacheMounts;
 use crate::cancel::Cancel;
 use crate::chain::{Chain, chain};
 use crate::contents::Contents;
@@ -21,8 +23,10 @@ use crate::frames::{FrameError, LayerCompression, LayerWriter, layer_key};
 use crate::group::Member;
 use crate::layer::TimePolicy;
 use crate::net::Fetcher;
+use crate::ops::exec::ExecOptions;
 use crate::ops::{Input, app};
 use crate::registry::RegistryError;
+use crate::snapshot::Snapshots;
 use crate::source::http;
 use crate::source::local::{Context, LocalError, Scan};
 use crate::stat::StatCache;
@@ -58,6 +62,8 @@ pub struct BuildOptions {
     pub repository: String,
     /// Say why each step ran.
     pub explain: bool,
+    /// What commands are run with.
+    pub exec: ExecOptions,
     /// Stops the build.
     pub cancel: Cancel,
 }
@@ -102,6 +108,10 @@ pub struct Session<'a> {
     pub(crate) chains: Vec<Chain>,
     pub(crate) bases: &'a Bases<'a>,
     pub(crate) layers: OnceMap<TreeDigest, Layer>,
+    pub(crate) snapshots: Snapshots<'a>,
+    pub(crate) cache_mounts: CacheMounts<'a>,
+    /// Of deltas in which files have several names.
+    links: Mutex<HashMap<TreeDigest, Arc<HardLinks>>>,
     pub(crate) layers_made: std::sync::atomic::AtomicUsize,
     pub(crate) fetcher: Fetcher,
     identities: OnceLock<Vec<[u8; 32]>>,
@@ -145,6 +155,9 @@ impl<'a> Session<'a> {
             chains,
             bases,
             layers: OnceMap::default(),
+            snapshots: Snapshots::new(store),
+            cache_mounts: CacheMounts::new(store),
+            links: Mutex::default(),
             layers_made: 0.into(),
             fetcher: bases.registry().fetcher().clone(),
             identities: OnceLock::new(),
@@ -225,7 +238,8 @@ impl<'a> Session<'a> {
 
     /// The layer of a delta, if the store has it as these options want it.
     pub(crate) fn known_layer(&self, delta: &TreeDigest) -> Option<Layer> {
-        let key = layer_key(delta, self.options.times, self.options.compression);
+        let links = self.links_of(delta);
+        let key = layer_key(delta, &links, self.options.times, self.options.compression);
         self.store.get(Table::Layers, &key).filter(|layer: &Layer| self.store.blobs().contains(&layer.blob))
     }
 
@@ -238,23 +252,25 @@ impl<'a> Session<'a> {
         delta: TreeDigest,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Layer, FrameError> {
-        self.layers.get_or_run(delta, || {
+        self.layers.get_or_race(delta, || {
             if !self.options.no_cache
                 && let Some(layer) = self.known_layer(&delta)
             {
                 return Ok(layer);
             }
+            let links = self.links_of(&delta);
             let writer = LayerWriter {
                 store: self.store,
                 trees: &self.trees,
                 contents: &self.contents,
+                links: &links,
                 times: self.options.times,
                 compression: self.options.compression,
                 reuse: !self.options.no_cache,
                 cancel: &self.options.cancel,
             };
             let layer = writer.write(&delta, progress)?;
-            let key = layer_key(&delta, self.options.times, self.options.compression);
+            let key = layer_key(&delta, &links, self.options.times, self.options.compression);
             self.layers_made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             self.trees.persist(&delta).map_err(FrameError::from)?;
             self.store.put(Table::Layers, &key, &layer);
@@ -264,11 +280,24 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Knows which files of a delta are one.
+    pub(crate) fn add_links(&self, delta: TreeDigest, links: &HardLinks) {
+        if !links.0.is_empty() {
+            let mut known = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(delta, Arc::new(links.clone()));
+        }
+    }
+
+    fn links_of(&self, delta: &TreeDigest) -> Arc<HardLinks> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).get(delta).cloned().unwrap_or_default()
+    }
+
     /// What a step of the final image is called, for grouping.
     pub(crate) fn member(&self, index: VertexIndex, delta: TreeDigest) -> Member {
         match &self.graph.vertex(index).op {
             Op::App(app) => Member { delta, name: app.name.clone(), own_dir: Some(app::dir(&app.name)) },
             Op::File(file) => Member { delta, name: format!("/{}", file.destination), own_dir: None },
+            Op::Exec(_) => Member { delta, name: self.graph.metadata(index).name.clone(), own_dir: None },
             Op::Local(_) | Op::Http(_) | Op::Image(_) | Op::State => {
                 Member { delta, name: String::new(), own_dir: None }
             }
@@ -326,7 +355,7 @@ impl<'a> Session<'a> {
                 Ok(Pinned { pin, input: Some(Input::Tree(tree)), body: Some(record.blob) })
             }
             Op::Image(source) => Ok(Pinned { pin: Pin::Image(source.digest), input: None, body: None }),
-            Op::File(_) | Op::App(_) | Op::State => unreachable!("only sources are pinned"),
+            Op::File(_) | Op::App(_) | Op::Exec(_) | Op::State => unreachable!("only sources are pinned"),
         }
     }
 

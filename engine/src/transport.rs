@@ -10,7 +10,7 @@ pub(crate) mod layout;
 mod load;
 mod pack;
 mod peek;
-mod rootfs;
+pub(crate) mod rootfs;
 mod unpack;
 mod write;
 

@@ -78,7 +78,7 @@ proptest! {
         let delta = root.finish(&trees);
         let (times, compression) = (TimePolicy::Fixed(0), LayerCompression::default());
         let cancel = &crate::Cancel::new();
-        let writer = LayerWriter { store: &store, trees: &trees, contents: &contents, times, compression, reuse: true, cancel };
+        let writer = LayerWriter { store: &store, trees: &trees, contents: &contents, links: &solver::HardLinks::default(), times, compression, reuse: true, cancel };
         let layer = writer.write(&delta, &|_| {}).unwrap();
         let mut tar = uncompressed(store.blobs().open(&layer.blob.digest).unwrap(), layer.media_type).unwrap();
         let again = read_tar(&mut tar, &trees, Flavour::Layer, false, &mut |_, file| {

@@ -349,7 +349,7 @@ const PREDEFINED: &[&str] = &[
 ];
 
 /// Build args that are passed everywhere and need no ARG.
-const PROXY: &[&str] = &["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+pub(crate) const PROXY: &[&str] = &["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 /// The machine the build runs on, in OCI's words.
 fn build_architecture() -> &'static str {

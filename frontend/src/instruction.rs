@@ -80,8 +80,8 @@ pub const INSTRUCTIONS: &[Instruction] = &[
     },
     Instruction {
         keyword: "RUN",
-        syntax: "RUN [--mount=…] [--network=…] [--security=…] COMMAND",
-        doc: "runs a command on the files (not supported yet)",
+        syntax: "RUN [--mount=type=TYPE,…] [--network=default|host|none] [--security=sandbox|insecure] COMMAND",
+        doc: "runs a command on the files, in a sandbox",
         form: Form::Raw,
         flags: &["mount", "network", "security", "device"],
         apply: run::apply,

@@ -37,4 +37,6 @@ pub struct Options {
     pub platform: solver::Platform,
     /// `--target`: the stage to build, by name or index; the last one by default.
     pub target: Option<String>,
+    /// Whether commands may ask for `--security=insecure`.
+    pub allows_insecure: bool,
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use solver::{
-    AppOp, AppSource, AppSpec, Base, CopySource, Definition, FileOp, HistoryStep, HttpSource, ImageSource,
-    ImageSpec, LocalSource, Metadata, Op, SourceFile, SourceKind, Span, VertexDigest,
+    AppOp, AppSource, AppSpec, Base, CopySource, Definition, ExecOp, FileOp, HistoryStep, HttpSource,
+    ImageSource, ImageSpec, LocalSource, Metadata, MountKind, Op, Platform, SourceFile, SourceKind, Span,
+    VertexDigest,
 };
 
 use crate::Options;
@@ -13,7 +14,7 @@ use crate::evaluate::{Evaluation, evaluate};
 use crate::instruction::parse_platform;
 use crate::model::Model;
 use crate::paths;
-use crate::stage::{App, AppFrom, CopyFrom, CopyWork, Stage, StageBase, Step, Work};
+use crate::stage::{App, AppFrom, CopyFrom, CopyWork, RunWork, Stage, StageBase, Step, Work};
 
 /// What is to be built.
 #[derive(Debug, Clone)]
@@ -88,14 +89,15 @@ struct Lowering {
 
 impl Lowering {
     fn stage(&mut self, index: usize, stage: &Stage, options: &Options) {
+        let platform = stage.platform.as_deref().and_then(parse_platform);
+        let platform = platform.unwrap_or_else(|| options.platform.clone());
         let mut state = match &stage.base {
             StageBase::Scratch => None,
             StageBase::Stage(below) => self.states[*below],
             StageBase::Image(_) => {
-                let platform = stage.platform.as_deref().and_then(parse_platform);
                 let image = ImageSource {
                     reference: stage.image.reference.clone(),
-                    platform: platform.unwrap_or_else(|| options.platform.clone()),
+                    platform: platform.clone(),
                     digest: stage.image.digest.expect("lowering begins when every base is pinned"),
                 };
                 let name = format!("FROM {}", stage.image.reference);
@@ -106,6 +108,7 @@ impl Lowering {
             let vertex = match &step.work {
                 Work::Copy(copy) => self.copy(stage, step, copy, state),
                 Work::App { name, sources } => self.app(stage, step, name, sources),
+                Work::Run(run) => self.run(stage, step, run, state, &platform),
             };
             self.steps[index].push(vertex);
             let inputs = std::iter::once(vertex).chain(state).collect();
@@ -125,21 +128,13 @@ impl Lowering {
         let below = !inputs.is_empty();
         let mut sources = Vec::with_capacity(copy.sources.len());
         for source in &copy.sources {
-            let (vertex, pattern) = match source {
-                CopyFrom::Inline(inline) => {
-                    sources.push(CopySource::Inline(inline.clone()));
-                    continue;
-                }
-                CopyFrom::Local(pattern) => {
-                    (Some(self.local(pattern, copy.parents, step.span)), pattern.as_str())
-                }
-                CopyFrom::Remote { url, checksum } => (Some(self.http(url, checksum, step.span)), "*"),
-                CopyFrom::Stage { index, pattern } => (self.states[*index], pattern.as_str()),
-            };
-            sources.push(CopySource::Input { input: inputs.len(), pattern: pattern.to_owned() });
-            inputs.push(
-                vertex.expect("a stage that is copied from is reachable, and was checked to have files"),
-            );
+            if let CopyFrom::Inline(inline) = source {
+                sources.push(CopySource::Inline(inline.clone()));
+                continue;
+            }
+            let (vertex, pattern) = self.source(source, copy.parents, step.span);
+            sources.push(CopySource::Input { input: inputs.len(), pattern });
+            inputs.push(vertex);
         }
         let op = FileOp {
             below,
@@ -152,6 +147,55 @@ impl Lowering {
             unpack: copy.unpack,
         };
         self.definition.add(Op::File(op), inputs, shown(stage, step))
+    }
+
+    /// The vertex that files come from, and which of its files.
+    fn source(&mut self, from: &CopyFrom, parents: bool, span: Span) -> (VertexDigest, String) {
+        let (vertex, pattern) = match from {
+            CopyFrom::Local(pattern) => (Some(self.local(pattern, parents, span)), pattern.as_str()),
+            CopyFrom::Remote { url, checksum } => (Some(self.http(url, checksum, span)), "*"),
+            CopyFrom::Stage { index, pattern } => (self.states[*index], pattern.as_str()),
+            CopyFrom::Inline(_) => unreachable!("a file in the text is no vertex"),
+        };
+        let vertex = vertex.expect("a stage that is copied from is reachable, and was checked to have files");
+        (vertex, pattern.to_owned())
+    }
+
+    fn run(
+        &mut self,
+        stage: &Stage,
+        step: &Step,
+        run: &RunWork,
+        state: Option<VertexDigest>,
+        platform: &Platform,
+    ) -> VertexDigest {
+        let mut inputs: Vec<VertexDigest> = state.into_iter().collect();
+        let mut mounts = Vec::with_capacity(run.mounts.len());
+        for mounted in &run.mounts {
+            let mut mount = mounted.mount.clone();
+            if let Some(from) = &mounted.from {
+                let (MountKind::Bind { input, .. } | MountKind::Cache { source: Some((input, _)), .. }) =
+                    &mut mount.kind
+                else {
+                    unreachable!("other mounts come from nowhere")
+                };
+                *input = inputs.len();
+                inputs.push(self.source(from, false, step.span).0);
+            }
+            mounts.push(mount);
+        }
+        let op = ExecOp {
+            below: state.is_some(),
+            args: run.args.clone(),
+            env: run.env.clone(),
+            directory: stage.image.working_dir.clone(),
+            user: stage.image.user.clone(),
+            mounts,
+            network: run.network,
+            is_insecure: run.is_insecure,
+            platform: platform.clone(),
+        };
+        self.definition.add(Op::Exec(op), inputs, shown(stage, step))
     }
 
     fn app(&mut self, stage: &Stage, step: &Step, name: &str, sources: &[AppFrom]) -> VertexDigest {

@@ -22,6 +22,13 @@ pub struct Parsed {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+impl Parsed {
+    /// Whether it has commands to run.
+    pub fn runs_commands(&self) -> bool {
+        self.file.statements.iter().any(|statement| statement.keyword == "RUN")
+    }
+}
+
 /// Reads a Kubefile.
 pub fn parse(source: &SourceFile) -> Parsed {
     let lexed = lexer::lex(&source.text);

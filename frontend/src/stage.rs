@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use solver::{Application, Base, Inline, Launch, Owner, SourceKind, Span};
+use solver::{Application, Base, Inline, Launch, Mount, Network, Owner, SourceKind, Span};
 
 use crate::expand::Lookup;
 
@@ -68,6 +68,7 @@ pub(crate) struct Step {
 pub(crate) enum Work {
     Copy(CopyWork),
     App { name: String, sources: Vec<AppFrom> },
+    Run(RunWork),
 }
 
 /// COPY and ADD.
@@ -81,6 +82,23 @@ pub(crate) struct CopyWork {
     pub(crate) parents: bool,
     pub(crate) link: bool,
     pub(crate) unpack: bool,
+}
+
+/// RUN.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RunWork {
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) mounts: Vec<RunMount>,
+    pub(crate) network: Network,
+    pub(crate) is_insecure: bool,
+}
+
+/// A mount; the index of its input is known when it is lowered.
+#[derive(Debug, Clone)]
+pub(crate) struct RunMount {
+    pub(crate) mount: Mount,
+    pub(crate) from: Option<CopyFrom>,
 }
 
 /// Where a copied file comes from.

@@ -43,6 +43,13 @@ pub enum Event {
         /// Bytes in all, where known.
         total_bytes: Option<u64>,
     },
+    /// A command said something.
+    Log {
+        /// Which step.
+        vertex: VertexDigest,
+        /// A line without its end; bytes that are no UTF-8 are replaced, and secrets are.
+        line: String,
+    },
     /// A step ended; comes without a `Started` for hits.
     Finished {
         /// Which.

@@ -60,6 +60,10 @@ pub struct Base {
     pub digest: Option<ManifestDigest>,
     /// Environment of its config, in order.
     pub env: Vec<(String, String)>,
+    /// Working directory of its config; empty is `/`.
+    pub working_dir: String,
+    /// User of its config; empty is root.
+    pub user: String,
     /// Labels of its config.
     pub labels: BTreeMap<String, String>,
     /// Author of its config.

@@ -9,7 +9,10 @@
 //! | pin of a source (context selection, HTTP body and file name, manifest) | – | yes | – |
 //! | digests of the selected subtrees of the inputs | – | through pins | yes |
 //! | destination facts (what stands where a File op lands) | – | through the state's key | yes |
-//! | platform | Image only | Image only | – |
+//! | platform | Image and Exec | Image and Exec | Exec |
+//! | command, environment in scope, working directory, user, mounts, network mode | yes | yes | yes |
+//! | the whole state below (Exec) | – | through the state's key | yes, as its list of deltas |
+//! | proxies, secrets, what cache mounts hold, the host's network | – | – | – |
 //! | modification times | – | only with `--timestamp=keep`, through the pin | same, through the subtrees |
 //! | labels, env, launch, annotations, image type, history, spans, names for people | – | – | – |
 //! | host paths, inode numbers, compression, timestamps of layers | – | – | – |
@@ -17,8 +20,8 @@
 //! One function, [`walk_op`], decides what of an op counts. A change here changes every key: bump [`KEY_VERSION`].
 
 use crate::{
-    CacheKey, ContentDigest, CopySource, Graph, Hasher, ManifestDigest, Op, SourceKind, TreeDigest,
-    VertexIndex,
+    CacheKey, ContentDigest, CopySource, ExecOp, Graph, Hasher, ManifestDigest, Mount, MountKind, Network,
+    Op, Owner, SourceKind, TreeDigest, VertexIndex,
 };
 
 /// Part of every hash; a new number makes every old record a miss.
@@ -144,6 +147,7 @@ pub(crate) fn walk_op(op: &Op, to: &mut dyn Walk) {
                 to.number("trailing slash", source.trailing_slash.into());
             }
         }
+        Op::Exec(exec) => walk_exec(exec, to),
         Op::State => to.bytes("op", b"state"),
     }
 }
@@ -158,6 +162,59 @@ pub(crate) fn walk_wiring(op: &Op, to: &mut dyn Walk) {
                 to.number("input", *input as u64);
             }
         }
+    }
+    if let Op::Exec(exec) = op {
+        to.number("below", exec.below.into());
+        exec.mounted_inputs().for_each(|(input, _)| to.number("input", input as u64));
+    }
+}
+
+fn walk_exec(exec: &ExecOp, to: &mut dyn Walk) {
+    to.bytes("op", b"exec");
+    exec.args.iter().for_each(|arg| to.bytes("argument", arg.as_bytes()));
+    for (name, value) in &exec.env {
+        to.bytes("variable", name.as_bytes());
+        to.bytes("value", value.as_bytes());
+    }
+    to.bytes("directory", exec.directory.as_bytes());
+    to.bytes("user", exec.user.as_bytes());
+    exec.mounts.iter().for_each(|mount| walk_mount(mount, to));
+    to.bytes("network", if exec.network == Network::Host { b"host" } else { b"none" });
+    to.number("insecure", exec.is_insecure.into());
+    to.bytes("platform", exec.platform.to_string().as_bytes());
+}
+
+fn walk_mount(mount: &Mount, to: &mut dyn Walk) {
+    to.bytes("mount", mount.target.as_bytes());
+    let made = |to: &mut dyn Walk, mode: u32, owner: &Owner| {
+        to.number("mode", mode.into());
+        to.number("uid", owner.uid.into());
+        to.number("gid", owner.gid.into());
+    };
+    match &mount.kind {
+        MountKind::Bind { source, is_writable, .. } => {
+            to.bytes("bind", source.as_bytes());
+            to.number("writable", (*is_writable).into());
+        }
+        MountKind::Cache { id, sharing, is_readonly, source, mode, owner } => {
+            to.bytes("cache", id.as_bytes());
+            to.bytes("sharing", sharing.as_str().as_bytes());
+            to.number("readonly", (*is_readonly).into());
+            source.iter().for_each(|(_, source)| to.bytes("source", source.as_bytes()));
+            made(to, *mode, owner);
+        }
+        MountKind::Tmpfs { size_bytes } => to.number("tmpfs", size_bytes.unwrap_or(u64::MAX)),
+        MountKind::Secret { id, is_required, env, mode, owner } => {
+            to.bytes("secret", id.as_bytes());
+            to.number("required", (*is_required).into());
+            env.iter().for_each(|name| to.bytes("variable", name.as_bytes()));
+            made(to, *mode, owner);
+        }
+        MountKind::Ssh { id, is_required } => {
+            to.bytes("ssh", id.as_bytes());
+            to.number("required", (*is_required).into());
+        }
+        MountKind::Script { content } => to.bytes("script", content),
     }
 }
 
@@ -202,7 +259,7 @@ pub fn definition_keys(graph: &Graph, mut pin: impl FnMut(VertexIndex) -> Pin) -
                 }
                 Pin::Image(manifest) => hasher.bytes("manifest", manifest.as_bytes()),
             },
-            Op::File(_) | Op::App(_) | Op::State => {}
+            Op::File(_) | Op::App(_) | Op::Exec(_) | Op::State => {}
         }
         graph.inputs(index).iter().for_each(|input| hasher.bytes("input", keys[input.position()].as_bytes()));
         keys.push(CacheKey::from_bytes(hasher.finish()));

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::*;
 use crate::{
     AppOp, AppSource, Definition, FileOp, HttpSource, ImageSource, Inline, LocalSource, Metadata, Owner,
-    Platform, SourceFile, Span,
+    Platform, Sharing, SourceFile, Span,
 };
 
 fn platform(architecture: &str) -> Platform {
@@ -91,7 +91,69 @@ fn variants() -> Vec<Op> {
         app_with(|op| op.sources[0].trailing_slash = true),
         app_with(|op| op.sources.push(op.sources[0].clone())),
         Op::State,
+        Op::Exec(exec()),
+        exec_with(|op| op.args.push("b".into())),
+        exec_with(|op| op.args = vec!["a".into(), String::new()]),
+        exec_with(|op| op.env.push(("A".into(), "1".into()))),
+        exec_with(|op| op.directory = "/w".into()),
+        exec_with(|op| op.user = "1".into()),
+        exec_with(|op| op.network = Network::None),
+        exec_with(|op| op.is_insecure = true),
+        exec_with(|op| op.platform.architecture = "arm64".into()),
+        mounted("/m", bind("a", false)),
+        mounted("/n", bind("a", false)),
+        mounted("/m", bind("b", false)),
+        mounted("/m", bind("a", true)),
+        mounted("/m", cache("a", Sharing::Shared)),
+        mounted("/m", cache("b", Sharing::Shared)),
+        mounted("/m", cache("a", Sharing::Locked)),
+        mounted("/m", MountKind::Tmpfs { size_bytes: None }),
+        mounted("/m", MountKind::Tmpfs { size_bytes: Some(1) }),
+        mounted("/m", secret("a", None)),
+        mounted("/m", secret("b", None)),
+        mounted("/m", secret("a", Some("TOKEN"))),
+        mounted("/m", MountKind::Ssh { id: "a".into(), is_required: false }),
+        mounted("/m", MountKind::Ssh { id: "a".into(), is_required: true }),
+        mounted("/m", MountKind::Script { content: b"a".to_vec() }),
     ]
+}
+
+fn exec() -> ExecOp {
+    ExecOp {
+        below: true,
+        args: vec!["a".into()],
+        env: Vec::new(),
+        directory: "/".into(),
+        user: String::new(),
+        mounts: Vec::new(),
+        network: Network::Host,
+        is_insecure: false,
+        platform: Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
+    }
+}
+
+fn exec_with(change: impl FnOnce(&mut ExecOp)) -> Op {
+    let mut op = exec();
+    change(&mut op);
+    Op::Exec(op)
+}
+
+fn mounted(target: &str, kind: MountKind) -> Op {
+    exec_with(|op| op.mounts.push(Mount { target: target.into(), kind }))
+}
+
+fn bind(source: &str, is_writable: bool) -> MountKind {
+    MountKind::Bind { input: 1, source: source.into(), is_writable }
+}
+
+fn cache(id: &str, sharing: Sharing) -> MountKind {
+    let owner = Owner { uid: 0, gid: 0 };
+    MountKind::Cache { id: id.into(), sharing, is_readonly: false, source: None, mode: 0o755, owner }
+}
+
+fn secret(id: &str, env: Option<&str>) -> MountKind {
+    let owner = Owner { uid: 0, gid: 0 };
+    MountKind::Secret { id: id.into(), is_required: false, env: env.map(str::to_owned), mode: 0o400, owner }
 }
 
 fn key_of(op: &Op) -> String {

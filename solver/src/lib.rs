@@ -8,6 +8,7 @@ mod definition;
 mod digest;
 mod error;
 mod event;
+mod exec;
 mod explain;
 mod graph;
 mod image_spec;
@@ -25,6 +26,7 @@ pub use digest::{
 };
 pub use error::GraphError;
 pub use event::{Event, EventSink, StepOutcome};
+pub use exec::{ExecOp, Mount, MountKind, Network, Sharing};
 pub use explain::{Difference, KeyFact, first_difference, key_facts};
 pub use graph::{Graph, VertexIndex};
 pub use image_spec::{AppSpec, Application, Base, HistoryStep, ImageSpec, Launch, Platform};
@@ -33,6 +35,6 @@ pub use op::{
     AppOp, AppSource, CopySource, FileOp, HttpSource, ImageSource, Inline, LocalSource, Op, Owner, SourceKind,
 };
 pub use plan::{MissReason, Plan, Step, plan};
-pub use result::{AppFacts, AppKind, Descriptor, Facts, Layer, MediaType, Record};
+pub use result::{AppFacts, AppKind, Descriptor, Facts, HardLinks, Layer, MediaType, Record};
 pub use schedule::{Lane, Limits, Outcome, Phase, Scheduler};
 pub use source_map::{Position, SourceFile, Span};

@@ -1,12 +1,12 @@
 //! The closed set of work a build is made of.
 //!
 //! An op holds parameters only; what it works on are the vertex's inputs, named here by their index. Ops that later
-//! features bring (running a command, git, container images) become variants of this enum, and the compiler's
+//! features bring (git, container images) become variants of this enum, and the compiler's
 //! exhaustive matches lead to every place that must know them.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ManifestDigest, Platform};
+use crate::{ExecOp, ManifestDigest, Platform};
 
 /// One kind of work with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Op {
     File(FileOp),
     /// Puts an application's files under `application/apps/NAME/`.
     App(AppOp),
+    /// Runs a command on a state.
+    Exec(ExecOp),
     /// The state after a step: input 0 is the step, input 1, if any, the state below it. Costs nothing.
     State,
 }

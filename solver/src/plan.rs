@@ -69,7 +69,7 @@ pub fn plan<R>(
                     pending.extend(graph.inputs(index));
                 }
                 Op::Local(_) | Op::Http(_) | Op::Image(_) => steps[index.position()] = Step::Source,
-                Op::File(_) | Op::App(_) => wave.push(index),
+                Op::File(_) | Op::App(_) | Op::Exec(_) => wave.push(index),
             }
         }
         wave.sort_unstable();

@@ -22,7 +22,14 @@ pub enum Facts {
     None,
     /// Of an application.
     App(AppFacts),
+    /// Of a command.
+    Exec(HardLinks),
 }
+
+/// Names of one file within a delta, for each file that has several; sorted paths without a leading `/`, at least two a file.
+/// The delta has an entry for each; only the bytes of its layer tell that they are one file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardLinks(pub Vec<Vec<Vec<u8>>>);
 
 /// What an application's files say about how it is launched (spec §1.5, §9).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ impl From<&Op> for Lane {
     fn from(op: &Op) -> Self {
         match op {
             Op::Http(_) => Self::Net,
-            Op::Local(_) | Op::Image(_) | Op::File(_) | Op::App(_) | Op::State => Self::Cpu,
+            Op::Local(_) | Op::Image(_) | Op::File(_) | Op::App(_) | Op::Exec(_) | Op::State => Self::Cpu,
         }
     }
 }

@@ -65,6 +65,21 @@ pub(crate) struct Build {
     /// Run the steps of an application or a stage, whatever the cache holds; may be given several times
     #[arg(long, value_name = "APP|STAGE", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
+    /// A secret for RUN --mount=type=secret, as id=ID,src=FILE or id=ID,env=NAME; may be given several times
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Vec<String>,
+    /// An SSH agent for RUN --mount=type=ssh, as `default` or ID=SOCKET; may be given several times
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) ssh: Vec<String>,
+    /// OCI runtime for RUN: runc, crun or a path [default: the one built in]
+    #[arg(long, value_name = "RUNTIME")]
+    pub(crate) runtime: Option<PathBuf>,
+    /// Longest a RUN may take, as 90s or 10m [default: no limit]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) run_timeout: Option<String>,
+    /// Allow what is refused otherwise: security.insecure
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
     /// Read every file of the context again, whatever its size and times say
     #[arg(long)]
     pub(crate) paranoid: bool,

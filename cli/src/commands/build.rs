@@ -19,6 +19,7 @@ use crate::args::{Build, Global};
 use crate::interrupt::Interrupt;
 use crate::progress::{self, Watcher};
 use crate::report::{self, Failure, Page, Reporter};
+use crate::rootless;
 use crate::settings;
 
 /// Largest Kubefile read, in bytes.
@@ -28,12 +29,15 @@ const KUBEFILE_LIMIT: u64 = 16 << 20;
 pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
     let start = Instant::now();
     let settings = Settings::new(args)?;
+    let source = Arc::new(read_kubefile(args)?);
+    let parsed = frontend::parse(&source);
+    if parsed.runs_commands() && rootless::build(reporter, root)? {
+        return Ok(());
+    }
     let interrupt = Interrupt::listen()?;
     let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
-    let source = Arc::new(read_kubefile(args)?);
     let said = Said { source: &source, reporter };
 
-    let parsed = frontend::parse(&source);
     let models = settings.frontends.iter().map(|options| frontend::model(&parsed, options));
     let (models, wrong): (Vec<_>, Vec<_>) = models.unzip();
     said.check([parsed.diagnostics.as_slice(), &wrong.concat()].concat())?;

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Rmi, quiet: bool, root: &Path) -> Result<(), Failure> {
             }
             Err(error) => match Failure::from(error) {
                 Failure::Pages(more) => pages.extend(more),
-                cancelled @ Failure::Cancelled { .. } => return Err(cancelled),
+                other => return Err(other),
             },
         }
     }

@@ -19,6 +19,9 @@ fn object(event: Event) -> Value {
         Event::Progress { vertex, done_bytes, total_bytes } => {
             json!({"event": "progress", "vertex": vertex.to_string(), "done_bytes": done_bytes, "total_bytes": total_bytes})
         }
+        Event::Log { vertex, line } => {
+            json!({"event": "log", "vertex": vertex.to_string(), "line": line})
+        }
         Event::Finished { vertex, name, outcome } => {
             let outcome = match outcome {
                 StepOutcome::Cached => "cached",

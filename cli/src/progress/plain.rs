@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use solver::{Event, EventSink, StepOutcome, VertexDigest};
 
-use super::{Watcher, bytes};
+use super::{Watcher, bytes, printable};
 use crate::ui;
 
 /// Numbers and starting times of the steps seen so far.
@@ -38,6 +38,15 @@ impl Plain {
                     step.done_bytes = done_bytes;
                 }
                 Vec::new()
+            }
+            Event::Log { vertex, line } => {
+                let step = steps.entry(vertex).or_insert_with(fresh);
+                vec![format!(
+                    "#{} {:.3} {}",
+                    step.number,
+                    step.start.elapsed().as_secs_f64(),
+                    printable(&line)
+                )]
             }
             Event::Finished { vertex, name, outcome } => {
                 let known = steps.contains_key(&vertex);

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use solver::{Event, StepOutcome, VertexDigest};
 
-use super::bytes;
+use super::{bytes, printable};
 
 /// Running steps that get a line.
 const RUNNING: usize = 10;
+/// Last lines of output that show below a running command.
+const LOG_LINES: usize = 4;
 /// Failures that stay in sight.
 const FAILURES: usize = 3;
 
@@ -30,6 +32,8 @@ struct Running {
     since: Duration,
     done_bytes: u64,
     total_bytes: Option<u64>,
+    /// The last lines its command wrote.
+    log: VecDeque<String>,
 }
 
 impl Screen {
@@ -41,12 +45,28 @@ impl Screen {
                 (self.steps, self.done, self.cached) = (Some(steps), 0, cached);
             }
             Event::Started { vertex, name } => {
-                self.running.push(Running { vertex, name, since: now, done_bytes: 0, total_bytes: None });
+                let log = VecDeque::new();
+                self.running.push(Running {
+                    vertex,
+                    name,
+                    since: now,
+                    done_bytes: 0,
+                    total_bytes: None,
+                    log,
+                });
             }
             Event::Progress { vertex, done_bytes, total_bytes } => {
                 if let Some(step) = self.running.iter_mut().find(|step| step.vertex == vertex) {
                     step.done_bytes = done_bytes;
                     step.total_bytes = total_bytes.or(step.total_bytes);
+                }
+            }
+            Event::Log { vertex, line } => {
+                if let Some(step) = self.running.iter_mut().find(|step| step.vertex == vertex) {
+                    if step.log.len() == LOG_LINES {
+                        step.log.pop_front();
+                    }
+                    step.log.push_back(line);
                 }
             }
             Event::Finished { vertex, name, outcome } => {
@@ -70,14 +90,21 @@ impl Screen {
         let room = rows.saturating_sub(2 + self.failures.len()).clamp(1, RUNNING);
         let mut lines: Vec<String> =
             self.failures.iter().map(|name| fit("FAILED ", name, "", width)).collect();
-        lines.extend(self.running.iter().take(room).map(|step| {
-            let size = match (step.done_bytes, step.total_bytes) {
-                (0, None) => String::new(),
-                (done, None) => bytes(done),
-                (done, Some(total)) => format!("{} / {}", bytes(done), bytes(total)),
-            };
-            fit(&format!("{} ", seconds(now.saturating_sub(step.since))), &step.name, &size, width)
-        }));
+        let mut left = room;
+        for step in &self.running {
+            if left == 0 {
+                break;
+            }
+            lines.push(step_line(step, now, width));
+            left -= 1;
+            // The newest lines, where other steps leave room for them.
+            let spare = left.saturating_sub(self.running.len() - 1);
+            let shown = step.log.len().min(spare);
+            lines.extend(
+                step.log.iter().skip(step.log.len() - shown).map(|line| fit("       ", line, "", width)),
+            );
+            left -= shown;
+        }
         lines.push(self.summary(now, room, width));
         lines
     }
@@ -98,6 +125,15 @@ impl Screen {
     }
 }
 
+fn step_line(step: &Running, now: Duration, width: usize) -> String {
+    let size = match (step.done_bytes, step.total_bytes) {
+        (0, None) => String::new(),
+        (done, None) => bytes(done),
+        (done, Some(total)) => format!("{} / {}", bytes(done), bytes(total)),
+    };
+    fit(&format!("{} ", seconds(now.saturating_sub(step.since))), &step.name, &size, width)
+}
+
 /// `  1.2s`, `  3m04`
 fn seconds(time: Duration) -> String {
     let whole = time.as_secs();
@@ -111,7 +147,7 @@ fn seconds(time: Duration) -> String {
 /// Head, middle and tail in exactly one line: the tail stands at the right end, the middle loses its own middle.
 fn fit(head: &str, middle: &str, tail: &str, width: usize) -> String {
     // A name with an escape code or a line break in it must not reach the terminal.
-    let clean: String = middle.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean = printable(middle);
     let measure = console::measure_text_width;
     let gap = if tail.is_empty() { 0 } else { measure(tail) + 1 };
     let room = width.saturating_sub(measure(head) + gap);

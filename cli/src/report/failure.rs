@@ -6,7 +6,9 @@ use engine::frames::FrameError;
 use engine::gc::GcError;
 use engine::source::http::HttpError;
 use engine::transport::TransportError;
-use engine::{BuildError, ContentError, FetchError, ImagesError, LocalError, OpError, RegistryError};
+use engine::{
+    BuildError, ContentError, ExecError, FetchError, ImagesError, LocalError, OpError, RegistryError,
+};
 use frontend::Diagnostic;
 use solver::{SourceFile, Span};
 
@@ -17,6 +19,8 @@ use super::Page;
 pub(crate) enum Failure {
     /// What went wrong.
     Pages(Vec<Page>),
+    /// Another process has said everything, and ended with this code.
+    Told(u8),
     /// A signal stopped it.
     Cancelled {
         /// Its number.
@@ -235,6 +239,11 @@ fn of_step(error: &OpError) -> Page {
     if let OpError::Http(HttpError::Fetch(FetchError::GivenUp { attempts, .. })) = error {
         page.tried.push(format!("{attempts} times, with longer and longer waits between"));
     }
+    if let OpError::Exec(error) = error
+        && let ExecError::Sandbox(error) = &**error
+    {
+        page.log = error.log().to_vec();
+    }
     match hint_of_step(error) {
         Some(hint) => page.hint(hint),
         None => page,
@@ -267,6 +276,10 @@ fn hint_of_step(error: &OpError) -> Option<String> {
             "if the new content is what you want, change the checksum in the Kubefile".to_owned()
         }
         OpError::Base(error) => return hint_of_registry(error),
+        OpError::Exec(error) => match &**error {
+            ExecError::Sandbox(error) => return super::sandbox::hint(error),
+            _ => return None,
+        },
         _ => return None,
     })
 }

@@ -8,6 +8,8 @@ use frontend::{Diagnostic, Label, Severity};
 use serde_json::{Value, json};
 use solver::{SourceFile, Span};
 
+use crate::progress::printable;
+
 /// What failed or is not as it should be, and everything that helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Page {
@@ -22,6 +24,8 @@ pub(crate) struct Page {
     pub(crate) tried: Vec<String>,
     /// Why, nearest first.
     pub(crate) causes: Vec<String>,
+    /// The last lines of a command.
+    pub(crate) log: Vec<String>,
     /// What to do.
     pub(crate) hints: Vec<String>,
 }
@@ -35,6 +39,7 @@ impl Page {
             place: None,
             tried: Vec::new(),
             causes: Vec::new(),
+            log: Vec::new(),
             hints: Vec::new(),
         }
     }
@@ -106,6 +111,10 @@ impl Page {
             _ if coloured => renderer.render(&[annotate_snippets::Group::with_title(title)]),
             _ => format!("{}: {}", self.level(), self.message),
         };
+        for line in &self.log {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n  | {}", printable(line));
+        }
         let notes = [("tried", &self.tried), ("cause", &self.causes), ("hint", &self.hints)];
         for (word, lines) in notes {
             for line in lines {
@@ -157,6 +166,7 @@ impl Page {
             "places": places.collect::<Vec<_>>(),
             "tried": self.tried,
             "causes": self.causes,
+            "log": self.log,
             "hints": self.hints,
         })
     }

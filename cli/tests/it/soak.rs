@@ -270,6 +270,7 @@ fn definition() -> solver::Definition {
         build_args: BTreeMap::new(),
         platform: Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
         target: None,
+        allows_insecure: false,
     };
     let (model, _) = frontend::model(&frontend::parse(&source), &options);
     let (lowered, _) = frontend::lower(&model, &source, &options, &BTreeMap::new());
@@ -288,6 +289,7 @@ fn build(store: &cache::Store, definition: &solver::Definition, context: &Path) 
         compression: LayerCompression::default(),
         download_limit_bytes: 0,
         repository: "soak".into(),
+        exec: engine::ExecOptions::default(),
         explain: false,
         cancel: Cancel::new(),
     };

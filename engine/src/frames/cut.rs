@@ -1,5 +1,6 @@
 //! Where frames begin and end, and what each is known by.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -20,7 +21,16 @@ const HEADER_COST: u64 = layer::BLOCK;
 /// One entry, or a piece of one too large to share a frame.
 #[derive(Debug)]
 pub(super) enum Part {
-    Entry { path: Vec<u8>, entry: Entry },
+    Entry {
+        path: Vec<u8>,
+        entry: Entry,
+    },
+    /// A further name of a file that comes before.
+    Link {
+        path: Vec<u8>,
+        entry: Entry,
+        target: Arc<[u8]>,
+    },
     Piece(Piece),
 }
 
@@ -63,7 +73,7 @@ impl Frame {
             Part::Entry { path, entry: Entry { node: Node::File { content, size: 1..=LONGEST }, .. } } => {
                 Some((*content, path.as_slice()))
             }
-            Part::Entry { .. } => None,
+            Part::Entry { .. } | Part::Link { .. } => None,
             Part::Piece(piece) => Some((piece.content, &*piece.path)),
         })
     }
@@ -71,7 +81,8 @@ impl Frame {
 
 /// Cuts a delta into frames; there is always one that ends the archive.
 pub(super) fn cut(writer: &LayerWriter<'_>, delta: &TreeDigest) -> Result<Vec<Frame>, TreeError> {
-    let mut cutter = Cutter { writer, frames: Vec::new(), parts: Vec::new(), length: 0 };
+    let links = Links::new(&writer.links.0);
+    let mut cutter = Cutter { writer, links, frames: Vec::new(), parts: Vec::new(), length: 0 };
     for entry in listed(writer.trees, b"", delta)? {
         cutter.add(entry);
     }
@@ -132,8 +143,36 @@ fn listed(trees: &Trees<'_>, path: &[u8], tree: &TreeDigest) -> Result<Vec<Liste
     Ok(listing)
 }
 
+/// Names of files that have several, as they come by in the order of the tar.
+struct Links<'a> {
+    groups: HashMap<&'a [u8], usize>,
+    /// By group: the name its bytes stand under.
+    first: Vec<Option<Arc<[u8]>>>,
+}
+
+impl<'a> Links<'a> {
+    fn new(links: &'a [Vec<Vec<u8>>]) -> Self {
+        let names = links
+            .iter()
+            .enumerate()
+            .flat_map(|(group, paths)| paths.iter().map(move |path| (path.as_slice(), group)));
+        Self { groups: names.collect(), first: vec![None; links.len()] }
+    }
+
+    /// The name that a further one is a link to.
+    fn target(&mut self, path: &[u8]) -> Option<Arc<[u8]>> {
+        let first = &mut self.first[*self.groups.get(path)?];
+        if first.is_none() {
+            *first = Some(path.into());
+            return None;
+        }
+        first.clone()
+    }
+}
+
 struct Cutter<'a> {
     writer: &'a LayerWriter<'a>,
+    links: Links<'a>,
     frames: Vec<Vec<Part>>,
     parts: Vec<Part>,
     length: u64,
@@ -141,6 +180,11 @@ struct Cutter<'a> {
 
 impl Cutter<'_> {
     fn add(&mut self, Listed { path, hash, entry }: Listed) {
+        if let Some(target) = self.links.target(&path) {
+            self.parts.push(Part::Link { path, entry, target });
+            self.length += HEADER_COST;
+            return;
+        }
         let (size, content) = match entry.node {
             Node::File { size, content } => (size, Some(content)),
             _ => (0, None),
@@ -205,6 +249,12 @@ pub(super) fn identity(
                     }
                     _ => hasher.bytes(&entry.digest()),
                 }
+            }
+            Part::Link { path, entry, target } => {
+                hasher.bytes(path);
+                hasher.bytes(&entry.digest());
+                hasher.bytes(b"link");
+                hasher.bytes(target);
             }
             Part::Piece(piece) => {
                 hasher.bytes(&piece.digest.or(read)?);

@@ -43,6 +43,9 @@ impl LayerWriter<'_> {
                         layer::pad(&mut tar);
                     }
                 }
+                Part::Link { path, entry, target } => {
+                    layer::write_hard_link(&mut tar, path, entry, target, self.times);
+                }
                 Part::Piece(piece) => {
                     let start = tar.len();
                     self.append(&mut tar, &piece.content, &piece.path, piece.offset, piece.length())?;
@@ -92,6 +95,10 @@ impl LayerWriter<'_> {
                         }
                         _ => (0, &|_| true, false),
                     }
+                }
+                Part::Link { path, entry, target } => {
+                    layer::write_hard_link(&mut header, path, entry, target, self.times);
+                    (0, &|_| true, false)
                 }
                 Part::Piece(piece) => (
                     piece.length(),

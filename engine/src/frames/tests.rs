@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 
 use sha2::{Digest, Sha256};
-use solver::DiffId;
+use solver::{DiffId, HardLinks};
 
 use super::cut::LONGEST;
 use super::*;
@@ -57,6 +57,7 @@ impl Lab {
         }
         let delta = root.finish(&trees);
         let writer = LayerWriter {
+            links: &HardLinks::default(),
             store: &self.store,
             trees: &trees,
             contents: &contents,
@@ -183,6 +184,7 @@ fn a_file_that_changed_after_it_was_identified_is_an_error_and_no_blob() {
         let (times, compression) = (TimePolicy::Fixed(0), LayerCompression::default());
         let cancel = &Cancel::new();
         let writer = LayerWriter {
+            links: &HardLinks::default(),
             store: &lab.store,
             trees: &trees,
             contents: &contents,
@@ -215,14 +217,15 @@ fn a_layer_key_depends_on_everything_its_bytes_depend_on() {
     let with = |media_type, level| LayerCompression { media_type, level };
     let zstd = with(MediaType::TarZstd, 3);
     let keys = HashSet::from([
-        layer_key(&tree(1), TimePolicy::Fixed(0), zstd),
-        layer_key(&tree(2), TimePolicy::Fixed(0), zstd),
-        layer_key(&tree(1), TimePolicy::Fixed(1), zstd),
-        layer_key(&tree(1), TimePolicy::Keep, zstd),
-        layer_key(&tree(1), TimePolicy::Fixed(0), with(MediaType::TarZstd, 4)),
-        layer_key(&tree(1), TimePolicy::Fixed(0), with(MediaType::TarGzip, 3)),
+        layer_key(&tree(1), &HardLinks::default(), TimePolicy::Fixed(0), zstd),
+        layer_key(&tree(2), &HardLinks::default(), TimePolicy::Fixed(0), zstd),
+        layer_key(&tree(1), &HardLinks(vec![vec![b"a".to_vec(), b"b".to_vec()]]), TimePolicy::Fixed(0), zstd),
+        layer_key(&tree(1), &HardLinks::default(), TimePolicy::Fixed(1), zstd),
+        layer_key(&tree(1), &HardLinks::default(), TimePolicy::Keep, zstd),
+        layer_key(&tree(1), &HardLinks::default(), TimePolicy::Fixed(0), with(MediaType::TarZstd, 4)),
+        layer_key(&tree(1), &HardLinks::default(), TimePolicy::Fixed(0), with(MediaType::TarGzip, 3)),
     ]);
-    assert_eq!(keys.len(), 6);
+    assert_eq!(keys.len(), 7);
 }
 
 /// Small files around one of 34 MiB, which is long enough for checkpoints.

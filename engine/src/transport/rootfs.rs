@@ -4,7 +4,7 @@
 //! nothing is held but the tree, and no copy is made on the way. Directories come first, links and devices next,
 //! files layer by layer.
 
-mod dir;
+pub(crate) mod dir;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Write};
@@ -80,7 +80,7 @@ pub fn write_rootfs(
 }
 
 /// Takes a merged root file system, parents before what is in them.
-trait Sink {
+pub(crate) trait Sink {
     /// A directory, link or device.
     fn other(&mut self, path: &[u8], entry: &Entry) -> Result<(), TransportError>;
     /// A file with its bytes.
@@ -271,7 +271,7 @@ fn files_of(
 }
 
 /// Copies exactly the bytes the tree says a file has.
-fn copy_exactly(
+pub(crate) fn copy_exactly(
     path: &[u8],
     size: u64,
     bytes: &mut dyn Read,

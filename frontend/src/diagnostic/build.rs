@@ -135,9 +135,27 @@ pub(crate) fn cmd_not_final(span: Span) -> Diagnostic {
         .hint("give the commands in the last stage")
 }
 
-pub(crate) fn run_not_supported_yet(span: Span) -> Diagnostic {
-    Diagnostic::error("not-supported-yet", span, "RUN is not supported yet", "cannot be built yet")
-        .hint("prepare the files outside and bring them in with COPY, ADD or APP")
+pub(crate) fn run_insecure(span: Span) -> Diagnostic {
+    let message = "RUN --security=insecure is not allowed in this build";
+    Diagnostic::error("run-insecure", span, message, "asks for all rights of root")
+        .hint("if you trust the command, allow it: `--allow security.insecure`")
+}
+
+pub(crate) fn mount_type(span: Span, kind: &str, nearest: Option<&str>) -> Diagnostic {
+    let message = format!("unknown type of mount `{kind}`");
+    Diagnostic::error("mount-type", span, message, "not a type of mount")
+        .did_you_mean(nearest)
+        .hint("the types are bind, cache, tmpfs, secret and ssh")
+}
+
+pub(crate) fn mount_option(span: Span, kind: &str, option: &str) -> Diagnostic {
+    let message = format!("a mount of type {kind} has no option `{option}`");
+    Diagnostic::error("mount-option", span, message, "not an option of this mount")
+}
+
+pub(crate) fn mount_value(span: Span, option: &str, expected: &str) -> Diagnostic {
+    let message = format!("invalid `{option}` of --mount: expected {expected}");
+    Diagnostic::error("mount-value", span, message, "not a value this option takes")
 }
 
 pub(crate) fn kubeversion_without_value(span: Span) -> Diagnostic {

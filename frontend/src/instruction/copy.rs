@@ -1,6 +1,6 @@
 //! COPY and ADD.
 
-use solver::{Inline, Owner};
+use solver::{Inline, Owner, Span};
 
 use crate::ast::{Flag, Heredoc, Quoting, Statement, Word};
 use crate::diagnostic;
@@ -137,24 +137,29 @@ fn heredoc<'a>(statement: &'a Statement, word: &Word) -> Option<&'a Heredoc> {
 /// `--from`: a stage above, by name or index.
 fn stage_copied_from(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<usize> {
     let name = value(evaluator, flag, "a stage")?;
+    stage_named(evaluator, flag.span, &name)
+}
+
+/// A stage above, by name or index.
+pub(super) fn stage_named(evaluator: &mut Evaluator<'_>, span: Span, name: &str) -> Option<usize> {
     let current = evaluator.stages.len() - 1;
-    let found = evaluator.find_stage(&name);
+    let found = evaluator.find_stage(name);
     match found.filter(|&stage| stage < current) {
         // No image could be meant.
         None if found.is_some() || name.chars().all(|c| c.is_ascii_digit()) => {
-            evaluator.report(diagnostic::copy_from_not_above(flag.span, &name));
+            evaluator.report(diagnostic::copy_from_not_above(span, name));
             None
         }
         None => {
             let above = &evaluator.stages[..current];
             let known =
-                nearest(&name, above.iter().filter(|stage| stage.named).map(|stage| stage.name.as_str()));
-            let diagnostic = diagnostic::copy_from_image(flag.span, &name, known);
+                nearest(name, above.iter().filter(|stage| stage.named).map(|stage| stage.name.as_str()));
+            let diagnostic = diagnostic::copy_from_image(span, name, known);
             evaluator.report_unsupported(diagnostic);
             None
         }
         Some(stage) if !evaluator.stages[stage].has_files => {
-            evaluator.report(diagnostic::copy_from_empty(flag.span, &name));
+            evaluator.report(diagnostic::copy_from_empty(span, name));
             None
         }
         found => found,
@@ -185,7 +190,7 @@ fn options(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<CopyW
     complete.then_some(work)
 }
 
-fn value(evaluator: &mut Evaluator<'_>, flag: &Flag, expected: &str) -> Option<String> {
+pub(super) fn value(evaluator: &mut Evaluator<'_>, flag: &Flag, expected: &str) -> Option<String> {
     let text = match &flag.value {
         Some(word) => evaluator.expand(word, Scope::Stage)?,
         None => String::new(),
@@ -198,13 +203,19 @@ fn value(evaluator: &mut Evaluator<'_>, flag: &Flag, expected: &str) -> Option<S
 }
 
 fn switch(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<bool> {
-    match flag.value.as_ref().map(|word| word.text.to_lowercase()).as_deref() {
+    let on = on_off(flag.value.as_ref().map(|word| word.text.as_str()));
+    if on.is_none() {
+        evaluator.report(diagnostic::flag_value(flag.span, &flag.name, "true or false"));
+    }
+    on
+}
+
+/// The value of a switch; its name alone is on.
+pub(super) fn on_off(value: Option<&str>) -> Option<bool> {
+    match value.map(str::to_lowercase).as_deref() {
         None | Some("true" | "1") => Some(true),
         Some("false" | "0") => Some(false),
-        Some(_) => {
-            evaluator.report(diagnostic::flag_value(flag.span, &flag.name, "true or false"));
-            None
-        }
+        Some(_) => None,
     }
 }
 

@@ -75,6 +75,8 @@ fn base(reference: &str) -> Base {
         labels: BTreeMap::from([("from".into(), "base".into())]),
         author: Some("the base".into()),
         applications,
+        working_dir: "/work".into(),
+        user: String::new(),
         digest: Some(ManifestDigest::from_bytes([7; 32])),
     }
 }

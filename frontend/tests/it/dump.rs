@@ -64,6 +64,17 @@ fn op(op: &Op) -> String {
             });
             format!("app {} {}", app.name, sources.collect::<Vec<_>>().join(", "))
         }
+        Op::Exec(exec) => {
+            let mut text = format!("exec {:?} env={:?}", exec.args, exec.env);
+            exec.mounts
+                .iter()
+                .for_each(|mount| text.push_str(&format!(" mount {} {:?}", mount.target, mount.kind)));
+            text.push_str(&format!(
+                " network={:?} insecure={} {}",
+                exec.network, exec.is_insecure, exec.platform
+            ));
+            text
+        }
         Op::State => "state".to_owned(),
     }
 }

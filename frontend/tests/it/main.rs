@@ -12,7 +12,7 @@ use solver::{Application, Base, ManifestDigest, Platform, SourceFile};
 
 fn options() -> Options {
     let platform = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
-    Options { build_args: BTreeMap::new(), platform, target: None }
+    Options { build_args: BTreeMap::new(), platform, target: None, allows_insecure: false }
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::{BuildOptions, Cancel, Export, PullPolicy, Reference, TimePolicy, full_name};
+use engine::{BuildOptions, Cancel, ExecOptions, Export, PullPolicy, Reference, TimePolicy, full_name};
 use frontend::Options;
 use solver::{HistoryStep, ImageSpec, Platform};
 
@@ -28,6 +28,7 @@ pub(super) struct Settings {
     compression: engine::LayerCompression,
     download_limit_bytes: u64,
     labels: BTreeMap<String, String>,
+    exec: ExecOptions,
 }
 
 impl Settings {
@@ -39,10 +40,12 @@ impl Settings {
         let build_args = settings::pairs(&args.build_arg, "build args")?;
         let platforms = settings::platforms(&args.platform)?;
         check_outputs(&outputs, platforms.len())?;
+        let allows_insecure = settings::allows_insecure(&args.allow)?;
         let frontend = |platform: Platform| Options {
             build_args: build_args.clone(),
             platform,
             target: args.target.clone(),
+            allows_insecure,
         };
         let pushed = if args.push { destinations(&names)? } else { Vec::new() };
         let hosts: BTreeSet<&String> = pushed.iter().map(|to| &to.repository.host).collect();
@@ -72,6 +75,7 @@ impl Settings {
             compression: settings::compression(&args.tunables.compression)?,
             download_limit_bytes: settings::size(&args.tunables.max_download)?,
             labels: settings::pairs(&args.label, "labels")?,
+            exec: settings::exec(args, &build_args)?,
         })
     }
 
@@ -87,6 +91,7 @@ impl Settings {
             download_limit_bytes: self.download_limit_bytes,
             repository: self.repository(),
             explain: args.explain.is_some(),
+            exec: self.exec.clone(),
             cancel: cancel.clone(),
         }
     }

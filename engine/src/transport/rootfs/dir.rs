@@ -1,4 +1,4 @@
-//! A root file system unpacked into a directory that nobody else writes to.
+//! Files put into a directory that nobody else writes to: root file systems, and layers made real for commands.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,20 +12,20 @@ use crate::layer::TimePolicy;
 use crate::transport::TransportError;
 use crate::tree::{Entry, Node};
 
-pub(super) struct Dir<'a> {
-    pub(super) root: &'a Path,
-    pub(super) times: TimePolicy,
-    pub(super) is_root: bool,
-    pub(super) report: RootfsReport,
+pub(crate) struct Dir<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) times: TimePolicy,
+    pub(crate) is_root: bool,
+    pub(crate) report: RootfsReport,
 }
 
 impl Dir<'_> {
-    pub(super) fn path(&self, path: &[u8]) -> PathBuf {
+    pub(crate) fn path(&self, path: &[u8]) -> PathBuf {
         self.root.join(std::ffi::OsStr::from_bytes(path))
     }
 
     /// Owner, attributes, permissions and time, in the order in which one does not undo another.
-    pub(super) fn attributes(&mut self, path: &Path, entry: &Entry) -> Result<(), TransportError> {
+    pub(crate) fn attributes(&mut self, path: &Path, entry: &Entry) -> Result<(), TransportError> {
         let fail = |error: rustix::io::Errno| {
             let text = format!("attributes of `{}`: {}", path.display(), io::Error::from(error));
             TransportError::Io(io::Error::new(io::Error::from(error).kind(), text))
@@ -34,11 +34,19 @@ impl Dir<'_> {
         if self.is_root {
             let uid = rustix::fs::Uid::from_raw(entry.meta.uid);
             let gid = rustix::fs::Gid::from_raw(entry.meta.gid);
-            rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+            match rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+                // This user namespace has no such user.
+                Err(rustix::io::Errno::INVAL) => self.report.owners_not_set += 1,
+                done => done.map_err(fail)?,
+            }
         } else if (entry.meta.uid, entry.meta.gid) != (0, 0) {
             self.report.owners_not_set += 1;
         }
         for (name, value) in &entry.meta.xattrs {
+            // What an overlay mount would take for orders of its own.
+            if is_of_overlay(name) {
+                continue;
+            }
             let name = std::ffi::OsStr::from_bytes(name);
             rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty()).map_err(fail)?;
         }
@@ -49,6 +57,11 @@ impl Dir<'_> {
         let times = Timestamps { last_access: time, last_modification: time };
         rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)
     }
+}
+
+/// Whether an attribute is overlayfs's own.
+pub(crate) fn is_of_overlay(name: &[u8]) -> bool {
+    name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.overlay.")
 }
 
 impl Sink for Dir<'_> {

@@ -1,0 +1,157 @@
+//! Directories that stay from build to build (`RUN --mount=type=cache`).
+//!
+//! ```text
+//! $SEALER_ROOT/mounts-cache/ID.N/data    what the commands see
+//!                               /lock    held by who uses it: shared, or alone
+//! ```
+//!
+//! They are no part of any result: losing one costs time only. A lock file each decides between all builds on the machine.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cache::Store;
+use solver::{Owner, Sharing};
+
+use crate::cancel::Cancel;
+use crate::sandbox::SandboxError;
+use crate::snapshot::SnapshotError;
+
+/// Where they are, in the store.
+const DIR: &str = "mounts-cache";
+/// How often a waiting run looks whether it is its turn.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// The cache mounts of a store.
+#[derive(Debug)]
+pub(crate) struct CacheMounts<'a> {
+    store: &'a Store,
+}
+
+/// The use of a cache mount; it ends with this value.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Claim {
+    /// What the command sees.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl<'a> CacheMounts<'a> {
+    pub(crate) fn new(store: &'a Store) -> Self {
+        Self { store }
+    }
+
+    /// Gets the right to use a cache mount, waiting where others have it alone. A new one is filled by `fill`, which also says
+    /// what mode and owner it has.
+    pub(crate) fn claim(
+        &self,
+        id: &str,
+        sharing: Sharing,
+        cancel: &Cancel,
+        fill: &mut dyn FnMut(&Path) -> Result<(u32, Owner), SnapshotError>,
+    ) -> Result<Claim, ClaimError> {
+        let name = blake3::hash(id.as_bytes()).to_hex();
+        let all = self.store.root().join(DIR);
+        for number in 0.. {
+            let place = all.join(format!("{}.{number}", &name[..32]));
+            if !place.exists() {
+                fs_err::create_dir_all(&place)?;
+                fs_err::set_permissions(&all, std::fs::Permissions::from_mode(0o700))?;
+            }
+            let lock = open(&place.join("lock"))?;
+            if !acquire(&lock, sharing, cancel)? {
+                continue;
+            }
+            let dir = place.join("data");
+            if !dir.exists() {
+                make(&place, &dir, fill)?;
+            }
+            return Ok(Claim { dir: fs_err::canonicalize(dir)?, _lock: lock });
+        }
+        unreachable!("the numbers do not end")
+    }
+}
+
+/// Why a cache mount could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClaimError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Fill(#[from] SnapshotError),
+    #[error("the build was cancelled")]
+    Cancelled,
+}
+
+impl From<ClaimError> for crate::ops::exec::ExecError {
+    fn from(error: ClaimError) -> Self {
+        match error {
+            ClaimError::Io(error) => SandboxError::Io(error).into(),
+            ClaimError::Fill(error) => error.into(),
+            ClaimError::Cancelled => SandboxError::Cancelled.into(),
+        }
+    }
+}
+
+/// Locks; false where another one has to be tried.
+fn acquire(lock: &File, sharing: Sharing, cancel: &Cancel) -> Result<bool, ClaimError> {
+    loop {
+        let tried = match sharing {
+            Sharing::Shared => lock.try_lock_shared(),
+            Sharing::Private | Sharing::Locked => lock.try_lock(),
+        };
+        match tried {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+            Err(TryLockError::WouldBlock) if sharing == Sharing::Private => return Ok(false),
+            Err(TryLockError::WouldBlock) if cancel.is_cancelled() => return Err(ClaimError::Cancelled),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(INTERVAL),
+        }
+    }
+}
+
+/// Makes the directory; of several at once, one wins and the others take its.
+fn make(
+    place: &Path,
+    dir: &Path,
+    fill: &mut dyn FnMut(&Path) -> Result<(u32, Owner), SnapshotError>,
+) -> Result<(), ClaimError> {
+    let fresh = tempfile::Builder::new().prefix("fresh-").tempdir_in(place)?.keep();
+    let (mode, owner) = fill(&fresh)?;
+    fs_err::os::unix::fs::chown(&fresh, Some(owner.uid), Some(owner.gid))?;
+    fs_err::set_permissions(&fresh, std::fs::Permissions::from_mode(mode))?;
+    match fs_err::rename(&fresh, dir) {
+        Err(_) if dir.exists() => Ok(fs_err::remove_dir_all(fresh)?),
+        done => Ok(done?),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let file = fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    Ok(file.into_parts().0)
+}
+
+/// Removes the cache mounts of a store; how many bytes they were. The caller has the store alone.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove_all(store: &Store) -> io::Result<u64> {
+    crate::snapshot::remove_tree(&store.root().join(DIR))
+}
+
+/// What the files of a store's cache mounts take, in bytes.
+///
+/// # Errors
+/// Those of the file system.
+pub fn size_of_all(store: &Store) -> io::Result<u64> {
+    crate::snapshot::size(&store.root().join(DIR))
+}

@@ -1,0 +1,202 @@
+//! A delta written into a directory: its tree says what there is, its layer, or else whoever has the files, has the bytes.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::path::Path;
+
+use cache::Store;
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
+use solver::{Layer, TreeDigest};
+
+use super::SnapshotError;
+use crate::contents::{ContentError, Contents, copy_hashed};
+use crate::decompress::{Bounded, expansion_limit};
+use crate::layer::{self, TimePolicy};
+use crate::transport::RootfsReport;
+use crate::transport::rootfs::Sink;
+use crate::transport::rootfs::dir::Dir;
+use crate::tree::{Entry, Node, Trees, components, push_name};
+use crate::untar::pax::{PaxRecords, PaxTap};
+
+/// How overlayfs marks a directory that hides what is below it, with `userxattr`.
+pub(crate) const OPAQUE: &str = "user.overlay.opaque";
+
+/// Extracts a delta into an empty directory.
+pub(crate) fn extract(
+    root: &Path,
+    trees: &Trees<'_>,
+    contents: &Contents<'_>,
+    store: &Store,
+    delta: &TreeDigest,
+) -> Result<(), SnapshotError> {
+    let is_root = rustix::process::geteuid().is_root();
+    let dir = Dir { root, times: TimePolicy::Keep, is_root, report: RootfsReport::default() };
+    let mut extraction = Extraction { dir, trees, files: HashMap::new(), dirs: Vec::new() };
+    extraction.skeleton(delta, &mut Vec::new())?;
+    match contents.layer_of(delta)? {
+        Some(layer) => extraction.from_layer(store, &layer)?,
+        None => {
+            contents.provide(trees, delta)?;
+            extraction.from_contents(contents)?;
+        }
+    }
+    extraction.finish()
+}
+
+struct Extraction<'a> {
+    dir: Dir<'a>,
+    trees: &'a Trees<'a>,
+    /// Files that are not written yet.
+    files: HashMap<Vec<u8>, Entry>,
+    /// Directories, parents first.
+    dirs: Vec<(Vec<u8>, Entry)>,
+}
+
+impl Extraction<'_> {
+    /// Everything but files, and but the attributes of directories.
+    fn skeleton(&mut self, tree: &TreeDigest, path: &mut Vec<u8>) -> Result<(), SnapshotError> {
+        let directory = self.trees.load(tree)?;
+        if directory.opaque {
+            lsetxattr(self.dir.path(path), OPAQUE, b"y", XattrFlags::empty()).map_err(io::Error::from)?;
+        }
+        for (name, entry) in &directory.entries {
+            let length = path.len();
+            push_name(path, name);
+            match &entry.node {
+                Node::File { .. } => _ = self.files.insert(path.clone(), entry.clone()),
+                Node::Whiteout => {
+                    let place = self.dir.path(path);
+                    mknodat(CWD, place, FileType::CharacterDevice, Mode::empty(), 0)
+                        .map_err(io::Error::from)?;
+                }
+                Node::Dir(child) => {
+                    self.dir.other(path, entry)?;
+                    self.dirs.push((path.clone(), entry.clone()));
+                    self.skeleton(child, path)?;
+                }
+                Node::Symlink(_) | Node::Device { .. } => self.dir.other(path, entry)?,
+            }
+            path.truncate(length);
+        }
+        Ok(())
+    }
+
+    /// Files out of the layer they are in, in one pass. Their times are the layer's: programs compare them.
+    fn from_layer(&mut self, store: &Store, layer: &Layer) -> Result<(), SnapshotError> {
+        let blob = store.blobs().open(&layer.blob.digest)?;
+        let tar =
+            Bounded::new(layer::uncompressed(blob, layer.media_type)?, expansion_limit(layer.blob.size));
+        let tap = PaxTap::new(tar);
+        let records = tap.records();
+        let mut times: HashMap<Vec<u8>, i64> = HashMap::new();
+        let mut written: HashMap<Vec<u8>, Entry> = HashMap::new();
+        let mut archive = tar::Archive::new(tap);
+        for member in archive.entries()? {
+            let mut member = member?;
+            let path = normal(&records.path(&member));
+            let mtime = mtime_of(&member, &records);
+            let kind = member.header().entry_type();
+            if kind.is_dir() {
+                times.insert(path, mtime);
+            } else if kind.is_hard_link() {
+                self.link(&path, &normal(&records.link_name(&member)), &mut written)?;
+            } else if kind.is_file() {
+                self.file(path, mtime, &mut member, &mut written)?;
+            }
+        }
+        for (path, entry) in &mut self.dirs {
+            entry.meta.mtime = times.get(path).copied();
+        }
+        match self.files.keys().next() {
+            None => Ok(()),
+            Some(path) => Err(SnapshotError::Unfound { path: String::from_utf8_lossy(path).into_owned() }),
+        }
+    }
+
+    /// A file that stands in a tar twice is the later one, as in the tree.
+    fn file(
+        &mut self,
+        path: Vec<u8>,
+        mtime: i64,
+        bytes: &mut dyn Read,
+        written: &mut HashMap<Vec<u8>, Entry>,
+    ) -> Result<(), SnapshotError> {
+        let again = written.get(&path).cloned();
+        let Some(mut entry) = self.files.remove(&path).or_else(|| again.clone()) else { return Ok(()) };
+        if again.is_some() {
+            fs_err::remove_file(self.dir.path(&path))?;
+        }
+        entry.meta.mtime = Some(mtime);
+        let Node::File { content, size } = entry.node else { return Ok(()) };
+        let place = self.dir.path(&path);
+        let mut out = fs_err::File::create_new(&place)?;
+        let mut bounded = bytes.take(size.saturating_add(1));
+        let found = copy_hashed(&mut bounded, &mut out)?;
+        drop(out);
+        if found != content {
+            // The bytes of a later one, then.
+            fs_err::remove_file(&place)?;
+            self.files.insert(path, entry);
+            return Ok(());
+        }
+        self.dir.attributes(&place, &entry)?;
+        written.insert(path, entry);
+        Ok(())
+    }
+
+    fn link(
+        &mut self,
+        path: &[u8],
+        target: &[u8],
+        written: &mut HashMap<Vec<u8>, Entry>,
+    ) -> Result<(), SnapshotError> {
+        let Some(entry) = self.files.remove(path) else { return Ok(()) };
+        if written.contains_key(target) {
+            fs_err::hard_link(self.dir.path(target), self.dir.path(path))?;
+            written.insert(path.to_vec(), entry);
+        } else {
+            self.files.insert(path.to_vec(), entry);
+        }
+        Ok(())
+    }
+
+    /// Files from wherever this build can read them.
+    fn from_contents(&mut self, contents: &Contents<'_>) -> Result<(), SnapshotError> {
+        for (path, entry) in std::mem::take(&mut self.files) {
+            let Node::File { content, size } = entry.node else { continue };
+            let place = self.dir.path(&path);
+            let mut out = fs_err::File::create_new(&place)?;
+            if size > 0 {
+                let found = copy_hashed(&mut contents.open(&content)?, &mut out)?;
+                if found != content {
+                    return Err(ContentError::Changed { path: place }.into());
+                }
+            }
+            drop(out);
+            self.dir.attributes(&place, &entry)?;
+        }
+        Ok(())
+    }
+
+    /// Directories last: a read-only one could not be filled, and filling one changes its time.
+    fn finish(mut self) -> Result<(), SnapshotError> {
+        for (path, entry) in self.dirs.iter().rev() {
+            let place = self.dir.path(path);
+            self.dir.attributes(&place, entry)?;
+        }
+        Ok(())
+    }
+}
+
+fn normal(path: &[u8]) -> Vec<u8> {
+    components(path).collect::<Vec<_>>().join(&b'/')
+}
+
+/// Whole seconds, of the PAX record where there is one.
+fn mtime_of(member: &tar::Entry<'_, impl Read>, records: &PaxRecords) -> i64 {
+    let pax = records.value(b"mtime").and_then(|value| {
+        let text = String::from_utf8(value).ok()?;
+        text.split('.').next()?.parse().ok()
+    });
+    pax.unwrap_or_else(|| member.header().mtime().unwrap_or(0).cast_signed())
+}

@@ -1,0 +1,252 @@
+//! The upper directory of an overlay mount read as a delta: what a command added, changed and removed.
+//!
+//! overlayfs says "gone" with a device 0:0 and "nothing older shows through" with an attribute. It copies a file up when it
+//! is opened for writing and a directory when anything in it changes, so what equals the state below is no change.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::fs::FileType;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+use solver::{ContentDigest, HardLinks, TreeDigest};
+use thiserror::Error;
+
+use crate::contents::{Contents, Location, copy_hashed};
+use crate::snapshot::OPAQUE;
+use crate::state::{Found, State};
+use crate::transport::rootfs::dir::is_of_overlay;
+use crate::tree::{Directory, Entry, Meta, Node, TreeError, Trees, push_name};
+
+/// Most bytes of the names or of one value of a file's attributes, as Linux has it (`XATTR_SIZE_MAX`).
+const XATTR_LIMIT: usize = 64 << 10;
+
+/// An upper directory that cannot be read.
+#[derive(Debug, Error)]
+pub enum UpperError {
+    /// The file system.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A directory object of the state below.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A name that layers have a meaning for.
+    #[error("the command made `{0}`: names that start with `.wh.` mark deletions in image layers")]
+    WhiteoutName(String),
+}
+
+/// What a command left.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) delta: TreeDigest,
+    pub(crate) links: HardLinks,
+    files: Vec<(ContentDigest, PathBuf)>,
+    /// Sockets, which no layer can hold.
+    pub(crate) sockets: Vec<String>,
+}
+
+impl Left {
+    /// Tells where the files of the delta are.
+    pub(crate) fn register(&self, root: &Path, contents: &Contents<'_>) {
+        let mut dirs: HashMap<PathBuf, Arc<Path>> = HashMap::new();
+        let locations = self.files.iter().map(|(content, path)| {
+            let parent = path.parent().unwrap_or(Path::new(""));
+            let dir = dirs.entry(parent.to_owned()).or_insert_with(|| root.join(parent).into());
+            let name = path.file_name().unwrap_or_default().to_owned();
+            (*content, Location::Host { dir: Arc::clone(dir), name })
+        });
+        contents.add_all(locations.collect::<Vec<_>>());
+    }
+}
+
+/// Reads an upper directory over the state it was mounted on.
+pub(crate) fn read(
+    root: &Path,
+    state: &State,
+    trees: &Trees<'_>,
+    keep_mtime: bool,
+) -> Result<Left, UpperError> {
+    let reader = Reader { trees, keep_mtime, found: Mutex::default() };
+    let Found::Dir { parts, .. } = state.root() else { unreachable!("the root of a state is a directory") };
+    let directory = reader.directory(root, &[], Some(&parts))?;
+    let delta = trees.add(directory);
+    let found = reader.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut links: Vec<Vec<Vec<u8>>> = found.inodes.into_values().filter(|paths| paths.len() > 1).collect();
+    links.iter_mut().for_each(|paths| paths.sort_unstable());
+    links.sort_unstable();
+    Ok(Left { delta, links: HardLinks(links), files: found.files, sockets: found.sockets })
+}
+
+#[derive(Debug, Default)]
+struct Collected {
+    files: Vec<(ContentDigest, PathBuf)>,
+    /// Paths of files that have several names, by inode.
+    inodes: BTreeMap<u64, Vec<Vec<u8>>>,
+    sockets: Vec<String>,
+}
+
+struct Reader<'a> {
+    trees: &'a Trees<'a>,
+    keep_mtime: bool,
+    found: Mutex<Collected>,
+}
+
+impl Reader<'_> {
+    /// What of a directory differs from the parts of it below; `None` where nothing is below.
+    fn directory(
+        &self,
+        host: &Path,
+        path: &[u8],
+        below: Option<&[TreeDigest]>,
+    ) -> Result<Directory, UpperError> {
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        for entry in fs_err::read_dir(host)? {
+            names.push(entry?.file_name().into_vec());
+        }
+        names.sort_unstable();
+        let read = |name: Vec<u8>| -> Result<Option<(Vec<u8>, Entry)>, UpperError> {
+            let mut path = path.to_vec();
+            push_name(&mut path, &name);
+            if name.starts_with(b".wh.") {
+                return Err(UpperError::WhiteoutName(String::from_utf8_lossy(&path).into_owned()));
+            }
+            let found = match below {
+                Some(parts) => State::child(self.trees, parts, &name)?,
+                None => Found::Absent,
+            };
+            let entry = self.entry(&host.join(OsStr::from_bytes(&name)), &path, &found)?;
+            Ok(entry.map(|entry| (name, entry)))
+        };
+        let entries: Vec<Option<(Vec<u8>, Entry)>> =
+            names.into_par_iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Directory { entries: entries.into_iter().flatten().collect(), opaque: false })
+    }
+
+    /// An entry, if it differs from what is below.
+    fn entry(&self, host: &Path, path: &[u8], below: &Found) -> Result<Option<Entry>, UpperError> {
+        let metadata = fs_err::symlink_metadata(host)?;
+        let kind = metadata.file_type();
+        if kind.is_char_device() && metadata.rdev() == 0 {
+            let gone = Entry { meta: Meta::with_mode(0o644), node: Node::Whiteout };
+            return Ok((*below != Found::Absent).then_some(gone));
+        }
+        let (xattrs, is_opaque) = attributes(host)?;
+        let meta = Meta {
+            mode: if kind.is_symlink() { 0o777 } else { metadata.mode() & 0o7777 },
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            mtime: self.keep_mtime.then(|| metadata.mtime()),
+            xattrs,
+        };
+        if kind.is_dir() {
+            return self.subdirectory(host, path, meta, is_opaque, below);
+        }
+        let node = if kind.is_file() {
+            let (content, size) = hash(host)?;
+            Node::File { content, size }
+        } else if kind.is_symlink() {
+            Node::Symlink(fs_err::read_link(host)?.into_os_string().into_vec())
+        } else if kind.is_socket() {
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.sockets.push(String::from_utf8_lossy(path).into_owned());
+            return Ok(None);
+        } else {
+            device(kind, metadata.rdev())
+        };
+        let entry = Entry { meta, node };
+        if matches!(below, Found::Other(known) if same(known, &entry)) {
+            return Ok(None);
+        }
+        if let Node::File { content, .. } = entry.node {
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.files.push((content, PathBuf::from(OsStr::from_bytes(path))));
+            if metadata.nlink() > 1 {
+                found.inodes.entry(metadata.ino()).or_default().push(path.to_vec());
+            }
+        }
+        Ok(Some(entry))
+    }
+
+    fn subdirectory(
+        &self,
+        host: &Path,
+        path: &[u8],
+        meta: Meta,
+        is_opaque: bool,
+        below: &Found,
+    ) -> Result<Option<Entry>, UpperError> {
+        let (known, parts) = match below {
+            Found::Dir { meta, parts } if !is_opaque => (Some(meta), Some(parts.as_slice())),
+            _ => (None, None),
+        };
+        let mut directory = self.directory(host, path, parts)?;
+        // Where there was nothing, there is nothing to hide.
+        directory.opaque = is_opaque && matches!(below, Found::Dir { .. });
+        if directory.entries.is_empty() && known.is_some_and(|known| same_meta(known, &meta)) {
+            return Ok(None);
+        }
+        Ok(Some(Entry { meta, node: Node::Dir(self.trees.add(directory)) }))
+    }
+}
+
+/// Whether an entry is the one below. Times are no change: only `--timestamp=keep` knows them at all.
+fn same(known: &Entry, entry: &Entry) -> bool {
+    let is_device = matches!(entry.node, Node::Device { .. });
+    !is_device && known.node == entry.node && same_meta(&known.meta, &entry.meta)
+}
+
+fn same_meta(known: &Meta, meta: &Meta) -> bool {
+    Meta { mtime: None, ..known.clone() } == Meta { mtime: None, ..meta.clone() }
+}
+
+fn device(kind: FileType, rdev: u64) -> Node {
+    let letter = if kind.is_char_device() {
+        'c'
+    } else if kind.is_block_device() {
+        'b'
+    } else {
+        'p'
+    };
+    let (major, minor) = match letter {
+        'p' => (0, 0),
+        _ => (rustix::fs::major(rdev), rustix::fs::minor(rdev)),
+    };
+    Node::Device { kind: letter, major, minor }
+}
+
+fn hash(host: &Path) -> io::Result<(ContentDigest, u64)> {
+    let mut file = fs_err::File::open(host)?;
+    let size = file.metadata()?.len();
+    Ok((copy_hashed(&mut file, &mut io::sink())?, size))
+}
+
+/// Extended attributes, sorted, and whether overlayfs's own say that the directory is opaque.
+fn attributes(host: &Path) -> io::Result<(Vec<(Vec<u8>, Vec<u8>)>, bool)> {
+    let mut names = vec![0; XATTR_LIMIT];
+    let length = match rustix::fs::llistxattr(host, &mut names[..]) {
+        Err(rustix::io::Errno::NOTSUP) => return Ok((Vec::new(), false)),
+        length => length?,
+    };
+    let mut found = Vec::new();
+    let mut is_opaque = false;
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        // A label of this host's policy is nothing of the image.
+        if name == b"security.selinux" {
+            continue;
+        }
+        let mut value = vec![0; XATTR_LIMIT];
+        let length = rustix::fs::lgetxattr(host, OsStr::from_bytes(name), &mut value[..])?;
+        value.truncate(length);
+        if is_of_overlay(name) {
+            is_opaque |= name == OPAQUE.as_bytes() && value == b"y";
+        } else {
+            found.push((name.to_vec(), value));
+        }
+    }
+    found.sort_unstable();
+    Ok((found, is_opaque))
+}
