@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use benches::{Random, measured, median};
 use sha2::{Digest, Sha256};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 const BYTES: u64 = 1 << 30;
 /// Connections of the floor; as many as skopeo and this program use.
 const AT_ONCE: usize = 6;
@@ -119,6 +119,7 @@ impl Image {
         floor: &mut [Duration],
         skopeo: &mut [Duration],
     ) {
+        eprintln!("{case}: {ours:?}");
         let middle = median(ours);
         let spread = ours[ours.len() - 1] - ours[0];
         let floor = median(floor);
@@ -144,22 +145,22 @@ impl Image {
         fs_err::create_dir_all(&base)?;
         fs_err::write(base.join("Kubefile"), format!("FROM {name}\nCOPY Kubefile /etc/\n"))?;
         for _ in 0..ROUNDS {
-            rustix::fs::sync();
+            settle();
             let start = Instant::now();
             self.get_all(&registry.address)?;
             floors.push(start.elapsed());
-            rustix::fs::sync();
+            settle();
             let (wall, used) = measured(&mut self.run("pulled", &["pull", "-q", &name]))?;
             ours.push(wall);
             peak = peak.max(used);
             fs_err::remove_dir_all(self.work.join("pulled"))?;
-            rustix::fs::sync();
+            settle();
             let words = ["build", "-q", "-t", "localhost/child:1", "--build-mode", "lite"];
             let (wall, used) = measured(self.run("based", &words).arg(&base))?;
             bases.push(wall);
             base_peak = base_peak.max(used);
             fs_err::remove_dir_all(self.work.join("based"))?;
-            rustix::fs::sync();
+            settle();
             let copy = self.work.join("copy");
             let (from, to) = (format!("docker://{name}"), format!("oci:{}:x", copy.display()));
             skopeos.extend(skopeo(&["--src-tls-verify=false", &from, &to]));
@@ -178,7 +179,7 @@ impl Image {
             // A registry that has the bytes already would take less.
             let fresh = |dir: &Path| -> io::Result<Registry> {
                 let _ = fs_err::remove_dir_all(dir);
-                rustix::fs::sync();
+                settle();
                 Registry::start(dir)
             };
             let registry = fresh(&dir)?;
@@ -255,6 +256,12 @@ impl Image {
                 .try_for_each(|worker| worker.join().map_err(|_| io::Error::other("a panic"))?)
         })
     }
+}
+
+/// Lets the disk come to rest: what was deleted is still being given back when `sync` returns.
+fn settle() {
+    rustix::fs::sync();
+    std::thread::sleep(Duration::from_millis(700));
 }
 
 fn name_of(blob: &Path) -> String {
