@@ -388,7 +388,9 @@ impl Work<'_, '_> {
         let session = self.session;
         session.trees.persist(&record.delta)?;
         let outcome = if by_content.is_some() { StepOutcome::Done } else { StepOutcome::Cached };
-        if self.makes_layer[index.position()] {
+        // What a command made can be had again only by running it: its layer is kept, whether an image has it or not.
+        let is_of_command = matches!(session.graph.vertex(index).op, Op::Exec(_));
+        if is_of_command || self.makes_layer[index.position()] {
             let vertex = session.graph.digest(index);
             let done = std::sync::atomic::AtomicU64::new(0);
             session.layer(record.delta, &|bytes| {

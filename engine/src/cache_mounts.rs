@@ -11,7 +11,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cache::Store;
 use solver::{Owner, Sharing};
@@ -60,17 +60,19 @@ impl<'a> CacheMounts<'a> {
         fill: &mut dyn FnMut(&Path) -> Result<(u32, Owner), SnapshotError>,
     ) -> Result<Claim, ClaimError> {
         let name = blake3::hash(id.as_bytes()).to_hex();
-        let all = self.store.root().join(DIR);
+        let all = dir_of(self.store);
         for number in 0.. {
             let place = all.join(format!("{}.{number}", &name[..32]));
             if !place.exists() {
                 fs_err::create_dir_all(&place)?;
                 fs_err::set_permissions(&all, std::fs::Permissions::from_mode(0o700))?;
             }
-            let lock = open(&place.join("lock"))?;
+            let lock = open(&lock_of(&place))?;
             if !acquire(&lock, sharing, cancel)? {
                 continue;
             }
+            // It only guides what is pruned first.
+            let _ = lock.set_modified(SystemTime::now());
             let dir = place.join("data");
             if !dir.exists() {
                 make(&place, &dir, fill)?;
@@ -140,18 +142,12 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file.into_parts().0)
 }
 
-/// Removes the cache mounts of a store; how many bytes they were. The caller has the store alone.
-///
-/// # Errors
-/// Those of the file system.
-pub fn remove_all(store: &Store) -> io::Result<u64> {
-    crate::snapshot::remove_tree(&store.root().join(DIR))
+/// Where the cache mounts of a store are.
+pub(crate) fn dir_of(store: &Store) -> PathBuf {
+    store.root().join(DIR)
 }
 
-/// What the files of a store's cache mounts take, in bytes.
-///
-/// # Errors
-/// Those of the file system.
-pub fn size_of_all(store: &Store) -> io::Result<u64> {
-    crate::snapshot::size(&store.root().join(DIR))
+/// The lock file of a cache mount; its modification time says when it was last used.
+pub(crate) fn lock_of(place: &Path) -> PathBuf {
+    place.join("lock")
 }

@@ -4,6 +4,7 @@
 //! repository, which say when what they reach was last used. Everything else is as old as its file. All of it can
 //! be made again.
 
+mod dirs;
 mod policy;
 mod sweep;
 mod verify;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use solver::{BlobDigest, Descriptor, TreeDigest};
 use thiserror::Error;
 
+pub use self::dirs::{DirKind, KeptDir};
 pub use self::policy::{Chosen, Policy};
 pub use self::verify::{Damage, Verified, verify};
 use crate::images::{Images, ImagesError, Tagged};
@@ -89,6 +91,8 @@ pub struct Survey {
     pub entries: Vec<Entry>,
     /// Size of the database, in bytes.
     pub records_bytes: u64,
+    /// What commands keep, the longest unused first.
+    pub dirs: Vec<KeptDir>,
 }
 
 impl Survey {
@@ -106,12 +110,29 @@ impl Survey {
         mark_known(store, &mut entries)?;
         mark_outcomes(store, &mut entries)?;
         mark_images(store, &mut entries)?;
-        Ok(Self { entries: entries.into_values().collect(), records_bytes: records_bytes(store)? })
+        let dirs = dirs::list(store).map_err(CacheError::from)?;
+        Ok(Self { entries: entries.into_values().collect(), records_bytes: records_bytes(store)?, dirs })
     }
 
-    /// Size of all blobs and of the database, in bytes.
+    /// Size of all blobs, of the database and of what commands keep, in bytes.
     pub fn total_bytes(&self) -> u64 {
-        self.records_bytes + self.entries.iter().map(|entry| entry.blob.size).sum::<u64>()
+        self.dirs_bytes() + self.records_bytes + self.entries.iter().map(|entry| entry.blob.size).sum::<u64>()
+    }
+
+    /// Size of what commands keep, in bytes.
+    pub fn dirs_bytes(&self) -> u64 {
+        self.dirs.iter().map(|dir| dir.size).sum()
+    }
+
+    /// Takes those out that a policy wants deleted: they go before any blob.
+    pub fn take_dirs(&mut self, policy: &Policy, now: SystemTime) -> Vec<KeptDir> {
+        if !policy.kinds.is_empty() || !policy.ids.is_empty() {
+            return Vec::new();
+        }
+        let excess = policy.keep_bytes.map(|keep| self.total_bytes().saturating_sub(keep));
+        let chosen = dirs::choose(&self.dirs, policy.unused_for, now, excess);
+        self.dirs.retain(|dir| !chosen.contains(dir));
+        chosen
     }
 
     /// Size of what named images need, in bytes.
@@ -119,6 +140,14 @@ impl Survey {
         let needed = self.entries.iter().filter(|entry| !entry.needed_by.is_empty());
         needed.map(|entry| entry.blob.size).sum()
     }
+}
+
+/// Deletes what commands keep. The store is open alone.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove_dirs(dirs: &[KeptDir]) -> Result<(), GcError> {
+    Ok(dirs.iter().try_for_each(dirs::remove).map_err(CacheError::from)?)
 }
 
 /// What was deleted.

@@ -19,7 +19,7 @@ mod users;
 mod world;
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -66,7 +66,10 @@ pub(crate) fn run(spec: &Spec, watch: &Watch<'_>) -> Result<(), SandboxError> {
         .stdout(writer.try_clone()?)
         .stderr(writer)
         .spawn()?;
-    let given = give(&mut helper, spec);
+    let mut stdin = helper.stdin.take().expect("standard input was asked for as a pipe");
+    // Secrets pass through this pipe and are in no file.
+    let text = serde_json::to_vec(spec).map_err(io::Error::other)?;
+    let given = helper::send(&mut stdin, &text);
     let mut last = VecDeque::with_capacity(LAST_LINES);
     let (tx, rx) = crossbeam_channel::unbounded();
     let waited = std::thread::scope(|scope| {
@@ -84,6 +87,7 @@ pub(crate) fn run(spec: &Spec, watch: &Watch<'_>) -> Result<(), SandboxError> {
         waited
     });
     let status = helper.wait()?;
+    drop(stdin);
     waited.map_err(|stopped| stopped.into_error(watch, &last))?;
     given?;
     let report = fs_err::read(spec.dir.join(REPORT_FILE)).ok();
@@ -94,17 +98,6 @@ pub(crate) fn run(spec: &Spec, watch: &Watch<'_>) -> Result<(), SandboxError> {
         }
         Some(Report::Broken { step, errno, message }) => Err(SandboxError::Setup { step, errno, message }),
         None => Err(SandboxError::Helper { status: status.to_string(), log: last.into_iter().collect() }),
-    }
-}
-
-/// Hands the helper its work; secrets pass through this pipe and are in no file.
-fn give(helper: &mut Child, spec: &Spec) -> io::Result<()> {
-    let mut stdin = helper.stdin.take().expect("standard input was asked for as a pipe");
-    let bytes = serde_json::to_vec(spec).map_err(io::Error::other)?;
-    match stdin.write_all(&bytes) {
-        // It has ended already, and its report says why.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
     }
 }
 

@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use cache::{CacheError, OnceMap, Store};
 use solver::TreeDigest;
@@ -76,6 +77,7 @@ impl<'a> Snapshots<'a> {
     ) -> Result<PathBuf, SnapshotError> {
         self.known.get_or_run(delta, || {
             let place = self.dir()?.join(delta.hex());
+            touch(&place);
             if place.exists() {
                 return Ok(place);
             }
@@ -94,6 +96,7 @@ impl<'a> Snapshots<'a> {
             // Another run has made the same; this one's files stay where they are until the build ends.
             return Ok(from.to_owned());
         }
+        touch(&place);
         Ok(place)
     }
 
@@ -109,7 +112,7 @@ impl<'a> Snapshots<'a> {
         if let Some(dir) = self.dir.get() {
             return Ok(dir);
         }
-        let all = self.store.root().join(DIR);
+        let all = dir_of(self.store);
         let dir = all.join(fs_err::read_to_string(BOOT_ID)?.trim());
         if !dir.exists() {
             fs_err::create_dir_all(&dir)?;
@@ -120,42 +123,18 @@ impl<'a> Snapshots<'a> {
     }
 }
 
-/// Removes the snapshots of a store; how many bytes they were. The caller has the store alone.
-///
-/// # Errors
-/// Those of the file system.
-pub fn remove_all(store: &Store) -> io::Result<u64> {
-    remove_tree(&store.root().join(DIR))
+/// Where the snapshots of a store are: by boot, then by delta.
+pub(crate) fn dir_of(store: &Store) -> PathBuf {
+    store.root().join(DIR)
 }
 
-/// Removes a directory that may not be there; how many bytes its files were.
-pub(crate) fn remove_tree(dir: &Path) -> io::Result<u64> {
-    let bytes = size(dir)?;
-    match fs_err::remove_dir_all(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        done => done.map(|()| bytes),
-    }
+/// The file whose modification time says when a snapshot was last used.
+pub(crate) fn mark_of(snapshot: &Path) -> PathBuf {
+    snapshot.with_extension("used")
 }
 
-/// What the files of a store's snapshots take, in bytes.
-///
-/// # Errors
-/// Those of the file system.
-pub fn size_of_all(store: &Store) -> io::Result<u64> {
-    size(&store.root().join(DIR))
-}
-
-/// What the files below a directory take; nothing if there is none.
-pub(crate) fn size(dir: &Path) -> io::Result<u64> {
-    let entries = match fs_err::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        entries => entries?,
-    };
-    let mut bytes = 0;
-    for entry in entries {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() { size(&entry.path())? } else { metadata.len() };
-    }
-    Ok(bytes)
+/// Notes that a snapshot is used now. Never an error: it only guides what is pruned first.
+fn touch(snapshot: &Path) {
+    let marked = fs_err::OpenOptions::new().create(true).append(true).open(mark_of(snapshot));
+    let _ = marked.map(|file| file.file().set_modified(SystemTime::now()));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use ::cache::Store;
-use engine::gc::{Entry, EntryKind, Policy, Survey};
+use engine::gc::{DirKind, Entry, EntryKind, KeptDir, Policy, Survey};
 use serde_json::json;
 
 use super::images::{age, bytes};
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Cache, quiet: bool, root: &Path) -> Result<(), Failure>
 fn survey(root: &Path) -> Result<Survey, Failure> {
     match Store::open_existing(root)? {
         Some(store) => Ok(Survey::new(&store)?),
-        None => Ok(Survey { entries: Vec::new(), records_bytes: 0 }),
+        None => Ok(Survey { entries: Vec::new(), records_bytes: 0, dirs: Vec::new() }),
     }
 }
 
@@ -126,6 +126,12 @@ fn du(args: &Du, root: &Path) -> Result<(), Failure> {
         let free = of_kind.iter().filter(|entry| entry.needed_by.is_empty()).map(|entry| entry.blob.size);
         (kind.as_str(), of_kind.len(), size, free.sum::<u64>())
     });
+    let kept = [DirKind::Snapshot, DirKind::Mount].map(|kind| {
+        let of_kind: Vec<&KeptDir> = survey.dirs.iter().filter(|dir| dir.kind == kind).collect();
+        let size: u64 = of_kind.iter().map(|dir| dir.size).sum();
+        (kind.as_str(), of_kind.len(), size, size)
+    });
+    let sums: Vec<_> = sums.into_iter().chain(kept).collect();
     let reclaimable: u64 = sums.iter().map(|(.., free)| free).sum();
     if args.json {
         let types = sums.iter().map(|(kind, count, size, free)| {
@@ -145,7 +151,7 @@ fn du(args: &Du, root: &Path) -> Result<(), Failure> {
         rows.push(vec![kind.to_owned(), count.to_string(), bytes(size), bytes(free)]);
     }
     rows.push(vec!["records".into(), String::new(), bytes(survey.records_bytes), String::new()]);
-    let count = survey.entries.len().to_string();
+    let count = (survey.entries.len() + survey.dirs.len()).to_string();
     rows.push(vec!["total".into(), count, bytes(survey.total_bytes()), bytes(reclaimable)]);
     ui::table(&rows);
     Ok(())

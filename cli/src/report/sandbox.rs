@@ -12,8 +12,8 @@ pub(super) fn hint(error: &SandboxError) -> Option<String> {
         }
         SandboxError::Failed { code: 127, .. } => "127 is the shell's word for a program it did not find",
         SandboxError::Failed { code: 126, .. } => "126 is the shell's word for a file it could not execute",
-        SandboxError::Failed { signal: Some(9), .. } => {
-            "signal 9 often means that memory ran out; `dmesg` knows"
+        SandboxError::Failed { code: 137, .. } => {
+            "137 is the shell's word for a program that was killed, often because memory ran out; `dmesg` knows"
         }
         SandboxError::TimedOut { .. } => "`--run-timeout` sets the limit",
         SandboxError::MissingSecret(id) => {

@@ -45,7 +45,6 @@ fn mistakes_in_the_text_are_told_at_their_place() {
             "source schema should be specified with https:// http:// local:// in APP",
         ),
         ("FROM scratch\nAPP ../../etc local://a.yaml\n", "Kubefile:2:5", "../../etc"),
-        ("FROM scratch\nRUN echo\n", "Kubefile:2:1", "not supported yet"),
         ("FROM scratch\nCOPY --chmod=u+x a.yaml /\n", "Kubefile:2:", "not supported yet"),
         ("FROM scratch\nADD https://h/r.git#main /\n", "Kubefile:2:", "not supported yet"),
         ("FROM scratch\nCOPY --chwon=1 a.yaml /\n", "Kubefile:2:6", "--chown"),

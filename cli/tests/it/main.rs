@@ -17,6 +17,7 @@ mod registry_faults;
 mod registry_peers;
 mod registry_server;
 mod reproducible;
+mod run;
 mod seeds;
 #[path = "../../../engine/tests/it/server.rs"]
 mod server;

@@ -117,7 +117,7 @@ mod tests {
             entry(5, 100, EntryKind::Other, 0, &[]),
             entry(6, 300, EntryKind::Layer, 10, &[]),
         ];
-        Survey { entries, records_bytes: 50 }
+        Survey { entries, records_bytes: 50, dirs: Vec::new() }
     }
 
     fn chosen(policy: &Policy) -> Vec<u8> {

@@ -15,7 +15,7 @@ const HOST_NAME: &str = "sealer";
 /// Where programs are looked for if the image does not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What a command may do: buildah's list. Devices are not among it.
-const CAPABILITIES: [&str; 11] = [
+const ALLOWED: [&str; 11] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",
@@ -28,38 +28,49 @@ const CAPABILITIES: [&str; 11] = [
     "CAP_SETUID",
     "CAP_SYS_CHROOT",
 ];
-/// What `--security=insecure` adds.
-const ALL_OTHERS: [&str; 30] = [
-    "CAP_AUDIT_CONTROL",
-    "CAP_AUDIT_READ",
-    "CAP_AUDIT_WRITE",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
+/// All capabilities by their numbers (capabilities(7)).
+const CAPABILITIES: [&str; 41] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
     "CAP_IPC_LOCK",
     "CAP_IPC_OWNER",
-    "CAP_LEASE",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_MAC_ADMIN",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MKNOD",
-    "CAP_NET_ADMIN",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_RAW",
-    "CAP_PERFMON",
-    "CAP_SYSLOG",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
     "CAP_SYS_ADMIN",
     "CAP_SYS_BOOT",
-    "CAP_SYS_MODULE",
     "CAP_SYS_NICE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_RAWIO",
     "CAP_SYS_RESOURCE",
     "CAP_SYS_TIME",
     "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
     "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 ];
 /// Of `/proc` and `/sys`: what tells or does too much.
 const MASKED: [&str; 9] = [
@@ -115,10 +126,8 @@ fn config(world: &World, spec: &Spec, user: &User, mounts: Vec<Value>) -> Value 
     let kinds = ["pid", "ipc", "uts", "mount"];
     let namespaces: Vec<Value> = kinds.iter().map(|kind| json!({ "type": kind })).collect();
     let mut linux = json!({ "namespaces": namespaces });
-    let mut allowed = CAPABILITIES.to_vec();
-    if spec.is_insecure {
-        allowed.extend(ALL_OTHERS);
-    } else {
+    let allowed = capabilities(spec.is_insecure);
+    if !spec.is_insecure {
         linux["maskedPaths"] = json!(MASKED);
         linux["readonlyPaths"] = json!(READ_ONLY);
     }
@@ -143,6 +152,18 @@ fn config(world: &World, spec: &Spec, user: &User, mounts: Vec<Value>) -> Value 
         "mounts": mounts,
         "linux": linux,
     })
+}
+
+/// What the command may do, of what this process may.
+fn capabilities(is_insecure: bool) -> Vec<&'static str> {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let bounding = bounding.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(u64::MAX);
+    let is_had = |number: usize| bounding >> number & 1 == 1;
+    let all = CAPABILITIES.into_iter().enumerate();
+    all.filter(|(number, name)| is_had(*number) && (is_insecure || ALLOWED.contains(name)))
+        .map(|(_, name)| name)
+        .collect()
 }
 
 /// `NAME=VALUE`, each name once, the last value; what every program expects is there.

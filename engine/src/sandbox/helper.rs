@@ -1,14 +1,15 @@
 //! The two helper processes. They are single-threaded from their first instruction, so everything here may fork.
 
 use std::fmt::Display;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use libcontainer::network::link::LinkClient;
 use libcontainer::network::wrapper::create_network_client;
 use nix::sched::{CloneFlags, unshare};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
 use solver::Network;
 
 use super::spec::{REPORT_FILE, Report, Spec};
@@ -48,15 +49,10 @@ impl Broken {
 pub fn run(role: &str) -> u8 {
     // A helper without its parent has nobody to report to.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    let mut text = Vec::new();
-    let spec = match io::stdin().take(SPEC_LIMIT).read_to_end(&mut text) {
-        Ok(_) => serde_json::from_slice::<Spec>(&text).ok(),
-        Err(_) => None,
-    };
     // Without a spec there is not even a place for a report.
-    let Some(spec) = spec else { return 2 };
+    let Some((spec, text)) = receive() else { return 2 };
     let done = match role {
-        OUTER => outer(&spec, text),
+        OUTER => outer(&spec, &text),
         INNER => inner(&spec),
         _ => return 2,
     };
@@ -69,8 +65,49 @@ pub fn run(role: &str) -> u8 {
     }
 }
 
+/// Hands a spec to a helper. The pipe stays open as long as the caller lives: that it is closed tells of a death that came
+/// before the kernel was asked to tell.
+pub(super) fn send(to: &mut impl Write, text: &[u8]) -> io::Result<()> {
+    to.write_all(&(text.len() as u64).to_le_bytes())?;
+    match to.write_all(text) {
+        // It has ended already, and its report says why.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Takes a spec.
+fn receive() -> Option<(Spec, Vec<u8>)> {
+    let mut stdin = io::stdin().lock();
+    let mut length = [0; 8];
+    stdin.read_exact(&mut length).ok()?;
+    let length = Some(u64::from_le_bytes(length)).filter(|length| *length <= SPEC_LIMIT)?;
+    let mut text = vec![0; usize::try_from(length).ok()?];
+    stdin.read_exact(&mut text).ok()?;
+    Some((serde_json::from_slice(&text).ok()?, text))
+}
+
+/// Waits for a child to end, or for whoever started this helper: then there is no use in going on.
+pub(super) fn outlives_caller(child: Pid) -> io::Result<bool> {
+    let child = pidfd_open(child, PidfdFlags::empty())?;
+    let stdin = io::stdin();
+    loop {
+        let mut fds = [PollFd::new(&child, PollFlags::IN), PollFd::new(&stdin, PollFlags::empty())];
+        match poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            polled => polled?,
+        };
+        if !fds[0].revents().is_empty() {
+            return Ok(false);
+        }
+        if fds[1].revents().contains(PollFlags::HUP) {
+            return Ok(true);
+        }
+    }
+}
+
 /// Unshares what a command must not share, and becomes the parent of its process 1.
-fn outer(spec: &Spec, text: Vec<u8>) -> Result<(), Broken> {
+fn outer(spec: &Spec, text: &[u8]) -> Result<(), Broken> {
     let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
     if spec.network == Network::None {
         flags |= CloneFlags::CLONE_NEWNET;
@@ -84,13 +121,23 @@ fn outer(spec: &Spec, text: Vec<u8>) -> Result<(), Broken> {
     let mut inner = Command::new(SELF).args([ROLE, INNER]).stdin(Stdio::piped()).spawn().map_err(failed)?;
     let mut stdin = inner.stdin.take().expect("standard input was asked for as a pipe");
     // If it has ended already, its exit says more.
-    let _ = io::Write::write_all(&mut stdin, &text);
-    drop((stdin, text));
+    let _ = send(&mut stdin, text);
+    let pid = pid_of(&inner);
+    if outlives_caller(pid).map_err(failed)? {
+        // Process 1 goes, and everything with it.
+        let _ = inner.kill();
+    }
     let status = inner.wait().map_err(failed)?;
+    drop(stdin);
     if status.success() || spec.dir.join(REPORT_FILE).exists() {
         return Ok(());
     }
     Err(Broken::new(SetupStep::Namespaces, format!("process 1 of the sandbox ended with {status}")))
+}
+
+fn pid_of(child: &Child) -> Pid {
+    let id = i32::try_from(child.id()).expect("process ids are positive numbers of 32 bits");
+    Pid::from_raw(id).expect("a child is not process 0")
 }
 
 fn raise_loopback() -> Result<(), Broken> {

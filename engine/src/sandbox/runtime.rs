@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 
 use super::SetupStep;
 use super::bundle::Bundle;
-use super::helper::Broken;
+use super::helper::{self, Broken};
 
 /// The one container of this process namespace.
 const ID: &str = "run";
@@ -23,8 +24,12 @@ const ID: &str = "run";
 /// Runs a bundle with libcontainer and waits for its end.
 pub(super) fn embedded(bundle: &Bundle) -> Result<ExitStatus, Broken> {
     let broken = |error: &dyn Error| Broken::new(SetupStep::Runtime, last_cause(error));
+    let nothing = fs_err::File::open("/dev/null")
+        .map_err(|error| Broken::errno(SetupStep::Runtime, "standard input", error))?;
+    let nothing: OwnedFd = nothing.into_parts().0.into();
     let mut container = ContainerBuilder::new(ID.to_owned(), SyscallType::default())
         .with_executor(Program)
+        .with_stdin(nothing)
         .with_root_path(&bundle.state)
         .map_err(|error| broken(&error))?
         .as_init(&bundle.dir)
@@ -35,14 +40,18 @@ pub(super) fn embedded(bundle: &Bundle) -> Result<ExitStatus, Broken> {
     let pid =
         container.pid().ok_or_else(|| Broken::new(SetupStep::Runtime, "the container has no process"))?;
     container.start().map_err(|error| broken(&error))?;
+    let waiting = |error| Broken::errno(SetupStep::Runtime, "waiting", error);
+    let seen = rustix::process::Pid::from_raw(pid.as_raw());
+    if seen.is_some_and(|pid| helper::outlives_caller(pid).unwrap_or(false)) {
+        // The end of this process, the first of its namespace, is the end of all others.
+        return Err(Broken::new(SetupStep::Runtime, "nobody waits for the command any more"));
+    }
     loop {
         match waitpid(pid, None) {
             Ok(WaitStatus::Exited(_, code)) => return Ok(ExitStatus::from_raw(code << 8)),
             Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(ExitStatus::from_raw(signal as i32)),
             Ok(_) | Err(nix::Error::EINTR) => {}
-            Err(error) => {
-                return Err(Broken::errno(SetupStep::Runtime, "waiting", io::Error::from(error)));
-            }
+            Err(error) => return Err(waiting(io::Error::from(error))),
         }
     }
 }

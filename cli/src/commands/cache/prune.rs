@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use ::cache::Store;
-use engine::gc::{Chosen, Policy, Pruned, Survey, prune};
+use engine::gc::{Chosen, KeptDir, Policy, Pruned, Survey, prune, remove_dirs};
 use serde_json::json;
 
-use super::{SHORT_ID, bytes, entry_json, filtered};
+use super::{SHORT_ID, bytes, entry_json, filtered, seconds};
 use crate::args::Prune;
 use crate::report::Failure;
 use crate::{settings, ui};
@@ -15,18 +15,26 @@ use crate::{settings, ui};
 /// Records that are small, and save work, outlive a size limit for so long.
 const RECORDS_STAY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// Why what commands keep goes.
+const WHY_DIR: &str = "commands make it again when they need it";
+
 /// Deletes what no named image needs, and says why it went.
 pub(super) fn run(args: &Prune, quiet: bool, root: &Path) -> Result<(), Failure> {
     let policy = policy(args)?;
     let store = if args.dry_run { Store::open_existing(root)? } else { Store::open_alone(root, args.wait)? };
     let Some(store) = store else { return Ok(()) };
-    let survey = Survey::new(&store)?;
-    let chosen = policy.choose(&survey, SystemTime::now());
+    let mut survey = Survey::new(&store)?;
+    let now = SystemTime::now();
+    let dirs = survey.take_dirs(&policy, now);
+    let chosen = policy.choose(&survey, now);
     // A size limit that is kept already is no reason to forget anything.
     let is_idle = policy.keep_bytes.is_some() && chosen.is_empty();
     let pruned =
         if is_idle { Pruned::default() } else { prune(&store, &chosen, records_age(&policy), args.dry_run)? };
-    let told = Told { args, survey: &survey, chosen: &chosen, pruned };
+    if !args.dry_run {
+        remove_dirs(&dirs)?;
+    }
+    let told = Told { args, survey: &survey, chosen: &chosen, dirs: &dirs, pruned };
     if args.json {
         ui::data(&format!("{:#}", told.json()));
     } else {
@@ -62,11 +70,16 @@ struct Told<'a> {
     args: &'a Prune,
     survey: &'a Survey,
     chosen: &'a [Chosen<'a>],
+    dirs: &'a [KeptDir],
     pruned: Pruned,
 }
 
 impl Told<'_> {
     fn freed(&self) -> u64 {
+        self.chosen_bytes() + self.dirs.iter().map(|dir| dir.size).sum::<u64>()
+    }
+
+    fn chosen_bytes(&self) -> u64 {
         self.chosen.iter().map(|chosen| chosen.entry.blob.size).sum()
     }
 
@@ -76,13 +89,14 @@ impl Told<'_> {
             entry["why"] = json!(chosen.why);
             entry
         };
+        let dir = |dir: &KeptDir| json!({ "id": dir.id, "type": dir.kind.as_str(), "size": dir.size, "lastUsed": seconds(dir.last_used), "why": WHY_DIR });
         json!({
             "dryRun": self.args.dry_run,
-            "deleted": self.chosen.iter().map(entry).collect::<Vec<_>>(),
+            "deleted": self.chosen.iter().map(entry).chain(self.dirs.iter().map(dir)).collect::<Vec<_>>(),
             "freed": self.freed(),
             "records": self.pruned.records,
             "images": self.pruned.images,
-            "remaining": self.survey.total_bytes() - self.freed(),
+            "remaining": self.survey.total_bytes() - self.chosen_bytes(),
             "needed": self.survey.needed_bytes(),
         })
     }
@@ -97,16 +111,25 @@ impl Told<'_> {
                 ui::data(&format!("{} {} {size}: {why}", &hex[..SHORT_ID], entry.kind.as_str()));
             }
         }
+        for KeptDir { id, kind, size, .. } in self.dirs {
+            let id = &id[..id.len().min(SHORT_ID)];
+            if quiet {
+                ui::data(id);
+            } else {
+                ui::data(&format!("{id} {} {}: {WHY_DIR}", kind.as_str(), bytes(*size)));
+            }
+        }
         if quiet {
             return;
         }
         let did = if self.args.dry_run { "would free" } else { "freed" };
         let Pruned { records, images } = self.pruned;
-        let left = self.survey.total_bytes() - self.freed();
+        let left = self.survey.total_bytes() - self.chosen_bytes();
         ui::message(&format!(
-            "{did} {} in {} blobs, with {records} records and {images} images without a name; {} stay, {} of them for images with names",
+            "{did} {} in {} blobs and {} directories, with {records} records and {images} images without a name; {} stay, {} of them for images with names",
             bytes(self.freed()),
             self.chosen.len(),
+            self.dirs.len(),
             bytes(left),
             bytes(self.survey.needed_bytes()),
         ));

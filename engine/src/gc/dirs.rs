@@ -1,0 +1,146 @@
+//! What commands leave beside blobs and records: extracted layers, and cache mounts. All of it costs time only.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use cache::Store;
+
+use crate::{cache_mounts, snapshot};
+
+/// What a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DirKind {
+    /// A layer, extracted.
+    Snapshot,
+    /// What `RUN --mount=type=cache` keeps.
+    Mount,
+}
+
+impl DirKind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Mount => "mount",
+        }
+    }
+}
+
+/// A directory of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptDir {
+    /// What it is called.
+    pub id: String,
+    /// What it is.
+    pub kind: DirKind,
+    /// What its files take, in bytes.
+    pub size: u64,
+    /// When it was last used.
+    pub last_used: SystemTime,
+    path: PathBuf,
+}
+
+/// All of a store.
+///
+/// # Errors
+/// Those of the file system.
+pub(super) fn list(store: &Store) -> io::Result<Vec<KeptDir>> {
+    let mut dirs = Vec::new();
+    for boot in subdirs(&snapshot::dir_of(store))? {
+        for path in subdirs(&boot)? {
+            dirs.push(kept(DirKind::Snapshot, path.clone(), &snapshot::mark_of(&path), &path)?);
+        }
+    }
+    for path in subdirs(&cache_mounts::dir_of(store))? {
+        dirs.push(kept(DirKind::Mount, path.clone(), &cache_mounts::lock_of(&path), &path)?);
+    }
+    dirs.sort_by_key(|dir| (dir.last_used, dir.id.clone()));
+    Ok(dirs)
+}
+
+/// Those to delete, oldest first: unused for so long, and only as many as bring a size below a limit.
+pub(super) fn choose(
+    dirs: &[KeptDir],
+    unused_for: Duration,
+    now: SystemTime,
+    mut excess_bytes: Option<u64>,
+) -> Vec<KeptDir> {
+    let is_old = |dir: &&KeptDir| now.duration_since(dir.last_used).unwrap_or_default() >= unused_for;
+    let mut is_wanted = |dir: &&KeptDir| match &mut excess_bytes {
+        None => true,
+        Some(0) => false,
+        Some(excess) => {
+            *excess = excess.saturating_sub(dir.size);
+            true
+        }
+    };
+    dirs.iter().filter(|dir| is_old(dir) && is_wanted(dir)).cloned().collect()
+}
+
+/// Deletes a directory. The store is open alone.
+pub(super) fn remove(dir: &KeptDir) -> io::Result<()> {
+    fs_err::remove_dir_all(&dir.path)?;
+    match fs_err::remove_file(snapshot::mark_of(&dir.path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn kept(kind: DirKind, path: PathBuf, mark: &Path, counted: &Path) -> io::Result<KeptDir> {
+    let marked = fs_err::metadata(mark).or_else(|_| fs_err::metadata(&path))?;
+    let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(KeptDir { id, kind, size: size(counted)?, last_used: marked.modified()?, path })
+}
+
+fn subdirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs_err::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// What the files below a directory take.
+fn size(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs_err::read_dir(dir)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() { size(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_until_it_is_enough() {
+        let now = SystemTime::now();
+        let dir = |id: &str, age: u64, size| KeptDir {
+            id: id.to_owned(),
+            kind: DirKind::Snapshot,
+            size,
+            last_used: now - Duration::from_secs(age),
+            path: PathBuf::new(),
+        };
+        let dirs = [dir("old", 90, 10), dir("middle", 60, 10), dir("new", 1, 10)];
+        let ids = |unused, excess| -> Vec<String> {
+            let chosen = choose(&dirs, Duration::from_secs(unused), now, excess);
+            chosen.into_iter().map(|dir| dir.id).collect()
+        };
+        assert_eq!(ids(0, None), ["old", "middle", "new"]);
+        assert_eq!(ids(30, None), ["old", "middle"]);
+        assert_eq!(ids(0, Some(5)), ["old"]);
+        assert_eq!(ids(0, Some(0)), [""; 0]);
+    }
+}
