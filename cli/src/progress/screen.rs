@@ -91,14 +91,14 @@ impl Screen {
         let mut lines: Vec<String> =
             self.failures.iter().map(|name| fit("FAILED ", name, "", width)).collect();
         let mut left = room;
-        for step in &self.running {
+        for (number, step) in self.running.iter().enumerate() {
             if left == 0 {
                 break;
             }
             lines.push(step_line(step, now, width));
             left -= 1;
             // The newest lines, where other steps leave room for them.
-            let spare = left.saturating_sub(self.running.len() - 1);
+            let spare = left.saturating_sub(self.running.len() - number - 1);
             let shown = step.log.len().min(spare);
             lines.extend(
                 step.log.iter().skip(step.log.len() - shown).map(|line| fit("       ", line, "", width)),

@@ -104,3 +104,33 @@ fn names_cannot_steer_the_terminal() {
     let lines = screen.lines(at(0), 80, 24);
     assert_eq!(lines[0], "  0.0s COPY <<EOF /x  [2J ");
 }
+
+#[test]
+fn a_command_shows_its_last_lines_where_there_is_room() {
+    let mut screen = Screen::default();
+    screen.event(Event::Planned { steps: 2, cached: 0 }, at(0));
+    start(&mut screen, 1, "RUN make", 0);
+    for line in 1..=9 {
+        screen.event(Event::Log { vertex: vertex(1), line: format!("line {line}\u{1b}[2J") }, at(0));
+    }
+    start(&mut screen, 2, "COPY . /app", 1000);
+    let tall = screen.lines(at(2000), 80, 24);
+    assert_eq!(
+        tall,
+        [
+            "  2.0s RUN make",
+            "       line 6 [2J",
+            "       line 7 [2J",
+            "       line 8 [2J",
+            "       line 9 [2J",
+            "  1.0s COPY . /app",
+            "  2.0s 0/2 steps, 0 cached",
+        ]
+    );
+    assert_eq!(
+        screen.lines(at(2000), 80, 5),
+        ["  2.0s RUN make", "       line 9 [2J", "  1.0s COPY . /app", "  2.0s 0/2 steps, 0 cached"]
+    );
+    finish(&mut screen, 1, "RUN make", StepOutcome::Done);
+    assert_eq!(screen.lines(at(2000), 80, 24), ["  1.0s COPY . /app", "  2.0s 1/2 steps, 0 cached"]);
+}
