@@ -77,7 +77,7 @@ impl Place {
             let mut command = words(&["runc", "--root"]);
             command.arg(self.work.join("runc")).args(["run", "--bundle"]).arg(self.work.join("bundle"));
             runc.extend(timed_if(command.arg("bench"))?);
-            let mut command = self.buildah(&["run", "--isolation", "oci", &container]);
+            let mut command = self.buildah(&["run", "--isolation", "oci", "--runtime", "runc", &container]);
             buildah.extend(timed_if(command.args(["--", "sh", "-c", "true"]))?);
         }
         let bare = median(&mut bare);
