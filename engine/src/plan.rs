@@ -2,8 +2,8 @@
 
 use cache::Table;
 use solver::{
-    CacheKey, CopySource, Event, Facts, Layer, MissReason, Op, Plan, Record, Step, StepOutcome, VertexDigest,
-    VertexIndex,
+    CacheKey, CopySource, Event, Facts, Layer, MissReason, Op, Plan, Record, Step, StepOutcome, Unpack,
+    VertexDigest, VertexIndex,
 };
 
 use crate::contents::{Location, content_digest};
@@ -130,7 +130,7 @@ impl Session<'_> {
                 let states = usize::from(file.below);
                 let of_state =
                     |input: &VertexIndex| !matches!(self.graph.vertex(*input).op, Op::Local(_) | Op::Http(_));
-                !file.unpack && !self.graph.inputs(index)[states..].iter().any(of_state)
+                file.unpack == Unpack::Nothing && !self.graph.inputs(index)[states..].iter().any(of_state)
             }
             Op::Exec(_) => false,
             _ => true,

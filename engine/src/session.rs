@@ -352,7 +352,7 @@ impl<'a> Session<'a> {
                 let record = record?;
                 let tree = http::tree(&record, &self.trees, &self.contents);
                 let pin = Pin::Http { content: record.content, file_name: record.file_name };
-                Ok(Pinned { pin, input: Some(Input::Tree(tree)), body: Some(record.blob) })
+                Ok(Pinned { pin, input: Some(Input::Download(tree)), body: Some(record.blob) })
             }
             Op::Image(source) => Ok(Pinned { pin: Pin::Image(source.digest), input: None, body: None }),
             Op::File(_) | Op::App(_) | Op::Exec(_) | Op::State => unreachable!("only sources are pinned"),

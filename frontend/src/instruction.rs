@@ -64,7 +64,7 @@ pub const INSTRUCTIONS: &[Instruction] = &[
     },
     Instruction {
         keyword: "COPY",
-        syntax: "COPY [--from=STAGE] [--chown=UID[:GID]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] SOURCE… DESTINATION",
+        syntax: "COPY [--from=STAGE] [--chown=USER[:GROUP]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] SOURCE… DESTINATION",
         doc: "copies files of the build context or of a stage",
         form: Form::WordsOrJson,
         flags: &["from", "chown", "chmod", "exclude", "parents", "link"],
@@ -72,7 +72,7 @@ pub const INSTRUCTIONS: &[Instruction] = &[
     },
     Instruction {
         keyword: "ADD",
-        syntax: "ADD [--chown=UID[:GID]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] [--checksum=sha256:HEX] SOURCE… DESTINATION",
+        syntax: "ADD [--chown=USER[:GROUP]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] [--unpack[=true|false]] [--checksum=sha256:HEX] SOURCE… DESTINATION",
         doc: "copies files, fetches URLs and extracts local archives",
         form: Form::WordsOrJson,
         flags: &["chown", "chmod", "exclude", "parents", "link", "checksum", "unpack", "keep-git-dir"],

@@ -27,6 +27,7 @@ pub use instruction::{INSTRUCTIONS, Instruction};
 pub use lower::{Lowered, lower};
 pub use model::{BaseRequest, Model, model};
 pub use parse::{Parsed, parse};
+pub use suggest::nearest;
 
 /// What the command line adds to the text.
 #[derive(Debug, Clone, PartialEq, Eq)]

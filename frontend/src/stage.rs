@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use solver::{Application, Base, Inline, Launch, Mount, Network, Owner, SourceKind, Span};
+use solver::{Application, Base, Chmod, Chown, Inline, Launch, Mount, Network, SourceKind, Span, Unpack};
 
 use crate::expand::Lookup;
 
@@ -76,12 +76,12 @@ pub(crate) enum Work {
 pub(crate) struct CopyWork {
     pub(crate) sources: Vec<CopyFrom>,
     pub(crate) destination: String,
-    pub(crate) chown: Option<Owner>,
-    pub(crate) chmod: Option<u32>,
+    pub(crate) chown: Option<Chown>,
+    pub(crate) chmod: Option<Chmod>,
     pub(crate) exclude: Vec<String>,
     pub(crate) parents: bool,
     pub(crate) link: bool,
-    pub(crate) unpack: bool,
+    pub(crate) unpack: Unpack,
 }
 
 /// RUN.

@@ -120,16 +120,23 @@ fn faulty_copies_are_named() {
     check("FROM scratch\nCOPY a b c", &["the destination must be a directory and end with a /"]);
     check("FROM scratch\nCOPY http://h/a /", &["error 2:6 COPY does not fetch URLs"]);
     check("FROM scratch\nCOPY --chmd=1 a /", &["error 2:6 unknown flag --chmd", "did you mean `--chmod`?"]);
-    check("FROM scratch\nCOPY --chmod=u+x a /", &["a symbolic --chmod is not supported yet"]);
-    check("FROM scratch\nCOPY --chown=me a /", &["--chown by name is not supported yet"]);
+    check("FROM scratch\nCOPY --chmod=u+z a /", &["error 2:6 invalid value of --chmod: expected an octal"]);
+    check(
+        "FROM scratch\nCOPY --chown=me: a /",
+        &["error 2:6 invalid value of --chown: expected USER[:GROUP]"],
+    );
+    check(
+        "FROM scratch\nCOPY --chown=me --link a /\nCOPY --link=0 --chown=me a /\nCOPY --chown=7:8 --link a /",
+        &["error 2:6 --chown takes no names beside --link", "hint: use numbers"],
+    );
     check("FROM scratch\nCOPY --from=nginx a /", &["COPY --from=IMAGE is not supported yet"]);
     check("FROM scratch AS x\nFROM scratch\nCOPY --from=x a /", &["stage `x` has no files"]);
     check("FROM scratch AS x\nCOPY --from=x a /\nFROM scratch", &["`x` is not a stage above"]);
     check("FROM scratch\nCOPY --from=1 a /", &["`1` is not a stage above"]);
     check(
-        "FROM scratch\nADD --unpack a /\nADD git@h:a /\nADD --keep-git-dir a /",
+        "FROM scratch\nADD --unpack=maybe a /\nADD git@h:a /\nADD --keep-git-dir a /",
         &[
-            "error 2:5 ADD --unpack is not supported yet",
+            "error 2:5 invalid value of --unpack: expected true or false",
             "error 3:5 a git repository in ADD is not supported yet",
             "error 4:5 ADD --keep-git-dir is not supported yet",
         ],

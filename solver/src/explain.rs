@@ -116,6 +116,7 @@ impl Walk for Facts {
     fn number(&mut self, name: &'static str, value: u64) {
         match (name, &self.at) {
             ("source", _) => self.at = At::Input(String::new()),
+            ("uid found" | "gid found", _) => self.push(name.to_owned(), value.to_string()),
             ("kind", At::Destination) => {
                 let kind = match u32::try_from(value).ok().and_then(char::from_u32) {
                     Some('d') => "directory",
@@ -140,7 +141,9 @@ fn hash(value: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CopySource, DestinationFact, FileOp, Header, content_key};
+    use crate::{
+        Account, Chmod, Chown, CopySource, DestinationFact, FileOp, Header, Owner, Unpack, content_key,
+    };
 
     fn op(destination: &str, chmod: Option<u32>) -> Op {
         Op::File(FileOp {
@@ -148,10 +151,10 @@ mod tests {
             sources: vec![CopySource::Input { input: 1, pattern: "a".into() }],
             destination: destination.into(),
             chown: None,
-            chmod,
+            chmod: chmod.map(Chmod::Bits),
             exclude: Vec::new(),
             parents: false,
-            unpack: false,
+            unpack: Unpack::Nothing,
         })
     }
 
@@ -205,9 +208,22 @@ mod tests {
     }
 
     #[test]
+    fn an_owner_by_name_is_told_with_what_was_found() {
+        let Op::File(plain) = op("/etc/", None) else { unreachable!() };
+        let chown = Some(Chown { user: Account::Name("app".into()), group: None });
+        let owned = Op::File(FileOp { chown, ..plain });
+        let found = |gid| [ContentRead::Owner(Owner { uid: 7, gid }), input("a", 1)];
+        assert_eq!(difference((&owned, &found(8)), (&owned, &found(9))), "gid found: 8 => 9");
+        assert_eq!(difference((&op("/etc/", None), &[]), (&owned, &found(8))), "user: - => app");
+    }
+
+    #[test]
     fn facts_differ_exactly_where_keys_do() {
         let ops = [op("/etc/", None), op("/opt/", None), op("/etc/", Some(0o640))];
+        let owner = |uid| ContentRead::Owner(Owner { uid, gid: 1 });
         let reads = [
+            vec![owner(1), input("a", 1)],
+            vec![owner(2), input("a", 1)],
             vec![input("a", 1)],
             vec![input("a", 2)],
             vec![input("b", 1)],

@@ -13,6 +13,7 @@
 //! | command, environment in scope, working directory, user, mounts, network mode | yes | yes | yes |
 //! | the whole state below (Exec) | – | through the state's key | yes, as its list of deltas |
 //! | proxies, secrets, what cache mounts hold, the host's network | – | – | – |
+//! | numbers that the names of an owner stand for below a File op; nothing else of passwd and group | – | through the state's key | yes |
 //! | modification times | – | only with `--timestamp=keep`, through the pin | same, through the subtrees |
 //! | labels, env, launch, annotations, image type, history, spans, names for people | – | – | – |
 //! | host paths, inode numbers, compression, timestamps of layers | – | – | – |
@@ -20,8 +21,8 @@
 //! One function, [`walk_op`], decides what of an op counts. A change here changes every key: bump [`KEY_VERSION`].
 
 use crate::{
-    CacheKey, ContentDigest, CopySource, ExecOp, Graph, Hasher, ManifestDigest, Mount, MountKind, Network,
-    Op, Owner, SourceKind, TreeDigest, VertexIndex,
+    Account, CacheKey, Chmod, Chown, ContentDigest, CopySource, ExecOp, Graph, Hasher, ManifestDigest, Mount,
+    MountKind, Network, Op, Owner, SourceKind, TreeDigest, Unpack, VertexIndex,
 };
 
 /// Part of every hash; a new number makes every old record a miss.
@@ -79,6 +80,8 @@ pub enum ContentRead {
         /// Digest of what is there.
         digest: [u8; 32],
     },
+    /// What the names of its owner stand for below it.
+    Owner(Owner),
     /// Something below it.
     Destination(DestinationFact),
 }
@@ -230,14 +233,35 @@ fn walk_file(file: &crate::FileOp, to: &mut dyn Walk) {
         }
     }
     to.bytes("destination", file.destination.as_bytes());
-    if let Some(owner) = file.chown {
-        to.number("uid", owner.uid.into());
-        to.number("gid", owner.gid.into());
+    file.chown.iter().for_each(|chown| walk_chown(chown, to));
+    match &file.chmod {
+        None => {}
+        Some(Chmod::Bits(bits)) => to.number("chmod", (*bits).into()),
+        Some(changes) => to.bytes("chmod", changes.to_string().as_bytes()),
     }
-    file.chmod.iter().for_each(|mode| to.number("chmod", (*mode).into()));
     file.exclude.iter().for_each(|pattern| to.bytes("exclude", pattern.as_bytes()));
     to.number("parents", file.parents.into());
-    to.number("unpack", file.unpack.into());
+    // Until `Local` was told apart, every ADD extracted what came from a URL too; records of those still say so.
+    let unpack = match file.unpack {
+        Unpack::Nothing => 0,
+        Unpack::Everything => 1,
+        Unpack::Local => 2,
+    };
+    to.number("unpack", unpack);
+}
+
+fn walk_chown(chown: &Chown, to: &mut dyn Walk) {
+    if let Some(owner) = chown.numbers() {
+        to.number("uid", owner.uid.into());
+        to.number("gid", owner.gid.into());
+        return;
+    }
+    let mut walk_account = |name, id, account: &Account| match account {
+        Account::Name(text) => to.bytes(name, text.as_bytes()),
+        Account::Id(number) => to.number(id, (*number).into()),
+    };
+    walk_account("user", "uid", &chown.user);
+    chown.group.iter().for_each(|group| walk_account("group", "gid", group));
 }
 
 /// The definition key of every vertex, in one pass over the graph.
@@ -283,6 +307,10 @@ pub(crate) fn walk_content(op: &Op, reads: &[ContentRead], to: &mut dyn Walk) {
                 to.number("source", *source as u64);
                 to.bytes("path", path);
                 to.bytes("digest", digest);
+            }
+            ContentRead::Owner(owner) => {
+                to.number("uid found", owner.uid.into());
+                to.number("gid found", owner.gid.into());
             }
             ContentRead::Destination(fact) => {
                 to.bytes("destination fact", &fact.path);

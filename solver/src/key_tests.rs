@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::{
-    AppOp, AppSource, Definition, FileOp, HttpSource, ImageSource, Inline, LocalSource, Metadata, Owner,
-    Platform, Sharing, SourceFile, Span,
+    AppOp, AppSource, Class, Definition, FileOp, HttpSource, ImageSource, Inline, LocalSource, Metadata,
+    ModeChange, ModeOperator, Permission, Permissions, Platform, Sharing, SourceFile, Span,
 };
 
 fn platform(architecture: &str) -> Platform {
@@ -21,7 +21,7 @@ fn file() -> FileOp {
         chmod: None,
         exclude: Vec::new(),
         parents: false,
-        unpack: false,
+        unpack: Unpack::Nothing,
     }
 }
 
@@ -74,13 +74,13 @@ fn variants() -> Vec<Op> {
         file_with(|op| op.sources = vec![CopySource::Input { input: 0, pattern: "b".into() }]),
         file_with(|op| op.sources.push(CopySource::Input { input: 0, pattern: "b".into() })),
         file_with(|op| op.destination = "/e/".into()),
-        file_with(|op| op.chown = Some(Owner { uid: 1, gid: 2 })),
-        file_with(|op| op.chown = Some(Owner { uid: 2, gid: 1 })),
-        file_with(|op| op.chmod = Some(0o600)),
+        file_with(|op| op.chown = Some(chown(Account::Id(1), Some(Account::Id(2))))),
+        file_with(|op| op.chown = Some(chown(Account::Id(2), Some(Account::Id(1))))),
+        file_with(|op| op.chmod = Some(Chmod::Bits(0o600))),
         file_with(|op| op.exclude = vec!["x".into()]),
         file_with(|op| op.exclude = vec!["x".into(), "y".into()]),
         file_with(|op| op.parents = true),
-        file_with(|op| op.unpack = true),
+        file_with(|op| op.unpack = Unpack::Everything),
         inline("a", b"x"),
         inline("b", b"x"),
         inline("a", b"y"),
@@ -115,6 +115,22 @@ fn variants() -> Vec<Op> {
         mounted("/m", MountKind::Ssh { id: "a".into(), is_required: false }),
         mounted("/m", MountKind::Ssh { id: "a".into(), is_required: true }),
         mounted("/m", MountKind::Script { content: b"a".to_vec() }),
+        file_with(|op| op.unpack = Unpack::Local),
+        file_with(|op| op.chown = Some(chown(named("a"), None))),
+        file_with(|op| op.chown = Some(chown(named("b"), None))),
+        file_with(|op| op.chown = Some(chown(named("a"), Some(named("a"))))),
+        file_with(|op| op.chown = Some(chown(named("a"), Some(Account::Id(1))))),
+        file_with(|op| op.chown = Some(chown(Account::Id(1), Some(named("a"))))),
+        file_with(|op| op.chmod = Some(changed([Class::User], ModeOperator::Add, execute()))),
+        file_with(|op| op.chmod = Some(changed([Class::Group], ModeOperator::Add, execute()))),
+        file_with(|op| op.chmod = Some(changed([Class::User, Class::Group], ModeOperator::Add, execute()))),
+        file_with(|op| op.chmod = Some(changed([Class::User], ModeOperator::Set, execute()))),
+        file_with(|op| {
+            op.chmod = Some(changed([Class::User], ModeOperator::Set, Permissions::Of([].into())))
+        }),
+        file_with(|op| {
+            op.chmod = Some(changed([Class::User], ModeOperator::Set, Permissions::Like(Class::Group)));
+        }),
     ]
 }
 
@@ -156,6 +172,22 @@ fn secret(id: &str, env: Option<&str>) -> MountKind {
     MountKind::Secret { id: id.into(), is_required: false, env: env.map(str::to_owned), mode: 0o400, owner }
 }
 
+fn named(name: &str) -> Account {
+    Account::Name(name.into())
+}
+
+fn chown(user: Account, group: Option<Account>) -> Chown {
+    Chown { user, group }
+}
+
+fn execute() -> Permissions {
+    Permissions::Of([Permission::Execute].into())
+}
+
+fn changed<const N: usize>(classes: [Class; N], operator: ModeOperator, permissions: Permissions) -> Chmod {
+    Chmod::Changes(vec![ModeChange { classes: classes.into(), operator, permissions }])
+}
+
 fn key_of(op: &Op) -> String {
     content_key(op, &[]).hex()
 }
@@ -164,6 +196,12 @@ fn key_of(op: &Op) -> String {
 fn every_parameter_counts() {
     let keys: HashSet<String> = variants().iter().map(key_of).collect();
     assert_eq!(keys.len(), variants().len());
+}
+
+#[test]
+fn an_owner_of_numbers_has_one_key_however_it_is_written() {
+    let owned = |group| Op::File(FileOp { chown: Some(chown(Account::Id(7), group)), ..file() });
+    assert_eq!(key_of(&owned(None)), key_of(&owned(Some(Account::Id(7)))));
 }
 
 #[test]
@@ -216,6 +254,8 @@ fn what_is_read_counts() {
         vec![fact(b"d", Some(Header { uid: 1, ..header.clone() }))],
         vec![fact(b"d", Some(Header { gid: 1, ..header.clone() }))],
         vec![fact(b"d", Some(Header { target: b"x".to_vec(), ..header }))],
+        vec![ContentRead::Owner(Owner { uid: 1, gid: 2 })],
+        vec![ContentRead::Owner(Owner { uid: 2, gid: 1 })],
         vec![subtree(0, b"a", 1)],
         vec![subtree(1, b"a", 1)],
         vec![subtree(0, b"b", 1)],

@@ -4,6 +4,7 @@
 //! decides what must run and in which order; the engine does the work. Nothing here opens a file or a socket, reads
 //! a clock, or knows OCI JSON or a Kubefile word.
 
+mod access;
 mod definition;
 mod digest;
 mod error;
@@ -19,6 +20,7 @@ mod result;
 mod schedule;
 mod source_map;
 
+pub use access::{Account, Chmod, Chown, Class, ModeChange, ModeOperator, Owner, Permission, Permissions};
 pub use definition::{Definition, Metadata, Vertex};
 pub use digest::{
     BlobDigest, CacheKey, ContentDigest, DiffId, DigestError, DigestHasher, DigestMap, Hasher,
@@ -32,7 +34,8 @@ pub use graph::{Graph, VertexIndex};
 pub use image_spec::{AppSpec, Application, Base, HistoryStep, ImageSpec, Launch, Platform};
 pub use key::{ContentRead, DestinationFact, Header, KEY_VERSION, Pin, content_key, definition_keys};
 pub use op::{
-    AppOp, AppSource, CopySource, FileOp, HttpSource, ImageSource, Inline, LocalSource, Op, Owner, SourceKind,
+    AppOp, AppSource, CopySource, FileOp, HttpSource, ImageSource, Inline, LocalSource, Op, SourceKind,
+    Unpack,
 };
 pub use plan::{MissReason, Plan, Step, plan};
 pub use result::{AppFacts, AppKind, Descriptor, Facts, HardLinks, Layer, MediaType, Record};

@@ -4,9 +4,7 @@
 //! features bring (git, container images) become variants of this enum, and the compiler's
 //! exhaustive matches lead to every place that must know them.
 
-use serde::{Deserialize, Serialize};
-
-use crate::{ExecOp, ManifestDigest, Platform};
+use crate::{Chmod, Chown, ExecOp, ManifestDigest, Platform};
 
 /// One kind of work with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,15 +68,27 @@ pub struct FileOp {
     /// Where to; relative is relative to `/`. A trailing `/` means directory.
     pub destination: String,
     /// Owner of everything copied; `None` is 0:0.
-    pub chown: Option<Owner>,
+    pub chown: Option<Chown>,
     /// Permission bits of every file and directory copied; `None` keeps the source's.
-    pub chmod: Option<u32>,
+    pub chmod: Option<Chmod>,
     /// Patterns of paths to leave out, relative to each source.
     pub exclude: Vec<String>,
     /// Keep the source's parent directories (`--parents`).
     pub parents: bool,
-    /// Extract local archives (ADD).
-    pub unpack: bool,
+    /// Which archives are extracted (ADD).
+    pub unpack: Unpack,
+}
+
+/// Which of a copy's sources are extracted where they are archives. Files of stages and images never are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Unpack {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those of the build context.
+    Local,
+    /// Those behind URLs, too.
+    Everything,
 }
 
 /// One source of a [`FileOp`].
@@ -102,15 +112,6 @@ pub struct Inline {
     pub name: String,
     /// Content.
     pub content: Vec<u8>,
-}
-
-/// Numeric owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Owner {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
 }
 
 /// Collects an application's files (spec §1.5). Reads nothing of the state below; its delta starts at

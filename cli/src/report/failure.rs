@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use engine::frames::FrameError;
 use engine::gc::GcError;
+use engine::ops::accounts::AccountError;
+use engine::ops::file::FileError;
 use engine::source::http::HttpError;
 use engine::transport::TransportError;
 use engine::{
     BuildError, ContentError, ExecError, FetchError, ImagesError, LocalError, OpError, RegistryError,
 };
-use frontend::Diagnostic;
+use frontend::{Diagnostic, nearest};
 use solver::{SourceFile, Span};
 
 use super::Page;
@@ -280,7 +282,29 @@ fn hint_of_step(error: &OpError) -> Option<String> {
             ExecError::Sandbox(error) => return super::sandbox::hint(error),
             _ => return None,
         },
+        OpError::File(FileError::Account(error)) => return hint_of_account(error),
         _ => return None,
+    })
+}
+
+/// What may help with an owner that is not known.
+fn hint_of_account(error: &AccountError) -> Option<String> {
+    const NUMBERS: &str = "use numbers: `--chown=1000:1000`";
+    /// More names than this are a list nobody reads.
+    const SHOWN: usize = 8;
+    Some(match error {
+        AccountError::Unknown { name, known, .. } if !known.is_empty() => {
+            if let Some(near) = nearest(name, known.iter().map(String::as_str)) {
+                return Some(format!("did you mean `{near}`? If not, {NUMBERS}"));
+            }
+            let some: Vec<String> = known.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+            let more = if known.len() > SHOWN { ", …" } else { "" };
+            format!("known there: {}{more}; or {NUMBERS}", some.join(", "))
+        }
+        AccountError::Unknown { .. } | AccountError::NoFile { .. } | AccountError::TooLarge { .. } => {
+            NUMBERS.to_owned()
+        }
+        AccountError::Content(_) | AccountError::Tree(_) => return None,
     })
 }
 

@@ -45,7 +45,14 @@ fn mistakes_in_the_text_are_told_at_their_place() {
             "source schema should be specified with https:// http:// local:// in APP",
         ),
         ("FROM scratch\nAPP ../../etc local://a.yaml\n", "Kubefile:2:5", "../../etc"),
-        ("FROM scratch\nCOPY --chmod=u+x a.yaml /\n", "Kubefile:2:", "not supported yet"),
+        ("FROM scratch\nCOPY --chmod=u+y a.yaml /\n", "Kubefile:2:6", "invalid value of --chmod"),
+        ("FROM scratch\nCOPY --chown=a:b:c a.yaml /\n", "Kubefile:2:6", "invalid value of --chown"),
+        (
+            "FROM scratch\nCOPY --link --chown=app a.yaml /\n",
+            "Kubefile:2:13",
+            "--chown takes no names beside --link",
+        ),
+        ("FROM scratch\nADD --unpack=perhaps a.yaml /\n", "Kubefile:2:5", "invalid value of --unpack"),
         ("FROM scratch\nADD https://h/r.git#main /\n", "Kubefile:2:", "not supported yet"),
         ("FROM scratch\nCOPY --chwon=1 a.yaml /\n", "Kubefile:2:6", "--chown"),
         ("COPY a.yaml /\n", "Kubefile:", "no FROM statement found"),
@@ -57,6 +64,36 @@ fn mistakes_in_the_text_are_told_at_their_place() {
         "Kubefile:3:8",
         &["hint: ", "redis"],
     );
+}
+
+#[test]
+fn owners_nobody_knows_are_told_with_those_that_are_known() {
+    for copy in ["COPY --chown=app", "ADD --chown=root:root", "COPY --chown=0:wheel"] {
+        text_error(
+            &format!("FROM scratch\n{copy} a.yaml /\n"),
+            "Kubefile:2:1",
+            &["cannot be looked up: the files below have no `/etc/", "hint: use numbers"],
+        );
+    }
+    let space = Space::new();
+    space
+        .file("a", "a")
+        .file("etc/passwd", "root:x:0:0::/:\napp:x:1:1::/:\n")
+        .file("etc/group", "staff:x:9:\n");
+    for (owner, texts) in [
+        ("aap", ["there is no user `aap` in `/etc/passwd`", "hint: did you mean `app`?"]),
+        ("nobody", ["there is no user `nobody`", "hint: known there: `root`, `app`; or use numbers"]),
+        ("app:saff", ["there is no group `saff` in `/etc/group`", "hint: did you mean `staff`?"]),
+    ] {
+        space.kubefile(&format!("FROM scratch\nCOPY etc /etc\n\nCOPY --chown={owner} a /\n"));
+        check(&space, &[], "Kubefile:4:1", &texts);
+    }
+    space.file("etc/passwd", vec![b'\n'; (1 << 20) + 1]);
+    space.kubefile("FROM scratch\nCOPY etc /etc\nCOPY --chown=app a /\n");
+    check(&space, &[], "Kubefile:3:1", &["`/etc/passwd` has 1048577 bytes"]);
+    fs_err::remove_file(space.context().join("etc/passwd")).unwrap();
+    symlink("/etc/passwd", space.context().join("etc/passwd")).unwrap();
+    check(&space, &[], "Kubefile:3:1", &["have no `/etc/passwd`"]);
 }
 
 #[test]
@@ -179,6 +216,50 @@ fn hostile_archives_are_refused() {
         .file("bomb.tgz", zeros.into_inner().unwrap().finish().unwrap())
         .kubefile("FROM scratch\nADD bomb.tgz /\n");
     check(&space, &[], "Kubefile:2:1", &["far more than its own size"]);
+}
+
+#[test]
+fn broken_archives_are_refused() {
+    let mut whole = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(40_000);
+    header.set_mode(0o644);
+    let noise: Vec<u8> = (0..40_000_u32).flat_map(|n| (n * n).to_le_bytes()).take(40_000).collect();
+    whole.append_data(&mut header, "f", noise.as_slice()).unwrap();
+    let whole = whole.into_inner().unwrap();
+    for (name, program) in [
+        ("a.tar", "cat"),
+        ("a.tgz", "gzip"),
+        ("a.tar.xz", "xz"),
+        ("a.tar.bz2", "bzip2"),
+        ("a.tar.zst", "cat"),
+    ] {
+        let space = Space::new();
+        space.file("plain", &whole).kubefile(&format!("FROM scratch\nADD {name} /d/\n"));
+        let script = format!("{program} < plain > {name}");
+        let made = Command::new("sh").args(["-c", &script]).current_dir(space.context()).status();
+        assert!(made.unwrap().success());
+        if name.ends_with(".zst") {
+            space.file(name, zstd::encode_all(whole.as_slice(), 3).unwrap());
+        }
+        let good = fs_err::read(space.context().join(name)).unwrap();
+        space.file(name, &good[..good.len() / 2]);
+        check(&space, &[], "Kubefile:2:1", &[&format!("archive `{name}`: cannot be read as a tar archive")]);
+        // Damaged where it begins, it is not even known for a tar any more; but it is called one.
+        if name != "a.tar" {
+            let mut damaged = good.clone();
+            damaged[10..].fill(0xff);
+            space.file(name, &damaged);
+            check(&space, &[], "Kubefile:2:1", &[&format!("archive `{name}`: cannot be read")]);
+            fs_err::rename(space.context().join(name), space.context().join("data")).unwrap();
+            space.kubefile("FROM scratch\nADD data /d/\n").built(&[]);
+            assert_eq!(
+                space.rootfs("localhost/x:1")["d/data"].content,
+                damaged,
+                "what is no archive is a file"
+            );
+        }
+    }
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl<'a> Prepared<'a> {
         let mut sources = Vec::new();
         for (source, input) in op.sources.iter().zip(inputs) {
             let (name, entry) = match (source.kind, input) {
-                (SourceKind::Remote, Input::Tree(tree)) => {
+                (SourceKind::Remote, Input::Download(tree)) => {
                     let directory = trees.load(tree)?;
                     let (name, entry) =
                         directory.entries.iter().next().ok_or_else(|| not_found(op, &source.path))?;
@@ -88,7 +88,7 @@ impl<'a> Prepared<'a> {
                     let name = source.path.rsplit('/').next().unwrap_or_default();
                     (name.as_bytes().to_vec(), entry)
                 }
-                (_, Input::State(_)) => return Err(not_found(op, &source.path)),
+                _ => return Err(not_found(op, &source.path)),
             };
             let (kind, path, trailing_slash) = (source.kind, source.path.as_str(), source.trailing_slash);
             sources.push(Source { kind, path, trailing_slash, name, entry });

@@ -39,12 +39,14 @@ pub fn extract(
     file: &ContentDigest,
     name: &[u8],
 ) -> Result<Option<TreeDigest>, ArchiveError> {
-    if !is_archive(contents, file)? {
-        return Ok(None);
-    }
     let fail = |source| ArchiveError::Untar { name: String::from_utf8_lossy(name).into_owned(), source };
-    let (mut opened, compression, size) = start(contents, file)?;
-    opened.seek_to(0).map_err(ContentError::from)?;
+    match first_block(contents, file)? {
+        Ok(block) if is_tar_header(&block) => {}
+        Err(error) if is_named_as_archive(name) => return Err(fail(error.into())),
+        // What is compressed but not a tar is an ordinary file; so is what only starts like something compressed.
+        Ok(_) | Err(_) => return Ok(None),
+    }
+    let (opened, compression, size) = start(contents, file)?;
     let dir: Arc<Path> = contents.spool_dir().map_err(ContentError::from)?.into();
     let reader = compression.reader(opened).map_err(|e| fail(e.into()))?;
     let mut reader = Bounded::new(reader, expansion_limit(size));
@@ -58,26 +60,29 @@ pub fn extract(
     tree.map(Some).map_err(fail)
 }
 
-/// Whether the bytes are a tar archive, compressed or not.
-///
-/// # Errors
-/// When they cannot be read.
-pub fn is_archive(contents: &Contents<'_>, file: &ContentDigest) -> Result<bool, ContentError> {
-    let (mut opened, compression, _) = start(contents, file)?;
-    opened.seek_to(0)?;
+/// The first block behind the compression, or what the decoder says of it.
+fn first_block(contents: &Contents<'_>, file: &ContentDigest) -> Result<io::Result<Vec<u8>>, ContentError> {
+    let (opened, compression, _) = start(contents, file)?;
     let mut block = Vec::new();
-    // What is compressed but not a tar is an ordinary file; so is what only starts like something compressed.
-    let Ok(reader) = compression.reader(opened) else { return Ok(false) };
-    if reader.take(512).read_to_end(&mut block).is_err() || block.len() < 512 {
-        return Ok(false);
+    let read = compression.reader(opened).and_then(|reader| reader.take(512).read_to_end(&mut block));
+    match read {
+        // Nothing decodes what is not compressed: it is the file itself that cannot be read.
+        Err(error) if compression == Compression::None => Err(error.into()),
+        read => Ok(read.map(|_| block)),
     }
-    Ok(checksum_is_right(&block))
+}
+
+/// Whether a name promises a tar: then what does not decode is one that is broken.
+fn is_named_as_archive(name: &[u8]) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let base = lower.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    base.windows(5).any(|part| part == b".tar.")
+        || [&b".tgz"[..], b".tbz", b".tbz2", b".txz", b".tzst"].iter().any(|end| base.ends_with(end))
 }
 
 /// POSIX: the sum of all header bytes, the checksum's own eight read as spaces.
-fn checksum_is_right(block: &[u8]) -> bool {
-    let mut header = [0; 512];
-    header.copy_from_slice(block);
+fn is_tar_header(block: &[u8]) -> bool {
+    let Ok(header) = <[u8; 512]>::try_from(block) else { return false };
     let stated = tar::Header::from_byte_slice(&header).cksum().ok();
     let sum: u32 = header
         .iter()
@@ -87,6 +92,7 @@ fn checksum_is_right(block: &[u8]) -> bool {
     stated == Some(sum) && header[0] != 0
 }
 
+/// A file at its start, how it is compressed, and its length in bytes.
 fn start(
     contents: &Contents<'_>,
     file: &ContentDigest,
@@ -101,6 +107,7 @@ fn start(
         }
     }
     let size = opened.size()?;
+    opened.seek_to(0)?;
     Ok((opened, Compression::of(&magic[..filled]), size))
 }
 
@@ -119,8 +126,7 @@ pub fn has_member(
     file: &ContentDigest,
     wanted: impl Fn(&[u8]) -> bool,
 ) -> Result<bool, ContentError> {
-    let (mut opened, compression, size) = start(contents, file)?;
-    opened.seek_to(0)?;
+    let (opened, compression, size) = start(contents, file)?;
     let Ok(reader) = compression.reader(opened) else { return Ok(false) };
     let mut archive = tar::Archive::new(Bounded::new(reader, expansion_limit(size)));
     let search = || -> io::Result<bool> {

@@ -275,7 +275,7 @@ impl Source {
 
 fn state_of(input: &Input) -> State {
     match input {
-        Input::Tree(tree) => State { deltas: vec![*tree] },
+        Input::Tree(tree) | Input::Download(tree) => State { deltas: vec![*tree] },
         Input::State(state) => state.clone(),
     }
 }

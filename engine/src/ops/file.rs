@@ -4,12 +4,13 @@
 //! resolved inside the tree it lands on, links inside a copied directory stay links. Directories above the
 //! destination that exist keep their headers; missing ones become 0755.
 
-use solver::{ContentRead, CopySource, FileOp, Owner, TreeDigest};
+use solver::{ContentRead, CopySource, FileOp, Owner, TreeDigest, Unpack};
 use thiserror::Error;
 
 use crate::contents::{Contents, Location, content_digest};
 use crate::delta::OpenDir;
-use crate::ops::{Input, archive};
+use crate::ops::access::{restyle, restyle_entry};
+use crate::ops::{Input, accounts, archive};
 use crate::pattern::{Pattern, PatternError};
 use crate::state::{Found, Resolved, State};
 use crate::tree::{Directory, Entry, Meta, Name, Node, TreeError, Trees, components, push_name};
@@ -50,6 +51,9 @@ pub enum FileError {
     /// The pattern is not one.
     #[error(transparent)]
     Pattern(#[from] PatternError),
+    /// The owner's names.
+    #[error(transparent)]
+    Account(#[from] accounts::AccountError),
     /// An archive to extract.
     #[error(transparent)]
     Archive(#[from] archive::ArchiveError),
@@ -75,13 +79,14 @@ pub struct Prepared<'a> {
     exclude: Vec<Pattern>,
     below: State,
     destination: Resolved,
+    owner: Option<Owner>,
 }
 
 impl<'a> Prepared<'a> {
     /// Finds what is copied and where to. `inputs[i]` is input `i` of the vertex.
     ///
     /// # Errors
-    /// When a source selects nothing or a pattern is wrong.
+    /// When a source selects nothing, a pattern is wrong, or a name of the owner is not known below.
     pub fn new(
         op: &'a FileOp,
         inputs: &[Input],
@@ -93,6 +98,8 @@ impl<'a> Prepared<'a> {
             _ => State::default(),
         };
         let destination = below.resolve(trees, op.destination.as_bytes())?;
+        let owner = op.chown.as_ref().map(|chown| accounts::owner(chown, &below, trees, contents));
+        let owner = owner.transpose()?;
         let mut matches = Vec::new();
         for (source, from) in op.sources.iter().enumerate() {
             match from {
@@ -105,7 +112,11 @@ impl<'a> Prepared<'a> {
                 }
                 CopySource::Input { input, pattern } => {
                     let found = select(trees, &inputs[*input], pattern)?;
-                    let unpack = op.unpack && matches!(inputs[*input], Input::Tree(_));
+                    let unpack = match inputs[*input] {
+                        Input::Tree(_) => op.unpack != Unpack::Nothing,
+                        Input::Download(_) => op.unpack == Unpack::Everything,
+                        Input::State(_) => false,
+                    };
                     matches.extend(found.into_iter().map(|(path, entry)| Match {
                         source,
                         path,
@@ -116,7 +127,7 @@ impl<'a> Prepared<'a> {
             }
         }
         let exclude = op.exclude.iter().map(|text| Pattern::new(text)).collect::<Result<_, _>>()?;
-        Ok(Self { op, matches, exclude, below, destination })
+        Ok(Self { op, matches, exclude, below, destination, owner })
     }
 
     /// What the copy has read: its content key is made of this.
@@ -127,8 +138,11 @@ impl<'a> Prepared<'a> {
             digest: found.entry.digest(),
         });
         let facts = self.destination.facts.iter().cloned().map(ContentRead::Destination);
+        // An owner of numbers is a parameter, and read from nothing.
+        let looked_up = self.op.chown.as_ref().is_some_and(|chown| chown.numbers().is_none());
+        let owner = self.owner.filter(|_| looked_up).map(ContentRead::Owner);
         // Facts of an empty state are facts too: the same copy onto a base where nothing stands there is the same.
-        subtrees.chain(facts).collect()
+        owner.into_iter().chain(subtrees).chain(facts).collect()
     }
 
     /// Paths where a directory of the delta would land on a link or a file of the state below, and what stands there.
@@ -173,7 +187,7 @@ impl<'a> Prepared<'a> {
             };
             match (archive, &entry.node) {
                 (Some(tree), _) => {
-                    let tree = restyle(trees, &tree, self.op.chown, None)?;
+                    let tree = restyle(trees, &tree, self.owner, None)?;
                     self.directory(&mut root, trees, &[], true)?.add_all(trees, &tree)?;
                 }
                 (None, _) if self.op.parents => self.with_parents(&mut root, trees, found, entry)?,
@@ -226,7 +240,7 @@ impl<'a> Prepared<'a> {
         let depth = if whole { names.len() } else { names.len().saturating_sub(1) };
         let mut dir = root;
         let mut created = Meta::with_mode(0o755);
-        if let Some(Owner { uid, gid }) = self.op.chown {
+        if let Some(Owner { uid, gid }) = self.owner {
             created = Meta { uid, gid, ..created };
         }
         for (name, existing) in names.iter().zip(&self.destination.parents).take(depth) {
@@ -282,14 +296,14 @@ impl<'a> Prepared<'a> {
         } else {
             entry
         };
-        Ok(Some(restyle_entry(trees, &entry, self.op.chown, self.op.chmod)?))
+        Ok(Some(restyle_entry(trees, &entry, self.owner, self.op.chmod.as_ref())?))
     }
 }
 
 /// Matches of a pattern in an input, by path.
 fn select(trees: &Trees<'_>, input: &Input, text: &str) -> Result<Vec<(Vec<u8>, Entry)>, FileError> {
     let (state, clean) = match input {
-        Input::Tree(tree) => (State { deltas: vec![*tree] }, true),
+        Input::Tree(tree) | Input::Download(tree) => (State { deltas: vec![*tree] }, true),
         Input::State(state) => (state.clone(), false),
     };
     let pattern = Pattern::new(text)?;
@@ -368,43 +382,6 @@ fn without(
         path.truncate(length);
     }
     Ok(trees.add(kept))
-}
-
-fn restyle_entry(
-    trees: &Trees<'_>,
-    entry: &Entry,
-    chown: Option<Owner>,
-    chmod: Option<u32>,
-) -> Result<Entry, TreeError> {
-    let mut entry = entry.clone();
-    if let Some(Owner { uid, gid }) = chown {
-        entry.meta.uid = uid;
-        entry.meta.gid = gid;
-    }
-    if let Some(mode) = chmod.filter(|_| !matches!(entry.node, Node::Symlink(_))) {
-        entry.meta.mode = mode;
-    }
-    if let Node::Dir(child) = &entry.node {
-        entry.node = Node::Dir(restyle(trees, child, chown, chmod)?);
-    }
-    Ok(entry)
-}
-
-/// A tree with another owner or mode everywhere; itself where neither is asked for.
-fn restyle(
-    trees: &Trees<'_>,
-    tree: &TreeDigest,
-    chown: Option<Owner>,
-    chmod: Option<u32>,
-) -> Result<TreeDigest, TreeError> {
-    if chown.is_none() && chmod.is_none() {
-        return Ok(*tree);
-    }
-    let mut styled = Directory::default();
-    for (name, entry) in &trees.load(tree)?.entries {
-        styled.entries.insert(name.clone(), restyle_entry(trees, entry, chown, chmod)?);
-    }
-    Ok(trees.add(styled))
 }
 
 fn base_name(path: &[u8]) -> &[u8] {

@@ -49,6 +49,12 @@ pub(crate) fn checksum_needs_one_remote(span: Span) -> Diagnostic {
     Diagnostic::error("checksum-source", span, message, "which source is meant?")
 }
 
+pub(crate) fn chown_by_name_with_link(span: Span) -> Diagnostic {
+    let message = "--chown takes no names beside --link, which does not read the files below";
+    Diagnostic::error("chown-name-link", span, message, "where would it be looked up?")
+        .hint("use numbers: `--chown=1000:1000`, or leave --link out")
+}
+
 pub(crate) fn copy_from_image(span: Span, name: &str, nearest: Option<&str>) -> Diagnostic {
     let message = format!("COPY --from=IMAGE is not supported yet, and no stage above is named `{name}`");
     let stage = format!("start a stage with `FROM {name} AS NAME` and copy from that");

@@ -58,7 +58,7 @@ pub(crate) fn unknown_instruction(span: Span, keyword: &str, nearest: Option<&st
 fn instead(keyword: &str) -> Option<&'static str> {
     Some(match keyword {
         "WORKDIR" => "a cluster image has no working directory: use absolute destinations in COPY and ADD",
-        "USER" => "a cluster image runs no process: use `COPY --chown=UID:GID` for the owner of files",
+        "USER" => "a cluster image runs no process: use `COPY --chown=USER:GROUP` for the owner of files",
         "ENTRYPOINT" => "use LAUNCH to start applications or CMDS to run commands",
         "EXPOSE" => "a cluster image opens no ports: use a Service in the application's manifests",
         "VOLUME" => "a cluster image has no volumes: use a PersistentVolumeClaim in the manifests",

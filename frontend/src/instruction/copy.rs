@@ -1,6 +1,8 @@
 //! COPY and ADD.
 
-use solver::{Inline, Owner, Span};
+mod access;
+
+use solver::{Chmod, Chown, Inline, Span, Unpack};
 
 use crate::ast::{Flag, Heredoc, Quoting, Statement, Word};
 use crate::diagnostic;
@@ -168,7 +170,8 @@ pub(super) fn stage_named(evaluator: &mut Evaluator<'_>, span: Span, name: &str)
 
 /// The flags that say how files are copied.
 fn options(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<CopyWork> {
-    let mut work = CopyWork { unpack: statement.keyword == "ADD", ..CopyWork::default() };
+    let unpack = if statement.keyword == "ADD" { Unpack::Local } else { Unpack::Nothing };
+    let mut work = CopyWork { unpack, ..CopyWork::default() };
     let mut complete = true;
     for flag in &statement.flags {
         let done = match flag.name.as_str() {
@@ -177,7 +180,10 @@ fn options(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<CopyW
             "exclude" => value(evaluator, flag, "a pattern").map(|pattern| work.exclude.push(pattern)),
             "parents" => switch(evaluator, flag).map(|on| work.parents = on),
             "link" => switch(evaluator, flag).map(|on| work.link = on),
-            "unpack" | "keep-git-dir" => {
+            "unpack" => switch(evaluator, flag).map(|on| {
+                work.unpack = if on { Unpack::Everything } else { Unpack::Nothing };
+            }),
+            "keep-git-dir" => {
                 let hint = "leave it out: ADD extracts local archives by itself";
                 let what = format!("ADD --{}", flag.name);
                 evaluator.report_unsupported(diagnostic::not_supported_yet(flag.span, &what, hint));
@@ -186,6 +192,12 @@ fn options(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<CopyW
             _ => Some(()),
         };
         complete &= done.is_some();
+    }
+    if let (Some(flag), Some(chown), true) = (flag(statement, "chown"), &work.chown, work.link)
+        && chown.numbers().is_none()
+    {
+        evaluator.report(diagnostic::chown_by_name_with_link(flag.span));
+        return None;
     }
     complete.then_some(work)
 }
@@ -219,39 +231,25 @@ pub(super) fn on_off(value: Option<&str>) -> Option<bool> {
     }
 }
 
-/// `UID[:GID]`; the group is the user's number where it is not given, as in Docker.
-fn owner(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<Owner> {
-    let text = value(evaluator, flag, "UID[:GID]")?;
-    let (uid, gid) = text.split_once(':').unwrap_or((&text, &text));
-    let numeric = |part: &str| part.chars().all(|c| c.is_ascii_digit());
-    if let (true, true, Ok(uid), Ok(gid)) = (numeric(uid), numeric(gid), uid.parse(), gid.parse()) {
-        return Some(Owner { uid, gid });
+fn owner(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<Chown> {
+    const EXPECTED: &str = "USER[:GROUP], each a name or a number";
+    let text = value(evaluator, flag, EXPECTED)?;
+    let owner = access::owner(&text);
+    if owner.is_none() {
+        evaluator.report(diagnostic::flag_value(flag.span, "chown", EXPECTED));
     }
-    if [uid, gid].into_iter().all(|part| numeric(part) || part.contains(':')) {
-        evaluator.report(diagnostic::flag_value(flag.span, "chown", "UID[:GID]"));
-    } else {
-        let hint = "use numbers: `--chown=1000:1000`";
-        evaluator.report_unsupported(diagnostic::not_supported_yet(flag.span, "--chown by name", hint));
-    }
-    None
+    owner
 }
 
-fn mode(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<u32> {
-    let text = value(evaluator, flag, "an octal mode")?;
-    if text.contains(['=', '+', '-']) {
-        let hint = "use an octal mode: `--chmod=0755`";
-        evaluator.report_unsupported(diagnostic::not_supported_yet(flag.span, "a symbolic --chmod", hint));
-        return None;
-    }
-    let mode = u32::from_str_radix(&text, 8).ok().filter(|&mode| mode <= MODE_BITS);
+fn mode(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<Chmod> {
+    const EXPECTED: &str = "an octal mode up to 7777, or changes such as `u=rwX,go-w`";
+    let text = value(evaluator, flag, EXPECTED)?;
+    let mode = access::mode(&text);
     if mode.is_none() {
-        evaluator.report(diagnostic::flag_value(flag.span, "chmod", "an octal mode up to 7777"));
+        evaluator.report(diagnostic::flag_value(flag.span, "chmod", EXPECTED));
     }
     mode
 }
-
-/// Permission bits with set-user-id, set-group-id and sticky.
-const MODE_BITS: u32 = 0o7777;
 
 /// `--checksum=sha256:HEX`, as lower-case hexadecimal digits.
 pub(super) fn checksum(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<String> {

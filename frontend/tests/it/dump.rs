@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::{self, Write};
 
 use frontend::{BaseRequest, Diagnostic, Lowered, Severity};
-use solver::{AppSpec, CopySource, FileOp, ImageSpec, Op, SourceFile, VertexDigest};
+use solver::{Account, AppSpec, Chown, CopySource, FileOp, ImageSpec, Op, SourceFile, Unpack, VertexDigest};
 
 /// Writes findings as `Kubefile:3:5: error: message`, with the text that the primary label covers.
 pub(crate) fn diagnostics(out: &mut String, source: &SourceFile, found: &[Diagnostic]) -> fmt::Result {
@@ -87,19 +87,37 @@ fn file(op: &FileOp) -> String {
         }
     });
     let mut text = format!("file {} -> {:?}", sources.collect::<Vec<_>>().join(", "), op.destination);
-    if let Some(owner) = op.chown {
-        text.push_str(&format!(" chown={}:{}", owner.uid, owner.gid));
+    if let Some(chown) = &op.chown {
+        text.push_str(&format!(" chown={}", owner(chown)));
     }
-    if let Some(mode) = op.chmod {
-        text.push_str(&format!(" chmod={mode:o}"));
+    if let Some(mode) = &op.chmod {
+        text.push_str(&format!(" chmod={mode}"));
     }
     if !op.exclude.is_empty() {
         text.push_str(&format!(" exclude={:?}", op.exclude));
     }
-    for (name, set) in [("below", op.below), ("parents", op.parents), ("unpack", op.unpack)] {
+    for (name, set) in [("below", op.below), ("parents", op.parents)] {
         text.push_str(&if set { format!(" {name}") } else { String::new() });
     }
+    text.push_str(match op.unpack {
+        Unpack::Nothing => "",
+        Unpack::Local => " unpack",
+        Unpack::Everything => " unpack=everything",
+    });
     text
+}
+
+/// Numbers as they will be, names in quotes.
+fn owner(chown: &Chown) -> String {
+    if let Some(owner) = chown.numbers() {
+        return format!("{}:{}", owner.uid, owner.gid);
+    }
+    let one = |account: &Account| match account {
+        Account::Id(id) => id.to_string(),
+        Account::Name(name) => format!("{name:?}"),
+    };
+    let group = chown.group.as_ref().map(|group| format!(":{}", one(group)));
+    one(&chown.user) + &group.unwrap_or_default()
 }
 
 fn facts(out: &mut String, image: &ImageSpec, numbers: &HashMap<VertexDigest, usize>) -> fmt::Result {
