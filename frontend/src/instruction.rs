@@ -3,15 +3,18 @@
 mod app;
 mod copy;
 mod env;
+mod flags;
 mod from;
 mod launch;
 mod run;
 
+pub use flags::FlagSyntax;
 pub(crate) use from::{on_unknown, parse_platform};
 pub(crate) use launch::{check_cmd, launch_rules};
 
 use std::fmt;
 
+use self::flags::{CHECKSUM, CHMOD, CHOWN, EXCLUDE, LINK, PARENTS};
 use crate::ast::Statement;
 use crate::evaluate::Evaluator;
 
@@ -41,8 +44,11 @@ pub struct Instruction {
     pub syntax: &'static str,
     /// What it does, in one line.
     pub doc: &'static str,
+    /// What the language reference says of it, as Markdown with at least one example.
+    pub text: &'static str,
+    /// The flags it takes.
+    pub flags: &'static [FlagSyntax],
     pub(crate) form: Form,
-    pub(crate) flags: &'static [&'static str],
     pub(crate) apply: fn(&mut Evaluator<'_>, &Statement),
 }
 
@@ -58,136 +64,195 @@ pub const INSTRUCTIONS: &[Instruction] = &[
         keyword: "FROM",
         syntax: "FROM [--platform=PLATFORM] IMAGE [AS NAME]",
         doc: "starts a stage on an image, an earlier stage, or `scratch`",
+        text: include_str!("instruction/text/from.md"),
+        flags: &[FlagSyntax::new(
+            "platform",
+            "OS/ARCH[/VARIANT]",
+            "the platform of the image, instead of the one built for",
+        )],
         form: Form::Words,
-        flags: &["platform"],
         apply: from::apply,
     },
     Instruction {
         keyword: "COPY",
         syntax: "COPY [--from=STAGE] [--chown=USER[:GROUP]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] SOURCE… DESTINATION",
         doc: "copies files of the build context or of a stage",
+        text: include_str!("instruction/text/copy.md"),
+        flags: &[
+            FlagSyntax::new(
+                "from",
+                "STAGE",
+                "copies from a stage above, by its name or index, instead of the build context",
+            ),
+            CHOWN,
+            CHMOD,
+            EXCLUDE,
+            PARENTS,
+            LINK,
+        ],
         form: Form::WordsOrJson,
-        flags: &["from", "chown", "chmod", "exclude", "parents", "link"],
         apply: copy::apply,
     },
     Instruction {
         keyword: "ADD",
         syntax: "ADD [--chown=USER[:GROUP]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] [--unpack[=true|false]] [--checksum=sha256:HEX] SOURCE… DESTINATION",
         doc: "copies files, fetches URLs and extracts local archives",
+        text: include_str!("instruction/text/add.md"),
+        flags: &[
+            CHOWN,
+            CHMOD,
+            EXCLUDE,
+            PARENTS,
+            LINK,
+            CHECKSUM,
+            FlagSyntax::new(
+                "unpack",
+                "BOOL",
+                "`true` extracts fetched archives too, `false` none; without it local ones are extracted",
+            ),
+            FlagSyntax::new("keep-git-dir", "BOOL", "not supported yet, as git sources are not"),
+        ],
         form: Form::WordsOrJson,
-        flags: &["chown", "chmod", "exclude", "parents", "link", "checksum", "unpack", "keep-git-dir"],
         apply: copy::apply,
     },
     Instruction {
         keyword: "RUN",
         syntax: "RUN [--mount=type=TYPE,…] [--network=default|host|none] [--security=sandbox|insecure] COMMAND",
         doc: "runs a command on the files, in a sandbox",
+        text: include_str!("instruction/text/run.md"),
+        flags: &[
+            FlagSyntax::new(
+                "mount",
+                "type=TYPE,…",
+                "mounts something while the command runs: see below",
+            )
+            .repeating(),
+            FlagSyntax::new("network", "MODE", "`host`, which is also `default`, or `none`: loopback alone"),
+            FlagSyntax::new(
+                "security",
+                "MODE",
+                "`sandbox`, or `insecure`: all rights of root, if `build --allow security.insecure` allows it",
+            ),
+            FlagSyntax::new("device", "NAME", "not supported: there are `/dev/null` and its like").repeating(),
+        ],
         form: Form::Raw,
-        flags: &["mount", "network", "security", "device"],
         apply: run::apply,
     },
     Instruction {
         keyword: "ARG",
         syntax: "ARG NAME[=DEFAULT]…",
         doc: "declares a variable that --build-arg can set",
-        form: Form::Words,
+        text: include_str!("instruction/text/arg.md"),
         flags: &[],
+        form: Form::Words,
         apply: env::arg,
     },
     Instruction {
         keyword: "ENV",
         syntax: "ENV NAME=VALUE…",
         doc: "sets environment variables of the image",
-        form: Form::Pairs,
+        text: include_str!("instruction/text/env.md"),
         flags: &[],
+        form: Form::Pairs,
         apply: env::env,
     },
     Instruction {
         keyword: "LABEL",
         syntax: "LABEL NAME=VALUE…",
         doc: "sets labels of the image",
-        form: Form::Pairs,
+        text: include_str!("instruction/text/label.md"),
         flags: &[],
+        form: Form::Pairs,
         apply: env::label,
     },
     Instruction {
         keyword: "MAINTAINER",
         syntax: "MAINTAINER TEXT",
         doc: "names the author of the image",
-        form: Form::Raw,
+        text: include_str!("instruction/text/maintainer.md"),
         flags: &[],
+        form: Form::Raw,
         apply: env::maintainer,
     },
     Instruction {
         keyword: "APP",
         syntax: "APP [--checksum=sha256:HEX] NAME SOURCE…",
         doc: "declares an application and brings in its files",
+        text: include_str!("instruction/text/app.md"),
+        flags: &[CHECKSUM],
         form: Form::WordsOrJson,
-        flags: &["checksum"],
         apply: app::apply,
     },
     Instruction {
         keyword: "APPCMDS",
         syntax: "APPCMDS NAME [\"command\", …]",
         doc: "sets the commands that launch an application",
-        form: Form::Named,
+        text: include_str!("instruction/text/appcmds.md"),
         flags: &[],
+        form: Form::Named,
         apply: app::commands,
     },
     Instruction {
         keyword: "APPENV",
         syntax: "APPENV NAME KEY=VALUE…",
         doc: "sets environment variables of an application",
-        form: Form::PlainWordsOrJson,
+        text: include_str!("instruction/text/appenv.md"),
         flags: &[],
+        form: Form::PlainWordsOrJson,
         apply: app::env,
     },
     Instruction {
         keyword: "LAUNCH",
         syntax: "LAUNCH [\"NAME\", …]",
         doc: "names the applications to launch, in order; the last instruction",
-        form: Form::WordsOrJson,
+        text: include_str!("instruction/text/launch.md"),
         flags: &[],
+        form: Form::WordsOrJson,
         apply: launch::launch,
     },
     Instruction {
         keyword: "CMDS",
         syntax: "CMDS [\"command\", …]",
         doc: "gives the commands to launch; the last instruction",
-        form: Form::PlainWordsOrJson,
+        text: include_str!("instruction/text/cmds.md"),
         flags: &[],
+        form: Form::PlainWordsOrJson,
         apply: launch::cmds,
     },
     Instruction {
         keyword: "CMD",
         syntax: "CMD COMMAND",
         doc: "adds a launch command (deprecated: use CMDS)",
-        form: Form::Raw,
+        text: include_str!("instruction/text/cmd.md"),
         flags: &[],
+        form: Form::Raw,
         apply: launch::cmd,
     },
     Instruction {
         keyword: "CNI",
         syntax: "CNI [--checksum=sha256:HEX] NAME SOURCE…",
         doc: "declares an application that is a network plugin",
+        text: include_str!("instruction/text/cni.md"),
+        flags: &[CHECKSUM],
         form: Form::WordsOrJson,
-        flags: &["checksum"],
         apply: app::apply,
     },
     Instruction {
         keyword: "CSI",
         syntax: "CSI [--checksum=sha256:HEX] NAME SOURCE…",
         doc: "declares an application that is a storage plugin",
+        text: include_str!("instruction/text/csi.md"),
+        flags: &[CHECKSUM],
         form: Form::WordsOrJson,
-        flags: &["checksum"],
         apply: app::apply,
     },
     Instruction {
         keyword: "KUBEVERSION",
         syntax: "KUBEVERSION RANGE",
         doc: "says which Kubernetes versions the image supports",
-        form: Form::Raw,
+        text: include_str!("instruction/text/kubeversion.md"),
         flags: &[],
+        form: Form::Raw,
         apply: env::kubeversion,
     },
 ];
@@ -200,4 +265,11 @@ pub(crate) fn syntax(keyword: &str) -> &'static str {
 /// The row of a keyword, in any case.
 pub(crate) fn find(keyword: &str) -> Option<&'static Instruction> {
     INSTRUCTIONS.iter().find(|instruction| instruction.keyword.eq_ignore_ascii_case(keyword))
+}
+
+impl Instruction {
+    /// The flag of a name, without dashes.
+    pub(crate) fn flag(&self, name: &str) -> Option<&'static FlagSyntax> {
+        self.flags.iter().find(|flag| flag.name == name)
+    }
 }

@@ -23,7 +23,7 @@ mod words;
 use std::collections::BTreeMap;
 
 pub use diagnostic::{Diagnostic, Label, Severity};
-pub use instruction::{INSTRUCTIONS, Instruction};
+pub use instruction::{FlagSyntax, INSTRUCTIONS, Instruction};
 pub use lower::{Lowered, lower};
 pub use model::{BaseRequest, Model, model};
 pub use parse::{Parsed, parse};

@@ -99,15 +99,15 @@ impl Parser {
             let name = word.split('=').next().unwrap_or_default();
             let value_start = start + 2 + name.len() + 1;
             let value = (value_start <= end).then(|| shell_word(text, value_start..end));
-            if !instruction.flags.contains(&name) {
-                let known = nearest(name, instruction.flags.iter().copied());
-                self.diagnostics.push(diagnostic::unknown_flag(span, instruction.keyword, name, known));
-            } else if !matches!(name, "exclude" | "mount" | "device")
-                && flags.iter().any(|flag| flag.name == name)
-            {
-                self.diagnostics.push(diagnostic::duplicate_flag(span, name));
-            } else {
-                flags.push(Flag { name: name.to_owned(), value, span });
+            match instruction.flag(name) {
+                None => {
+                    let known = nearest(name, instruction.flags.iter().map(|flag| flag.name));
+                    self.diagnostics.push(diagnostic::unknown_flag(span, instruction.keyword, name, known));
+                }
+                Some(known) if !known.repeats && flags.iter().any(|flag| flag.name == name) => {
+                    self.diagnostics.push(diagnostic::duplicate_flag(span, name));
+                }
+                Some(_) => flags.push(Flag { name: name.to_owned(), value, span }),
             }
         }
     }

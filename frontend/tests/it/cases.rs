@@ -9,7 +9,7 @@ use std::path::Path;
 use frontend::{Options, Severity};
 use solver::{Application, Base, ManifestDigest, Platform, SourceFile};
 
-use crate::{dump, paths_in, read};
+use crate::{dump, paths_in, read, updates, write};
 
 #[test]
 fn golden_cases_say_what_they_said() {
@@ -99,14 +99,4 @@ fn options(text: &str) -> Options {
         }
     }
     options
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one switch of the tests")]
-fn updates() -> bool {
-    std::env::var_os("UPDATE_EXPECT").is_some()
-}
-
-#[expect(clippy::disallowed_methods, reason = "frontend has no fs_err; the path is in the message")]
-fn write(path: &Path, text: &str) {
-    std::fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

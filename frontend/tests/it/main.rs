@@ -3,6 +3,7 @@
 mod cases;
 mod dump;
 mod large;
+mod reference;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -92,6 +93,26 @@ fn paths_in(directory: &Path) -> Vec<PathBuf> {
 #[expect(clippy::disallowed_methods, reason = "a missing file is an answer here")]
 fn read(path: &Path) -> Option<String> {
     std::fs::read_to_string(path).ok()
+}
+
+/// Whether goldens are written instead of compared.
+#[expect(clippy::disallowed_methods, reason = "the one switch of the tests")]
+fn updates() -> bool {
+    std::env::var_os("UPDATE_EXPECT").is_some()
+}
+
+#[expect(clippy::disallowed_methods, reason = "frontend has no fs_err; the path is in the message")]
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+/// A generated file says what it should; `UPDATE_EXPECT=1` makes it so.
+fn fresh(path: &Path, text: &str) {
+    if updates() {
+        write(path, text);
+    }
+    let is_fresh = read(path).as_deref() == Some(text);
+    assert!(is_fresh, "{} is stale: UPDATE_EXPECT=1 writes it anew", path.display());
 }
 
 #[test]

@@ -1,0 +1,58 @@
+//! Flags as the instruction table has them: what is accepted, what is suggested, what the reference says.
+
+/// A flag that an instruction takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlagSyntax {
+    /// The name without dashes.
+    pub name: &'static str,
+    /// What its value looks like; empty for a switch, which may be given `true` or `false` all the same.
+    pub value: &'static str,
+    /// What it does, in one line.
+    pub doc: &'static str,
+    /// Whether it may be given several times.
+    pub repeats: bool,
+}
+
+impl FlagSyntax {
+    pub(super) const fn new(name: &'static str, value: &'static str, doc: &'static str) -> Self {
+        Self { name, value, doc, repeats: false }
+    }
+
+    pub(super) const fn repeating(self) -> Self {
+        Self { repeats: true, ..self }
+    }
+
+    /// As it is written: `--name=VALUE`, or `--name`.
+    pub fn written(&self) -> String {
+        match self.value {
+            "" => format!("--{}", self.name),
+            value => format!("--{}={value}", self.name),
+        }
+    }
+}
+
+pub(super) const CHOWN: FlagSyntax = FlagSyntax::new(
+    "chown",
+    "UID[:GID]",
+    "the owner of what is copied, in numbers; 0:0 without it. Without GID the group has the user's number",
+);
+pub(super) const CHMOD: FlagSyntax =
+    FlagSyntax::new("chmod", "MODE", "the octal mode of what is copied; the sources' own modes without it");
+pub(super) const EXCLUDE: FlagSyntax =
+    FlagSyntax::new("exclude", "PATTERN", "leaves out what matches, with `**` for any number of directories")
+        .repeating();
+pub(super) const PARENTS: FlagSyntax = FlagSyntax::new(
+    "parents",
+    "",
+    "keeps the directories of the sources: `a/b.yaml` becomes `DESTINATION/a/b.yaml`",
+);
+pub(super) const LINK: FlagSyntax = FlagSyntax::new(
+    "link",
+    "",
+    "does not look at what lies below: links at the destination are not followed",
+);
+pub(super) const CHECKSUM: FlagSyntax = FlagSyntax::new(
+    "checksum",
+    "sha256:HEX",
+    "what the one http(s) source must be; it is fetched again only when this changes",
+);
