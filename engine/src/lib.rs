@@ -77,5 +77,5 @@ pub use registry::{Credentials, Reference, Registry, RegistryError, Repository, 
 pub use sandbox::SandboxError;
 pub use secret::Secret;
 pub use session::{BuildOptions, Pins, Session};
-pub use source::local::LocalError;
+pub use source::local::{Context, LocalError, Look};
 pub use state::State;

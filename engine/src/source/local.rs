@@ -6,16 +6,19 @@
 
 mod context;
 mod error;
+mod locate;
+mod look;
 mod walk;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use solver::{LocalSource, TreeDigest};
 
+use self::locate::Located;
 use self::walk::{Place, names, open_below};
 use crate::cancel::Cancel;
 use crate::contents::Contents;
@@ -26,8 +29,7 @@ use crate::tree::{Directory, Entry, Meta, Name, Node, Trees, components, push_na
 
 pub use context::Context;
 pub use error::LocalError;
-
-use error::LINK_LIMIT;
+pub use look::Look;
 
 /// What a scan needs beside the pattern.
 #[derive(Clone, Copy)]
@@ -62,20 +64,19 @@ impl Scan<'_> {
     pub(crate) fn select(&self, source: &LocalSource) -> Result<TreeDigest, LocalError> {
         let pattern = Pattern::new(&source.pattern)?;
         let prefix: Vec<Name> = components(pattern.literal_prefix().as_bytes()).map(<[u8]>::to_vec).collect();
-        let selected = match self.locate(&prefix, &source.pattern)? {
-            None => None,
-            Some(real) if pattern.is_literal() => self.entry(&real)?,
-            Some(real) => self.matches(&pattern, &joined(&prefix), &real)?,
+        let located = self.context.locate(&prefix, &source.pattern)?;
+        let is_left_out = pattern.is_literal() && matches!(located, Located::LeftOut);
+        let selected = match located {
+            Located::At(real) if pattern.is_literal() => self.entry(&real)?,
+            Located::At(real) => self.matches(&pattern, &joined(&prefix), &real)?,
+            Located::LeftOut | Located::Nowhere => None,
         };
         let not_found = |ignored| LocalError::NotFound {
             pattern: source.pattern.clone(),
             context: self.context.root.clone(),
             ignored,
         };
-        let Some(mut entry) = selected else {
-            let there = pattern.is_literal() && self.locate_unfiltered(&prefix);
-            return Err(not_found(there));
-        };
+        let Some(mut entry) = selected else { return Err(not_found(is_left_out)) };
         for depth in (0..prefix.len()).rev() {
             let mut parent = Directory::default();
             parent.entries.insert(prefix[depth].clone(), entry);
@@ -92,78 +93,6 @@ impl Scan<'_> {
         }
     }
 
-    /// Follows the links of a literal path inside the context. `None` when nothing is there or it is left out.
-    fn locate(&self, path: &[Name], shown: &str) -> Result<Option<Vec<Name>>, LocalError> {
-        let mut ahead: Vec<Name> = path.iter().rev().cloned().collect();
-        let mut at: Vec<Name> = Vec::new();
-        let mut links = 0;
-        while let Some(name) = ahead.pop() {
-            if name == b".." {
-                at.pop();
-                continue;
-            }
-            at.push(name);
-            let host = self.host(&at);
-            let Ok(stat) = rustix::fs::lstat(&host) else { return Ok(None) };
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-                continue;
-            }
-            links += 1;
-            if links > LINK_LIMIT {
-                return Err(LocalError::LinkLoop { path: shown.to_owned() });
-            }
-            let target =
-                fs_err::read_link(&host).map_err(|source| LocalError::Io { path: host.clone(), source })?;
-            let link = at.clone();
-            at.pop();
-            let inside =
-                self.inside(&at, target.as_os_str().as_bytes()).ok_or_else(|| LocalError::Escapes {
-                    path: shown.to_owned(),
-                    link: lossy(&joined(&link)),
-                    target: target.display().to_string(),
-                })?;
-            at.clear();
-            ahead.extend(inside.into_iter().rev());
-        }
-        let path = joined(&at);
-        let left_out =
-            !path.is_empty() && self.context.ignore.is_ignored(&path) && !self.is_dir_with_exceptions(&path);
-        Ok((!left_out).then_some(at))
-    }
-
-    fn is_dir_with_exceptions(&self, path: &[u8]) -> bool {
-        !self.context.ignore.can_prune(path)
-    }
-
-    fn locate_unfiltered(&self, path: &[Name]) -> bool {
-        rustix::fs::lstat(self.host(path)).is_ok()
-    }
-
-    /// Where a link's target lies inside the context; `None` when it leaves it.
-    fn inside(&self, at: &[Name], target: &[u8]) -> Option<Vec<Name>> {
-        let mut path: Vec<Name> = at.to_vec();
-        let mut rest = target;
-        if target.starts_with(b"/") {
-            path.clear();
-            let root = self.context.root.as_os_str().as_bytes();
-            rest = target.strip_prefix(root).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))?;
-        }
-        for name in components(rest) {
-            if name == b".." {
-                path.pop()?;
-            } else {
-                path.push(name.to_vec());
-            }
-        }
-        Some(path)
-    }
-
-    fn host(&self, path: &[Name]) -> PathBuf {
-        let mut host = self.context.root.clone();
-        host.extend(path.iter().map(|name| std::ffi::OsStr::from_bytes(name)));
-        host
-    }
-
     fn dir_meta(&self, path: &[u8]) -> Result<Meta, LocalError> {
         let host = self.context.root.join(std::ffi::OsStr::from_bytes(path));
         let stat = rustix::fs::lstat(&host).map_err(|e| LocalError::Io { path: host, source: e.into() })?;
@@ -177,7 +106,7 @@ impl Scan<'_> {
                 self.directory(&open_dir(&self.context.root)?, &self.context.root, b"", &Matched::default())?;
             return Ok(Some(Entry { meta: self.dir_meta(b"")?, node: Node::Dir(tree) }));
         };
-        let parent = self.host(above);
+        let parent = self.context.host(above);
         let dir = open_dir(&parent)?;
         let place =
             Place { dir: &dir, host: &parent.into(), path: &joined(above), matched: &self.matched_by(above) };
@@ -193,7 +122,7 @@ impl Scan<'_> {
 
     /// Everything below a resolved directory that a pattern with wildcards selects.
     fn matches(&self, pattern: &Pattern, prefix: &[u8], real: &[Name]) -> Result<Option<Entry>, LocalError> {
-        let host = self.host(real);
+        let host = self.context.host(real);
         let Ok(dir) = open_dir(&host) else { return Ok(None) };
         let Some(tree) = self.matching(pattern, prefix, &dir, &host, &joined(real))? else { return Ok(None) };
         Ok(Some(Entry { meta: self.dir_meta(&joined(real))?, node: Node::Dir(tree) }))
@@ -253,9 +182,10 @@ impl Scan<'_> {
         let above = &path[..path.len() - 1];
         let place = Place { dir, host, path: &joined(above), matched: &self.matched_by(above) };
         match self.one(&place, name)? {
-            Some(Entry { node: Node::Symlink(_), .. }) => {
-                self.locate(&path, &lossy(real))?.map_or(Ok(None), |target| self.entry(&target))
-            }
+            Some(Entry { node: Node::Symlink(_), .. }) => match self.context.locate(&path, &lossy(real))? {
+                Located::At(target) => self.entry(&target),
+                Located::LeftOut | Located::Nowhere => Ok(None),
+            },
             entry => Ok(entry),
         }
     }

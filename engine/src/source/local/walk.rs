@@ -21,7 +21,7 @@ use crate::stat::{DirKey, Known, Listing, Seen, What};
 use crate::tree::{Entry, Name, push_name};
 
 /// Longest path below the context in bytes, as Linux has it (`PATH_MAX`): what bounds the recursion.
-const PATH_LIMIT: usize = 4096;
+pub(super) const PATH_LIMIT: usize = 4096;
 /// Files are read in pieces of this size.
 const READ_SIZE: usize = 128 * 1024;
 /// Directories are listed in pieces of this size, in bytes.

@@ -1,0 +1,86 @@
+//! Where a path of the context leads: links are followed one by one, and never out of it.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::fs::FileType;
+
+use super::error::LINK_LIMIT;
+use super::{Context, LocalError, joined, lossy};
+use crate::tree::{Name, components};
+
+/// What stands at a path.
+#[derive(Debug)]
+pub(super) enum Located {
+    /// Something, at this path without links.
+    At(Vec<Name>),
+    /// Something that the ignore file leaves out.
+    LeftOut,
+    /// Nothing.
+    Nowhere,
+}
+
+impl Context {
+    /// Follows the links of a literal path inside the context.
+    pub(super) fn locate(&self, path: &[Name], shown: &str) -> Result<Located, LocalError> {
+        let mut ahead: Vec<Name> = path.iter().rev().cloned().collect();
+        let mut at: Vec<Name> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = ahead.pop() {
+            if name == b".." {
+                at.pop();
+                continue;
+            }
+            at.push(name);
+            let host = self.host(&at);
+            let Ok(stat) = rustix::fs::lstat(&host) else { return Ok(Located::Nowhere) };
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+                continue;
+            }
+            links += 1;
+            if links > LINK_LIMIT {
+                return Err(LocalError::LinkLoop { path: shown.to_owned() });
+            }
+            let target =
+                fs_err::read_link(&host).map_err(|source| LocalError::Io { path: host.clone(), source })?;
+            let link = at.clone();
+            at.pop();
+            let inside =
+                self.inside(&at, target.as_os_str().as_bytes()).ok_or_else(|| LocalError::Escapes {
+                    path: shown.to_owned(),
+                    link: lossy(&joined(&link)),
+                    target: target.display().to_string(),
+                })?;
+            at.clear();
+            ahead.extend(inside.into_iter().rev());
+        }
+        let path = joined(&at);
+        let left_out = !path.is_empty() && self.ignore.is_ignored(&path) && self.ignore.can_prune(&path);
+        Ok(if left_out { Located::LeftOut } else { Located::At(at) })
+    }
+
+    /// Where a link's target lies inside the context; `None` when it leaves it.
+    fn inside(&self, at: &[Name], target: &[u8]) -> Option<Vec<Name>> {
+        let mut path: Vec<Name> = at.to_vec();
+        let mut rest = target;
+        if target.starts_with(b"/") {
+            path.clear();
+            let root = self.root.as_os_str().as_bytes();
+            rest = target.strip_prefix(root).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))?;
+        }
+        for name in components(rest) {
+            if name == b".." {
+                path.pop()?;
+            } else {
+                path.push(name.to_vec());
+            }
+        }
+        Some(path)
+    }
+
+    pub(super) fn host(&self, path: &[Name]) -> PathBuf {
+        let mut host = self.root.clone();
+        host.extend(path.iter().map(|name| std::ffi::OsStr::from_bytes(name)));
+        host
+    }
+}
