@@ -2,6 +2,8 @@
 
 use solver::Span;
 
+use crate::directive::Checks;
+
 /// A parsed Kubefile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
@@ -11,6 +13,10 @@ pub struct File {
     pub escape: char,
     /// Whether the text has any instruction, known or not.
     pub has_instructions: bool,
+    /// Which warnings its `# check=` directives want.
+    pub checks: Checks,
+    /// Comments that would be directives at the top, and are none where they stand.
+    pub misplaced: Vec<Span>,
 }
 
 /// One instruction with its arguments.

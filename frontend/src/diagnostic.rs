@@ -3,11 +3,15 @@
 //! Messages that sealer has keep sealer's words, because people grep for them; what helps goes into hints.
 
 mod build;
+mod directive;
 mod files;
+mod lints;
 mod syntax;
 
 pub(crate) use build::*;
+pub(crate) use directive::*;
 pub(crate) use files::*;
+pub(crate) use lints::*;
 pub(crate) use syntax::*;
 
 use solver::Span;

@@ -23,6 +23,8 @@ pub(crate) struct Evaluation {
     pub(crate) target: Option<usize>,
     /// Whether each stage is needed for the target.
     pub(crate) reachable: Vec<bool>,
+    /// LAUNCH names with their stages and places.
+    pub(crate) launched: Vec<(usize, String, Span)>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -77,7 +79,8 @@ pub(crate) fn evaluate(file: &File, options: &Options, bases: Option<&BTreeMap<u
     instruction::check_cmd(&mut evaluator, target, &reachable);
     evaluator.check_commands(target);
     evaluator.diagnostics.sort_by_key(Diagnostic::start);
-    Evaluation { stages: evaluator.stages, target, reachable, diagnostics: evaluator.diagnostics }
+    let Evaluator { stages, launched, diagnostics, .. } = evaluator;
+    Evaluation { stages, target, reachable, launched, diagnostics }
 }
 
 impl Evaluator<'_> {
@@ -222,20 +225,22 @@ impl Evaluator<'_> {
     }
 
     fn check_launched(&mut self) {
-        for (stage, name, span) in std::mem::take(&mut self.launched) {
-            let stage = &self.stages[stage];
-            if stage.open || stage.apps_open || stage.apps.contains(&name) {
+        let launched = std::mem::take(&mut self.launched);
+        for (stage, name, span) in &launched {
+            let stage = &self.stages[*stage];
+            if stage.open || stage.apps_open || stage.apps.contains(name) {
                 continue;
             }
-            let elsewhere = || self.stages.iter().find(|stage| stage.apps.contains(&name));
+            let elsewhere = || self.stages.iter().find(|stage| stage.apps.contains(name));
             let help = match self.helps().then(elsewhere) {
                 None => AppHelp::Nearest(None),
                 Some(Some(stage)) => AppHelp::OtherStage(&stage.name),
-                Some(None) => AppHelp::Nearest(nearest(&name, stage.apps.names())),
+                Some(None) => AppHelp::Nearest(nearest(name, stage.apps.names())),
             };
-            let diagnostic = diagnostic::unknown_app(span, "LAUNCH", &name, help);
+            let diagnostic = diagnostic::unknown_app(*span, "LAUNCH", name, help);
             self.report(diagnostic);
         }
+        self.launched = launched;
     }
 
     /// Applications that nothing tells the type of need commands. Only the target's are applications of the image,

@@ -1,4 +1,4 @@
-//! Physical lines to logical lines: byte order mark, comments, the escape directive, continuations, heredoc bodies.
+//! Physical lines to logical lines: byte order mark, comments, directives, continuations, heredoc bodies.
 //!
 //! It knows keywords only as far as heredocs need: which instructions may have a body below them.
 
@@ -8,6 +8,7 @@ use solver::Span;
 
 use crate::ast::Heredoc;
 use crate::diagnostic::{self, Diagnostic};
+use crate::directive::Checks;
 use crate::text::Text;
 use crate::words::{self, Quotes};
 
@@ -25,18 +26,31 @@ pub(crate) struct LogicalLine {
 pub(crate) struct Lexed {
     pub(crate) lines: Vec<LogicalLine>,
     pub(crate) escape: char,
+    pub(crate) checks: Checks,
+    /// Comments that would be directives at the top.
+    pub(crate) misplaced: Vec<Span>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 /// Splits a text into logical lines.
 pub(crate) fn lex(source: &str) -> Lexed {
     let start = if source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    let mut lexer =
-        Lexer { source, position: start, escape: '\\', last_lines: None, diagnostics: Vec::new() };
+    let mut lexer = Lexer {
+        source,
+        position: start,
+        escape: '\\',
+        checks: Checks::default(),
+        last_lines: None,
+        diagnostics: Vec::new(),
+    };
     lexer.directives();
     let mut lines = Vec::new();
+    let mut misplaced = Vec::new();
     while let Some(line) = lexer.next_line() {
-        if is_blank_or_comment(&source[line.start..line.end]) {
+        let content = &source[line.start..line.end];
+        if is_blank_or_comment(content) {
+            let known = |directive: &Directive<'_>| directive.is("escape") || directive.is("check");
+            misplaced.extend(directive(content).filter(known).map(|_| line));
             continue;
         }
         let line = lexer.logical_line(line);
@@ -44,13 +58,15 @@ pub(crate) fn lex(source: &str) -> Lexed {
             lines.push(line);
         }
     }
-    Lexed { lines, escape: lexer.escape, diagnostics: lexer.diagnostics }
+    let Lexer { escape, checks, diagnostics, .. } = lexer;
+    Lexed { lines, escape, checks, misplaced, diagnostics }
 }
 
 struct Lexer<'a> {
     source: &'a str,
     position: usize,
     escape: char,
+    checks: Checks,
     /// Where each line stands last: as it is, and without leading tabs. Made when first asked for.
     last_lines: Option<[HashMap<&'a str, usize>; 2]>,
     diagnostics: Vec<Diagnostic>,
@@ -84,17 +100,21 @@ impl<'a> Lexer<'a> {
         Some(Span::new(self.position, self.position + line.len()))
     }
 
-    /// `# name=value` comments at the very top; only `escape` means something.
+    /// `# name=value` comments at the very top; only `escape` and `check` mean something.
     fn directives(&mut self) {
         let mut seen = false;
         while let Some(line) = self.peek_line() {
-            let Some((name, value)) = directive(&self.source[line.start..line.end]) else { return };
-            if name.eq_ignore_ascii_case("escape") {
+            let Some(directive) = directive(&self.source[line.start..line.end]) else { return };
+            if directive.is("check") {
+                let found = self.checks.read(directive.value, line.start + directive.offset);
+                self.diagnostics.extend(found);
+            }
+            if directive.is("escape") {
                 if seen {
                     self.diagnostics.push(diagnostic::escape_twice(line));
                 }
                 seen = true;
-                match value {
+                match directive.value {
                     "\\" => self.escape = '\\',
                     "`" => self.escape = '`',
                     other => self.diagnostics.push(diagnostic::invalid_escape(line, other)),
@@ -253,10 +273,25 @@ fn is_blank_or_comment(line: &str) -> bool {
     line.is_empty() || line.starts_with('#')
 }
 
-fn directive(line: &str) -> Option<(&str, &str)> {
+/// `# name=value`.
+struct Directive<'a> {
+    name: &'a str,
+    value: &'a str,
+    /// Where the value starts in the line.
+    offset: usize,
+}
+
+impl Directive<'_> {
+    fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+}
+
+fn directive(line: &str) -> Option<Directive<'_>> {
     let (name, value) = line.trim_start().strip_prefix('#')?.split_once('=')?;
+    let offset = line.len() - value.trim_start().len();
     let (name, value) = (name.trim(), value.trim());
     let named = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric());
-    (named && !value.is_empty()).then_some((name, value))
+    (named && !value.is_empty()).then_some(Directive { name, value, offset })
 }

@@ -2,13 +2,18 @@
 //!
 //! The road is [`parse`] → [`model`] → (the caller resolves [`Model::bases`]) → [`lower`]. The frontend opens nothing:
 //! no files, no sockets, no environment. Parsing never fails; every stage collects all it can say about the text.
+//!
+//! [`Check`] goes beside that road: what a person should know of a text that builds all the same.
 
 pub mod ast;
+mod check;
 mod diagnostic;
+mod directive;
 mod evaluate;
 mod expand;
 mod instruction;
 mod lexer;
+mod lint;
 mod lower;
 mod model;
 mod parse;
@@ -22,8 +27,11 @@ mod words;
 
 use std::collections::BTreeMap;
 
+pub use check::{Check, Selection};
 pub use diagnostic::{Diagnostic, Label, Severity};
+pub use directive::Checks;
 pub use instruction::{FlagSyntax, INSTRUCTIONS, Instruction};
+pub use lint::{LINTS, Lint};
 pub use lower::{Lowered, lower};
 pub use model::{BaseRequest, Model, model};
 pub use parse::{Parsed, parse};

@@ -41,6 +41,7 @@ pub fn lower(
     let known: HashSet<&Diagnostic> = model.evaluation.diagnostics.iter().collect();
     let mut diagnostics = std::mem::take(&mut evaluation.diagnostics);
     diagnostics.retain(|diagnostic| diagnostic.is_error() || !known.contains(diagnostic));
+    let mut diagnostics = model.file.checks.apply(diagnostics);
     let Some(target) = evaluation.target.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)) else {
         if !diagnostics.iter().any(Diagnostic::is_error) {
             diagnostics.push(diagnostic::empty_file());

@@ -31,7 +31,7 @@ pub struct BaseRequest {
 /// Checks all that the text alone decides.
 pub fn model(parsed: &Parsed, options: &Options) -> (Model, Vec<Diagnostic>) {
     let evaluation = evaluate(&parsed.file, options, None);
-    let diagnostics = evaluation.diagnostics.clone();
+    let diagnostics = parsed.file.checks.apply(evaluation.diagnostics.clone());
     (Model { file: parsed.file.clone(), evaluation }, diagnostics)
 }
 

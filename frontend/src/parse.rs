@@ -40,7 +40,9 @@ pub fn parse(source: &SourceFile) -> Parsed {
         diagnostics.push(diagnostic::empty_file());
     }
     diagnostics.sort_by_key(Diagnostic::start);
-    Parsed { file: File { statements, escape: lexed.escape, has_instructions }, diagnostics }
+    let diagnostics = lexed.checks.apply(diagnostics);
+    let (escape, checks, misplaced) = (lexed.escape, lexed.checks, lexed.misplaced);
+    Parsed { file: File { statements, escape, has_instructions, checks, misplaced }, diagnostics }
 }
 
 struct Parser {

@@ -215,6 +215,10 @@ impl Apps {
         self.index.contains_key(name)
     }
 
+    pub(crate) fn get(&self, name: &str) -> Option<&App> {
+        self.index.get(name).map(|&at| &self.list[at])
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.list.iter().map(App::name)
     }

@@ -258,7 +258,7 @@ proptest! {
     #[test]
     fn any_text_is_survived_and_spans_are_in_range(
         lines in prop::collection::vec(
-            ("(FROM|COPY|ADD|APP|APPCMDS|ENV|ARG|LABEL|LAUNCH|CMD|RUN|é)?", "[ -~é\\\\\t\r`$\\{\\}'\"<\\[\\]]{0,24}"),
+            ("(FROM|COPY|ADD|APP|APPCMDS|ENV|ARG|LABEL|LAUNCH|CMD|RUN|# ?check=(skip|error)=|é)?", "[ -~é\\\\\t\r`$\\{\\}'\"<\\[\\]]{0,24}"),
             0..12,
         )
     ) {
@@ -270,6 +270,20 @@ proptest! {
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         survives(&String::from_utf8_lossy(&bytes))?;
     }
+}
+
+/// What lints find in it, with and without bases, if every source is a file.
+fn looked_through(
+    model: &crate::Model,
+    source: &SourceFile,
+    bases: &BTreeMap<usize, Base>,
+) -> Vec<crate::Diagnostic> {
+    let found = [&BTreeMap::new(), bases].map(|bases| {
+        let check = crate::Check::new(model, source, &options(), bases);
+        let selections = check.sources().into_keys().map(|pattern| (pattern, crate::Selection::File));
+        check.findings(&selections.collect(), false)
+    });
+    found.concat()
 }
 
 /// The whole road, with and without bases; all places are in the text and between characters.
@@ -285,7 +299,8 @@ fn survives(text: &str) -> Result<(), TestCaseError> {
         let flags = statement.flags.iter().map(|flag| flag.span);
         flags.chain(statement.heredocs.iter().map(|heredoc| heredoc.span)).chain([statement.span])
     });
-    let found = parsed.diagnostics.iter().chain(&checked).chain(&found).chain(&unresolved);
+    let looked = looked_through(&model, &source, &bases);
+    let found = parsed.diagnostics.iter().chain(&checked).chain(&found).chain(&unresolved).chain(&looked);
     for span in found.flat_map(|found| &found.labels).map(|label| label.span).chain(statements) {
         prop_assert!(source.text.get(span.start..span.end).is_some(), "{:?}", span);
     }

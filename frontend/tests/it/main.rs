@@ -3,6 +3,7 @@
 mod cases;
 mod dump;
 mod large;
+mod lints;
 mod reference;
 
 use std::collections::BTreeMap;
