@@ -60,7 +60,10 @@ pub(crate) fn kubefile(bytes: &[u8]) {
     };
     let bases = model.bases().iter().map(|request| (request.stage, base(&request.reference))).collect();
     let (lowered, more) = frontend::lower(&model, &source, &options, &bases);
-    for diagnostic in parsed.diagnostics.iter().chain(&wrong).chain(&more) {
+    let check = frontend::Check::new(&model, &source, &options, &bases);
+    let selections = check.sources().into_keys().map(|pattern| (pattern, frontend::Selection::File));
+    let looked = check.findings(&selections.collect(), false);
+    for diagnostic in parsed.diagnostics.iter().chain(&wrong).chain(&more).chain(&looked) {
         for label in &diagnostic.labels {
             assert!(label.span.start <= label.span.end && label.span.end <= text.len(), "{diagnostic:?}");
             source.position(label.span.start);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::build::{Build, Explain};
+pub(crate) use self::build::{Build, CheckFormat, Explain};
 pub(crate) use self::cache::{Cache, CacheCommand, Du, Ls, Prune, Verify};
 pub(crate) use self::images::{Diff, History, Images, Inspect, Load, Merge, Mount, Rmi, Save, Tag, Umount};
 pub(crate) use self::registry::{

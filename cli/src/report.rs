@@ -8,9 +8,11 @@ mod page;
 mod sandbox;
 
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) use self::failure::{Failure, hint_of_registry};
+use solver::{Lines, Position, SourceFile};
+
+pub(crate) use self::failure::{Failure, hint_of_local, hint_of_registry};
 pub(crate) use self::page::{Page, causes};
 use crate::args::{Args, Color, Command, ErrorFormat, Progress};
 use crate::ui;
@@ -47,6 +49,18 @@ impl Reporter {
         }
     }
 
+    /// Prints findings now, and not at the end; warnings only to whom wants more than results and errors.
+    pub(crate) fn show(&self, pages: &[Page]) {
+        self.print(pages.iter().filter(|page| page.is_error() || !self.quiet));
+    }
+
+    /// Prints a line for people: programs read pages, and take nothing else for one.
+    pub(crate) fn summary(&self, text: &str) {
+        if !self.quiet && self.format == ErrorFormat::Text {
+            ui::message(text);
+        }
+    }
+
     /// With `--strict`, the point after which nothing has happened yet: warnings so far are the failure.
     pub(crate) fn check_strict(&self) -> Result<(), Failure> {
         if !self.strict || self.lock().is_empty() {
@@ -60,26 +74,37 @@ impl Reporter {
         let result = result.and_then(|()| self.check_strict());
         let warnings = std::mem::take(&mut *self.lock());
         if !self.quiet {
-            warnings.iter().for_each(|page| self.print(page));
+            self.print(&warnings);
         }
         match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure::Pages(pages)) => {
-                pages.iter().for_each(|page| self.print(page));
+                self.print(&pages);
                 ExitCode::from(1)
             }
             Err(Failure::Told(code)) => ExitCode::from(code),
             Err(Failure::Cancelled { signal, what }) => {
-                self.print(&Page::error("cancelled", what));
+                self.print([&Page::error("cancelled", what)]);
                 ExitCode::from(128 + signal)
             }
         }
     }
 
-    fn print(&self, page: &Page) {
-        match self.format {
-            ErrorFormat::Text => ui::message(&page.text(ui::coloured(self.color))),
-            ErrorFormat::Json => ui::message(&page.json().to_string()),
+    fn print<'p>(&self, pages: impl IntoIterator<Item = &'p Page>) {
+        let coloured = ui::coloured(self.color);
+        let mut known: Option<(&Arc<SourceFile>, Lines<'_>)> = None;
+        for page in pages {
+            // There is one text, and there may be thousands of pages about it.
+            if let Some((source, _)) = &page.place
+                && !known.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, source))
+            {
+                known = Some((source, source.lines()));
+            }
+            let position = |offset| known.as_ref().map_or(START, |(_, lines)| lines.position(offset));
+            ui::message(&match self.format {
+                ErrorFormat::Text => page.text(coloured, &position),
+                ErrorFormat::Json => page.json(&position).to_string(),
+            });
         }
     }
 
@@ -89,6 +114,9 @@ impl Reporter {
     }
 }
 
+/// Where every text starts.
+const START: Position = Position { line: 1, column: 1 };
+
 /// Prints what clap has to say. Help and versions are data; wrong usage is a failure like every other.
 pub(crate) fn usage(error: &clap::Error, format: ErrorFormat) -> ExitCode {
     if error.use_stderr() && format == ErrorFormat::Json {
@@ -96,7 +124,8 @@ pub(crate) fn usage(error: &clap::Error, format: ErrorFormat) -> ExitCode {
         let mut lines = text.trim_end().lines();
         let message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         let rest = lines.map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
-        ui::message(&Page { hints: rest.collect(), ..Page::error("usage", message) }.json().to_string());
+        let page = Page { hints: rest.collect(), ..Page::error("usage", message) };
+        ui::message(&page.json(&|_| START).to_string());
         return ExitCode::from(1);
     }
     // Whether it can be printed changes nothing about the exit code.

@@ -121,19 +121,16 @@ pub const INSTRUCTIONS: &[Instruction] = &[
         doc: "runs a command on the files, in a sandbox",
         text: include_str!("instruction/text/run.md"),
         flags: &[
-            FlagSyntax::new(
-                "mount",
-                "type=TYPE,…",
-                "mounts something while the command runs: see below",
-            )
-            .repeating(),
+            FlagSyntax::new("mount", "type=TYPE,…", "mounts something while the command runs: see below")
+                .repeating(),
             FlagSyntax::new("network", "MODE", "`host`, which is also `default`, or `none`: loopback alone"),
             FlagSyntax::new(
                 "security",
                 "MODE",
                 "`sandbox`, or `insecure`: all rights of root, if `build --allow security.insecure` allows it",
             ),
-            FlagSyntax::new("device", "NAME", "not supported: there are `/dev/null` and its like").repeating(),
+            FlagSyntax::new("device", "NAME", "not supported: there are `/dev/null` and its like")
+                .repeating(),
         ],
         form: Form::Raw,
         apply: run::apply,

@@ -40,4 +40,4 @@ pub use op::{
 pub use plan::{MissReason, Plan, Step, plan};
 pub use result::{AppFacts, AppKind, Descriptor, Facts, HardLinks, Layer, MediaType, Record};
 pub use schedule::{Lane, Limits, Outcome, Phase, Scheduler};
-pub use source_map::{Position, SourceFile, Span};
+pub use source_map::{Lines, Position, SourceFile, Span};

@@ -15,6 +15,17 @@ pub(crate) enum Explain {
     Json,
 }
 
+/// How `--check` tells what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckFormat {
+    /// For people, on standard error.
+    Text,
+    /// One JSON object on standard output; `docs/lint/README.md` describes it.
+    Json,
+    /// SARIF 2.1.0 on standard output, for code scanning.
+    Sarif,
+}
+
 /// `sealer build`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Build {
@@ -25,7 +36,7 @@ pub(crate) struct Build {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Name of the image; may be given several times
-    #[arg(short, long, value_name = "NAME", required = true)]
+    #[arg(short, long, value_name = "NAME", required_unless_present = "check")]
     pub(crate) tag: Vec<String>,
     /// Where the image goes; may be given several times. Types: store, oci-archive, docker-archive, oci-dir, docker-dir, rootfs, tar. `dest=-` is standard output [default: type=store]
     #[arg(short, long, value_name = "type=TYPE,dest=PATH")]
@@ -92,6 +103,12 @@ pub(crate) struct Build {
         default_missing_value = "text"
     )]
     pub(crate) explain: Option<Explain>,
+    /// Only look the Kubefile through, for errors and with every lint; builds, fetches and stores nothing
+    #[arg(long, conflicts_with_all = ["explain", "iidfile", "metadata_file"])]
+    pub(crate) check: bool,
+    /// How `--check` tells what it found [default: text]
+    #[arg(long, value_name = "FORMAT", requires = "check")]
+    pub(crate) format: Option<CheckFormat>,
     #[command(flatten)]
     pub(crate) tunables: Tunables,
     /// Write the image id to a file

@@ -1,7 +1,9 @@
 //! `sealer build`: parse, model, resolve bases, lower, pin, plan, run, export.
 
+mod check;
 mod finish;
 mod options;
+mod sarif;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -29,6 +31,9 @@ const KUBEFILE_LIMIT: u64 = 16 << 20;
 pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
     let start = Instant::now();
     let settings = Settings::new(args)?;
+    if args.check {
+        return check::run(args, &settings, global, reporter, root);
+    }
     let source = Arc::new(read_kubefile(args)?);
     let parsed = frontend::parse(&source);
     if parsed.runs_commands() && rootless::build(reporter, root)? {

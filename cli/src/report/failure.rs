@@ -21,7 +21,7 @@ use super::Page;
 pub(crate) enum Failure {
     /// What went wrong.
     Pages(Vec<Page>),
-    /// Another process has said everything, and ended with this code.
+    /// Everything was said already, here or by another process; what is left is an exit code.
     Told(u8),
     /// A signal stopped it.
     Cancelled {
@@ -254,22 +254,9 @@ fn of_step(error: &OpError) -> Page {
 
 fn hint_of_step(error: &OpError) -> Option<String> {
     Some(match error {
-        OpError::Local(LocalError::NotFound { ignored: false, context, .. }) => {
-            format!(
-                "sources are relative to the build context `{}`, whatever the working directory",
-                context.display()
-            )
-        }
-        OpError::Local(LocalError::NotFound { .. }) => {
-            "the first of .sealerignore, .containerignore and .dockerignore in the context decides".to_owned()
-        }
-        OpError::Local(LocalError::Escapes { .. }) => {
-            "copy the file into the context, or make the context the directory that holds both".to_owned()
-        }
-        OpError::Frame(FrameError::Changed { .. } | FrameError::Content(ContentError::Changed { .. }))
-        | OpError::Local(LocalError::Changed { .. }) => {
-            "if nobody writes there, `--paranoid` reads every file again, whatever its size and times say"
-                .to_owned()
+        OpError::Local(error) => return hint_of_local(error),
+        OpError::Frame(FrameError::Changed { .. } | FrameError::Content(ContentError::Changed { .. })) => {
+            CHANGED.to_owned()
         }
         OpError::Http(HttpError::Fetch(FetchError::TooLarge { .. })) => {
             "`--max-download SIZE` allows more".to_owned()
@@ -307,6 +294,30 @@ fn hint_of_account(error: &AccountError) -> Option<String> {
         AccountError::Content(_) | AccountError::Tree(_) => return None,
     })
 }
+
+/// What may help with a build context.
+pub(crate) fn hint_of_local(error: &LocalError) -> Option<String> {
+    Some(match error {
+        LocalError::NotFound { ignored: false, context, .. } => {
+            format!(
+                "sources are relative to the build context `{}`, whatever the working directory",
+                context.display()
+            )
+        }
+        LocalError::NotFound { .. } => {
+            "the first of .sealerignore, .containerignore and .dockerignore in the context decides".to_owned()
+        }
+        LocalError::Escapes { .. } => {
+            "copy the file into the context, or make the context the directory that holds both".to_owned()
+        }
+        LocalError::Changed { .. } => CHANGED.to_owned(),
+        _ => return None,
+    })
+}
+
+/// What may help where a file is not what it was.
+const CHANGED: &str =
+    "if nobody writes there, `--paranoid` reads every file again, whatever its size and times say";
 
 fn untyped_app(error: &BuildError, source: &Arc<SourceFile>, span: Span, several_sources: bool) -> Page {
     let page = Page::of("untyped-app", error)

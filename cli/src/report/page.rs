@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use frontend::{Diagnostic, Label, Severity};
+use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
+use frontend::{Diagnostic, LINTS, Label, Lint, Severity};
 use serde_json::{Value, json};
-use solver::{SourceFile, Span};
+use solver::{Position, SourceFile, Span};
 
 use crate::progress::printable;
 
@@ -89,15 +89,25 @@ impl Page {
         Self { severity: Severity::Error, ..self }.hint("without `--strict` this is a warning")
     }
 
-    fn level(&self) -> &'static str {
+    /// Whether it is more than a warning.
+    pub(crate) fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// The lint that found it, if one did.
+    pub(crate) fn lint(&self) -> Option<&'static Lint> {
+        LINTS.iter().find(|lint| lint.name == self.code)
+    }
+
+    pub(crate) fn level(&self) -> &'static str {
         match self.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
         }
     }
 
-    /// For people; several lines, without a newline at the end.
-    pub(crate) fn text(&self, coloured: bool) -> String {
+    /// For people; several lines, without a newline at the end. `position` tells where an offset of the text is.
+    pub(crate) fn text(&self, coloured: bool, position: &dyn Fn(usize) -> Position) -> String {
         let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
         let level = match self.severity {
             Severity::Error => Level::ERROR,
@@ -106,7 +116,7 @@ impl Page {
         let title = level.primary_title(self.message.as_str());
         let mut text = match &self.place {
             Some((source, labels)) if !labels.is_empty() => {
-                self.with_snippet(source, labels, &renderer, title)
+                with_snippets(source, labels, position, &renderer, title)
             }
             _ if coloured => renderer.render(&[annotate_snippets::Group::with_title(title)]),
             _ => format!("{}: {}", self.level(), self.message),
@@ -122,37 +132,17 @@ impl Page {
                 let _ = write!(text, "\n{word}: {line}");
             }
         }
+        if let Some(lint) = self.lint() {
+            let _ = write!(text, "\nlint: {} ({})", lint.name, lint.page());
+        }
         text
     }
 
-    fn with_snippet(
-        &self,
-        source: &SourceFile,
-        labels: &[Label],
-        renderer: &Renderer,
-        title: annotate_snippets::Title<'_>,
-    ) -> String {
-        let range =
-            |label: &Label| label.span.start.min(source.text.len())..label.span.end.min(source.text.len());
-        let annotations = labels.iter().enumerate().map(|(number, label)| {
-            let kind = if number == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
-            let text = Some(label.text.as_str()).filter(|text| !text.is_empty());
-            kind.span(range(label)).label(text)
-        });
-        let snippet =
-            Snippet::source(source.text.as_str()).path(source.name.as_str()).annotations(annotations);
-        let rendered = renderer.render(&[title.element(snippet)]);
-        // The place must be there as editors and greps find it, whatever the renderer makes of odd positions.
-        let position = source.position(labels[0].span.start);
-        let place = format!("{}:{}:{}", source.name, position.line, position.column);
-        if rendered.contains(&place) { rendered } else { format!("{rendered}\n  --> {place}") }
-    }
-
-    /// For programs.
-    pub(crate) fn json(&self) -> Value {
+    /// For programs. `position` tells where an offset of the text is.
+    pub(crate) fn json(&self, position: &dyn Fn(usize) -> Position) -> Value {
         let places = self.place.iter().flat_map(|(source, labels)| {
             labels.iter().map(|label| {
-                let (start, end) = (source.position(label.span.start), source.position(label.span.end));
+                let (start, end) = (position(label.span.start), position(label.span.end));
                 json!({
                     "file": source.name, "line": start.line, "column": start.column,
                     "end_line": end.line, "end_column": end.column, "text": label.text,
@@ -171,6 +161,59 @@ impl Page {
         })
     }
 }
+
+/// Labels further apart than this, in bytes, are shown by themselves: what lies between is read for each page, and a
+/// text may have ten thousand.
+const FAR: usize = 16 << 10;
+
+/// The title, and the lines of the text with labels in them: the primary label's first.
+fn with_snippets(
+    source: &SourceFile,
+    labels: &[Label],
+    position: &dyn Fn(usize) -> Position,
+    renderer: &Renderer,
+    title: annotate_snippets::Title<'_>,
+) -> String {
+    let near = |label: &&Label| label.span.start.abs_diff(labels[0].span.start) <= FAR;
+    let (near, far): (Vec<&Label>, Vec<&Label>) = labels.iter().partition(near);
+    let mut group = title.element(snippet(source, &near, position, AnnotationKind::Primary));
+    for label in far {
+        group = group.element(snippet(source, &[label], position, AnnotationKind::Context));
+    }
+    let rendered = renderer.render(&[group]);
+    // The place must be there as editors and greps find it, whatever the renderer makes of odd positions.
+    let place = position(labels[0].span.start);
+    let place = format!("{}:{}:{}", source.name, place.line, place.column);
+    if rendered.contains(&place) { rendered } else { format!("{rendered}\n  --> {place}") }
+}
+
+/// The lines of some labels; `kind` is that of the first.
+fn snippet<'a>(
+    source: &'a SourceFile,
+    labels: &[&'a Label],
+    position: &dyn Fn(usize) -> Position,
+    kind: AnnotationKind,
+) -> Snippet<'a, Annotation<'a>> {
+    let text = source.text.as_str();
+    let first = labels.iter().map(|label| label.span.start).min().unwrap_or_default().min(text.len());
+    let last = labels.iter().map(|label| label.span.end).max().unwrap_or_default().clamp(first, text.len());
+    let start = text[..first].rfind('\n').map_or(0, |newline| newline + 1);
+    // Nobody sees a byte order mark, so it is not shown as a column.
+    let mark = if start == 0 && text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let start = (start + mark).min(last);
+    let end = text[last..].find('\n').map_or(text.len(), |newline| last + newline);
+    let annotations = labels.iter().enumerate().map(|(number, label)| {
+        let kind = if number == 0 { kind } else { AnnotationKind::Context };
+        let text = Some(label.text.as_str()).filter(|text| !text.is_empty());
+        let range = label.span.start.clamp(start, end) - start..label.span.end.clamp(start, end) - start;
+        kind.span(range).label(text)
+    });
+    Snippet::source(&text[start..end])
+        .line_start(position(start).line)
+        .path(source.name.as_str())
+        .annotations(annotations)
+}
+
 /// The causes of an error, leaving out those its own text already holds.
 pub(crate) fn causes(error: &dyn std::error::Error) -> Vec<String> {
     let message = error.to_string();

@@ -10,6 +10,7 @@ mod docker;
 mod errors;
 mod golden;
 mod images;
+mod lint;
 mod merging;
 mod pages;
 mod peers;
