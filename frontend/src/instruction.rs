@@ -95,7 +95,7 @@ pub const INSTRUCTIONS: &[Instruction] = &[
     },
     Instruction {
         keyword: "ADD",
-        syntax: "ADD [--chown=USER[:GROUP]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] [--unpack[=true|false]] [--checksum=sha256:HEX] SOURCE… DESTINATION",
+        syntax: "ADD [--chown=USER[:GROUP]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] [--checksum=sha256:HEX] [--unpack=true|false] SOURCE… DESTINATION",
         doc: "copies files, fetches URLs and extracts local archives",
         text: include_str!("instruction/text/add.md"),
         flags: &[
@@ -121,7 +121,7 @@ pub const INSTRUCTIONS: &[Instruction] = &[
         doc: "runs a command on the files, in a sandbox",
         text: include_str!("instruction/text/run.md"),
         flags: &[
-            FlagSyntax::new("mount", "type=TYPE,…", "mounts something while the command runs: see below")
+            FlagSyntax::new("mount", "type=TYPE,…", "mounts something while the command runs: see the table above")
                 .repeating(),
             FlagSyntax::new("network", "MODE", "`host`, which is also `default`, or `none`: loopback alone"),
             FlagSyntax::new(
