@@ -6,7 +6,7 @@
 //! | which input plays which part | yes | yes | – |
 //! | identities of the inputs | yes | – | – |
 //! | definition keys of the inputs | – | yes | – |
-//! | pin of a source (context selection, HTTP body and file name, manifest) | – | yes | – |
+//! | pin of a source (context selection, HTTP body and file name, commit, manifest) | – | yes | – |
 //! | digests of the selected subtrees of the inputs | – | through pins | yes |
 //! | destination facts (what stands where a File op lands) | – | through the state's key | yes |
 //! | platform | Image and Exec | Image and Exec | Exec |
@@ -40,6 +40,8 @@ pub enum Pin {
         /// The name the file gets.
         file_name: String,
     },
+    /// The commit a git source stands for, as hexadecimal digits.
+    Git(String),
     /// The manifest an image name stands for.
     Image(ManifestDigest),
 }
@@ -135,6 +137,7 @@ pub(crate) fn walk_op(op: &Op, to: &mut dyn Walk) {
             to.bytes("url", http.url.as_bytes());
             http.checksum.iter().for_each(|checksum| to.bytes("checksum", checksum.as_bytes()));
         }
+        Op::Git(git) => walk_git(git, to),
         Op::Image(image) => {
             to.bytes("op", b"image");
             to.bytes("reference", image.reference.as_bytes());
@@ -221,6 +224,15 @@ fn walk_mount(mount: &Mount, to: &mut dyn Walk) {
     }
 }
 
+fn walk_git(git: &crate::GitSource, to: &mut dyn Walk) {
+    to.bytes("op", b"git");
+    to.bytes("url", git.url.as_bytes());
+    git.reference.iter().for_each(|reference| to.bytes("reference", reference.as_bytes()));
+    to.bytes("subdirectory", git.subdir.as_bytes());
+    to.number("git directory", git.keep_git_dir.into());
+    git.checksum.iter().for_each(|commit| to.bytes("checksum", commit.as_bytes()));
+}
+
 fn walk_file(file: &crate::FileOp, to: &mut dyn Walk) {
     to.bytes("op", b"file");
     for source in &file.sources {
@@ -266,7 +278,7 @@ fn walk_chown(chown: &Chown, to: &mut dyn Walk) {
 
 /// The definition key of every vertex, in one pass over the graph.
 ///
-/// `pin` is asked for every source (Local, Http, Image) and for nothing else.
+/// `pin` is asked for every source (Local, Http, Git, Image) and for nothing else.
 pub fn definition_keys(graph: &Graph, mut pin: impl FnMut(VertexIndex) -> Pin) -> Vec<CacheKey> {
     let mut keys: Vec<CacheKey> = Vec::with_capacity(graph.len());
     for index in graph.indices() {
@@ -275,12 +287,13 @@ pub fn definition_keys(graph: &Graph, mut pin: impl FnMut(VertexIndex) -> Pin) -
         walk_op(&vertex.op, &mut hasher);
         walk_wiring(&vertex.op, &mut hasher);
         match vertex.op {
-            Op::Local(_) | Op::Http(_) | Op::Image(_) => match pin(index) {
+            Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Image(_) => match pin(index) {
                 Pin::Tree(tree) => hasher.bytes("tree", tree.as_bytes()),
                 Pin::Http { content, file_name } => {
                     hasher.bytes("body", content.as_bytes());
                     hasher.bytes("file name", file_name.as_bytes());
                 }
+                Pin::Git(commit) => hasher.bytes("commit", commit.as_bytes()),
                 Pin::Image(manifest) => hasher.bytes("manifest", manifest.as_bytes()),
             },
             Op::File(_) | Op::App(_) | Op::Exec(_) | Op::State => {}

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::{
-    AppOp, AppSource, Class, Definition, FileOp, HttpSource, ImageSource, Inline, LocalSource, Metadata,
+    AppOp, AppSource, Class, Definition, FileOp, GitSource, HttpSource, ImageSource, Inline, LocalSource, Metadata,
     ModeChange, ModeOperator, Permission, Permissions, Platform, Sharing, SourceFile, Span,
 };
 
@@ -44,6 +44,11 @@ fn variants() -> Vec<Op> {
             platform: platform(architecture),
             digest: ManifestDigest::from_bytes([7; 32]),
         })
+    };
+    let git = |change: fn(&mut GitSource)| {
+        let mut git = GitSource::parse("git://h/r").expect("it is one");
+        change(&mut git);
+        Op::Git(git)
     };
     let file_with = |change: fn(&mut FileOp)| {
         let mut op = file();
@@ -131,6 +136,12 @@ fn variants() -> Vec<Op> {
         file_with(|op| {
             op.chmod = Some(changed([Class::User], ModeOperator::Set, Permissions::Like(Class::Group)));
         }),
+        git(|_| {}),
+        git(|git| git.url = "git://h/s".into()),
+        git(|git| git.reference = Some("x".into())),
+        git(|git| git.subdir = "x".into()),
+        git(|git| git.keep_git_dir = true),
+        git(|git| git.checksum = Some("x".into())),
     ]
 }
 

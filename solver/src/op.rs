@@ -1,10 +1,10 @@
 //! The closed set of work a build is made of.
 //!
 //! An op holds parameters only; what it works on are the vertex's inputs, named here by their index. Ops that later
-//! features bring (git, container images) become variants of this enum, and the compiler's
-//! exhaustive matches lead to every place that must know them.
+//! features bring (container images) become variants of this enum, and the compiler's exhaustive matches lead to every
+//! place that must know them.
 
-use crate::{Chmod, Chown, ExecOp, ManifestDigest, Platform};
+use crate::{Chmod, Chown, ExecOp, GitSource, ManifestDigest, Platform};
 
 /// One kind of work with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Op {
     Local(LocalSource),
     /// A file fetched by HTTP.
     Http(HttpSource),
+    /// The files of a commit.
+    Git(GitSource),
     /// The layers of an image: its output is a state.
     Image(ImageSource),
     /// Copies files onto a state.
@@ -28,7 +30,7 @@ pub enum Op {
 /// A path set inside a build context. Output: a tree with the matches at their context-relative paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalSource {
-    /// Which context: `context` is the build's own.
+    /// Which context: [`LocalSource::OWN`], or the [`LocalSource::named`] form of another's name.
     pub context: String,
     /// Context-relative path or glob (Go's `filepath.Match` per component, plus `**`), cleaned, no leading `/`; `.`
     /// is the whole context.
@@ -36,6 +38,16 @@ pub struct LocalSource {
     /// Whether the headers of the directories above a match are part of the output (`COPY --parents`); else they
     /// are plain 0755.
     pub parents: bool,
+}
+
+impl LocalSource {
+    /// The build's own context.
+    pub const OWN: &'static str = "context";
+
+    /// A context that the command line gave a name.
+    pub fn named(name: &str) -> String {
+        format!("{}:{name}", Self::OWN)
+    }
 }
 
 /// A file behind an `http://` or `https://` URL. Output: a tree with that one file in its root.

@@ -68,7 +68,9 @@ pub fn plan<R>(
                     steps[index.position()] = Step::State;
                     pending.extend(graph.inputs(index));
                 }
-                Op::Local(_) | Op::Http(_) | Op::Image(_) => steps[index.position()] = Step::Source,
+                Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Image(_) => {
+                    steps[index.position()] = Step::Source;
+                }
                 Op::File(_) | Op::App(_) | Op::Exec(_) => wave.push(index),
             }
         }

@@ -20,7 +20,7 @@ pub enum Lane {
 impl From<&Op> for Lane {
     fn from(op: &Op) -> Self {
         match op {
-            Op::Http(_) => Self::Net,
+            Op::Http(_) | Op::Git(_) => Self::Net,
             Op::Local(_) | Op::Image(_) | Op::File(_) | Op::App(_) | Op::Exec(_) | Op::State => Self::Cpu,
         }
     }
