@@ -9,7 +9,7 @@ use solver::{Base, SourceFile, Span};
 use crate::diagnostic::Diagnostic;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::lint::{LINTS, Rule, Subject};
-use crate::model::Model;
+use crate::model::{ImageKey, Model};
 use crate::{Options, Severity};
 
 /// What a source selects in the build context, as names alone tell.
@@ -36,12 +36,12 @@ pub struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// Prepares a check. `bases` are those of [`Model::bases`] that are known, by stage; of others nothing is said.
+    /// Prepares a check. `bases` are those of [`Model::bases`] that are known; of others nothing is said.
     pub fn new(
         model: &'a Model,
         source: &'a SourceFile,
         options: &Options,
-        bases: &BTreeMap<usize, Base>,
+        bases: &BTreeMap<ImageKey, Base>,
     ) -> Self {
         Self { model, source, evaluation: evaluate(&model.file, options, Some(bases)) }
     }

@@ -3,7 +3,7 @@
 //! It runs twice. Without bases (`model`) it says all that the text alone decides; what needs a base image is *open*
 //! and passed over. With bases (`lower`) nothing is open.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use solver::{Base, Span};
 
@@ -12,6 +12,7 @@ use crate::ast::{Arguments, File, Statement, Word};
 use crate::diagnostic::{self, AppHelp, Diagnostic};
 use crate::expand::{self, Lookup};
 use crate::instruction;
+use crate::model::ImageKey;
 use crate::stage::{App, Stage, StageBase};
 use crate::suggest::nearest;
 
@@ -25,6 +26,8 @@ pub(crate) struct Evaluation {
     pub(crate) reachable: Vec<bool>,
     /// LAUNCH names with their stages and places.
     pub(crate) launched: Vec<(usize, String, Span)>,
+    /// Whether an image is named by variables that a base may set.
+    pub(crate) is_from_open: bool,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -32,7 +35,7 @@ pub(crate) struct Evaluation {
 pub(crate) struct Evaluator<'a> {
     pub(crate) file: &'a File,
     pub(crate) options: &'a Options,
-    pub(crate) bases: Option<&'a BTreeMap<usize, Base>>,
+    pub(crate) bases: Option<&'a BTreeMap<ImageKey, Base>>,
     pub(crate) stages: Vec<Stage>,
     /// Stages by lower-case name.
     pub(crate) stage_names: HashMap<String, usize>,
@@ -44,6 +47,9 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) launched: Vec<(usize, String, Span)>,
     /// Where each application is declared last, as written; made when first asked for.
     pub(crate) last_declared: Option<HashMap<&'a str, Span>>,
+    /// Named contexts that something refers to.
+    pub(crate) used_contexts: BTreeSet<String>,
+    pub(crate) is_from_open: bool,
     /// By stage, what cannot be built yet: an error only where the stage is built.
     unsupported: Vec<(usize, Diagnostic)>,
     /// Bytes that variables may still expand to.
@@ -52,7 +58,11 @@ pub(crate) struct Evaluator<'a> {
 }
 
 /// Evaluates a file; `bases` are given by [`crate::lower`] alone.
-pub(crate) fn evaluate(file: &File, options: &Options, bases: Option<&BTreeMap<usize, Base>>) -> Evaluation {
+pub(crate) fn evaluate(
+    file: &File,
+    options: &Options,
+    bases: Option<&BTreeMap<ImageKey, Base>>,
+) -> Evaluation {
     let mut evaluator = Evaluator {
         file,
         options,
@@ -63,6 +73,8 @@ pub(crate) fn evaluate(file: &File, options: &Options, bases: Option<&BTreeMap<u
         declared_args: HashSet::new(),
         launched: Vec::new(),
         last_declared: None,
+        used_contexts: BTreeSet::new(),
+        is_from_open: false,
         unsupported: Vec::new(),
         expansion_budget: EXPANSION_BUDGET,
         diagnostics: Vec::new(),
@@ -71,6 +83,7 @@ pub(crate) fn evaluate(file: &File, options: &Options, bases: Option<&BTreeMap<u
     instruction::launch_rules(&mut evaluator);
     evaluator.check_launched();
     evaluator.check_build_args();
+    evaluator.check_contexts();
     let (target, reachable) = evaluator.choose_target();
     let needed = |stage: usize| reachable.get(stage) == Some(&true);
     let unsupported = std::mem::take(&mut evaluator.unsupported).into_iter();
@@ -79,8 +92,8 @@ pub(crate) fn evaluate(file: &File, options: &Options, bases: Option<&BTreeMap<u
     instruction::check_cmd(&mut evaluator, target, &reachable);
     evaluator.check_commands(target);
     evaluator.diagnostics.sort_by_key(Diagnostic::start);
-    let Evaluator { stages, launched, diagnostics, .. } = evaluator;
-    Evaluation { stages, target, reachable, launched, diagnostics }
+    let Evaluator { stages, launched, is_from_open, diagnostics, .. } = evaluator;
+    Evaluation { stages, target, reachable, launched, is_from_open, diagnostics }
 }
 
 impl Evaluator<'_> {
@@ -286,6 +299,16 @@ impl Evaluator<'_> {
         self.report(diagnostic);
     }
 
+    fn check_contexts(&mut self) {
+        let Some(from) = self.stages.first().map(|stage| stage.span) else { return };
+        let given = self.options.contexts.keys().filter(|name| !self.used_contexts.contains(*name));
+        let unused: Vec<&str> = given.map(String::as_str).collect();
+        if !unused.is_empty() {
+            let diagnostic = diagnostic::unused_contexts(from, unused);
+            self.report(diagnostic);
+        }
+    }
+
     fn choose_target(&mut self) -> (Option<usize>, Vec<bool>) {
         let Some(last) = self.stages.len().checked_sub(1) else { return (None, Vec::new()) };
         let target = match &self.options.target {
@@ -304,7 +327,9 @@ impl Evaluator<'_> {
         let reachable = self.reachable(target);
         let from_last = self.reachable(last);
         for index in 0..last {
-            if !reachable[index] && !from_last[index] {
+            // Who puts something else in the place of a stage knows that it is not built.
+            let is_replaced = self.used_contexts.contains(&self.stages[index].name.to_lowercase());
+            if !reachable[index] && !from_last[index] && !is_replaced {
                 let diagnostic = diagnostic::unused_stage(self.stages[index].span, &self.stages[index].name);
                 self.report(diagnostic);
             }

@@ -6,6 +6,7 @@ mod env;
 mod flags;
 mod from;
 mod launch;
+mod origin;
 mod run;
 
 pub use flags::FlagSyntax;
@@ -75,14 +76,14 @@ pub const INSTRUCTIONS: &[Instruction] = &[
     },
     Instruction {
         keyword: "COPY",
-        syntax: "COPY [--from=STAGE] [--chown=USER[:GROUP]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] SOURCE… DESTINATION",
-        doc: "copies files of the build context or of a stage",
+        syntax: "COPY [--from=STAGE|IMAGE|CONTEXT] [--chown=USER[:GROUP]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] SOURCE… DESTINATION",
+        doc: "copies files of the build context, of a stage or of an image",
         text: include_str!("instruction/text/copy.md"),
         flags: &[
             FlagSyntax::new(
                 "from",
-                "STAGE",
-                "copies from a stage above, by its name or index, instead of the build context",
+                "STAGE|IMAGE|CONTEXT",
+                "copies from a stage above, by its name or index, from an image, or from a `--build-context`",
             ),
             CHOWN,
             CHMOD,
@@ -95,8 +96,8 @@ pub const INSTRUCTIONS: &[Instruction] = &[
     },
     Instruction {
         keyword: "ADD",
-        syntax: "ADD [--chown=USER[:GROUP]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] [--checksum=sha256:HEX] [--unpack=true|false] SOURCE… DESTINATION",
-        doc: "copies files, fetches URLs and extracts local archives",
+        syntax: "ADD [--chown=USER[:GROUP]] [--chmod=MODE] [--exclude=PATTERN] [--parents] [--link] [--checksum=sha256:HEX|COMMIT] [--unpack=true|false] [--keep-git-dir] SOURCE… DESTINATION",
+        doc: "copies files, fetches URLs and git repositories, and extracts local archives",
         text: include_str!("instruction/text/add.md"),
         flags: &[
             CHOWN,
@@ -110,7 +111,7 @@ pub const INSTRUCTIONS: &[Instruction] = &[
                 "BOOL",
                 "`true` extracts fetched archives too, `false` none; without it local ones are extracted",
             ),
-            FlagSyntax::new("keep-git-dir", "BOOL", "not supported yet, as git sources are not"),
+            FlagSyntax::new("keep-git-dir", "BOOL", "keeps the `.git` directory of a repository"),
         ],
         form: Form::WordsOrJson,
         apply: copy::apply,
@@ -121,8 +122,12 @@ pub const INSTRUCTIONS: &[Instruction] = &[
         doc: "runs a command on the files, in a sandbox",
         text: include_str!("instruction/text/run.md"),
         flags: &[
-            FlagSyntax::new("mount", "type=TYPE,…", "mounts something while the command runs: see the table above")
-                .repeating(),
+            FlagSyntax::new(
+                "mount",
+                "type=TYPE,…",
+                "mounts something while the command runs: see the table above",
+            )
+            .repeating(),
             FlagSyntax::new("network", "MODE", "`host`, which is also `default`, or `none`: loopback alone"),
             FlagSyntax::new(
                 "security",

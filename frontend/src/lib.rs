@@ -7,6 +7,7 @@
 
 pub mod ast;
 mod check;
+mod context;
 mod diagnostic;
 mod directive;
 mod evaluate;
@@ -28,12 +29,13 @@ mod words;
 use std::collections::BTreeMap;
 
 pub use check::{Check, Selection};
+pub use context::{NamedContext, context_name};
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use directive::Checks;
 pub use instruction::{FlagSyntax, INSTRUCTIONS, Instruction};
 pub use lint::{LINTS, Lint};
 pub use lower::{Lowered, lower};
-pub use model::{BaseRequest, Model, model};
+pub use model::{BaseRequest, ImageKey, Model, model};
 pub use parse::{Parsed, parse};
 pub use suggest::nearest;
 
@@ -48,4 +50,6 @@ pub struct Options {
     pub target: Option<String>,
     /// Whether commands may ask for `--security=insecure`.
     pub allows_insecure: bool,
+    /// `--build-context`, by the [`context_name`] of what they stand for.
+    pub contexts: BTreeMap<String, NamedContext>,
 }

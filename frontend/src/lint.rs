@@ -15,7 +15,7 @@ mod url;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use solver::{SourceFile, SourceKind, Span};
+use solver::{LocalSource, SourceFile, SourceKind, Span};
 
 use crate::ast::{File, Statement, Word};
 use crate::check::Selection;
@@ -99,6 +99,7 @@ pub const LINTS: &[Lint] = &[
     check("from-as-case", "`as` in another case than its FROM", case::from_as),
     check("ignored-source", "a source that an ignore file leaves out", selection::ignored),
     always("json-invalid", "something that looks like a JSON array, and is read as words"),
+    always("keep-git-dir", "--keep-git-dir without a git repository"),
     check("keyword-case", "a keyword in another case than most", case::keyword),
     check("launched-twice", "an application that LAUNCH names twice", launch::twice),
     check("legacy-pair", "ENV or LABEL without a `=`", form::legacy_pair),
@@ -118,6 +119,7 @@ pub const LINTS: &[Lint] = &[
     check("unpinned-url", "a file fetched over https, without a checksum", url::unpinned),
     always("unset-variable", "a variable that is not set, and expands to nothing"),
     always("unused-build-arg", "a --build-arg that no ARG declares"),
+    always("unused-build-context", "a --build-context that nothing uses"),
     always("unused-stage", "a stage that is neither built nor used"),
 ];
 
@@ -192,7 +194,9 @@ impl<'a> Subject<'a> {
         }
         let Some((sources, _)) = self.copied(step) else { return Vec::new() };
         let local = |(source, word): (&CopyFrom, &Word)| match source {
-            CopyFrom::Local(pattern) => Some(ContextSource { pattern: pattern.clone(), span: word.span }),
+            CopyFrom::Local { context, pattern } if context == LocalSource::OWN => {
+                Some(ContextSource { pattern: pattern.clone(), span: word.span })
+            }
             _ => None,
         };
         sources.into_iter().filter_map(local).collect()

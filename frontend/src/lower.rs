@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, HashSet};
 
 use solver::{
-    AppOp, AppSource, AppSpec, Base, CopySource, Definition, ExecOp, FileOp, HistoryStep, HttpSource,
-    ImageSource, ImageSpec, LocalSource, Metadata, MountKind, Op, Platform, SourceFile, SourceKind, Span,
-    VertexDigest,
+    AppOp, AppSource, AppSpec, Base, CopySource, Definition, ExecOp, FileOp, GitSource, HistoryStep,
+    HttpSource, ImageSource, ImageSpec, LocalSource, Metadata, MountKind, Op, Platform, SourceFile,
+    SourceKind, Span, VertexDigest,
 };
 
 use crate::Options;
 use crate::diagnostic::{self, Diagnostic};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::instruction::parse_platform;
-use crate::model::Model;
+use crate::model::{ImageKey, Model, requests};
 use crate::paths;
 use crate::stage::{App, AppFrom, CopyFrom, CopyWork, RunWork, Stage, StageBase, Step, Work};
 
@@ -27,17 +27,16 @@ pub struct Lowered {
 
 /// Checks what only the bases can answer, and lowers. `None` if there is an error.
 ///
-/// `bases` are the images of [`Model::bases`] by stage. Warnings that [`crate::model`] gave are not repeated.
+/// `bases` are the images of [`Model::bases`] and [`Model::further_bases`]. Warnings that [`crate::model`] gave are not repeated.
 pub fn lower(
     model: &Model,
     source: &SourceFile,
     options: &Options,
-    bases: &BTreeMap<usize, Base>,
+    bases: &BTreeMap<ImageKey, Base>,
 ) -> (Option<Lowered>, Vec<Diagnostic>) {
     let mut evaluation = evaluate(&model.file, options, Some(bases));
-    for request in model.bases().iter().filter(|request| !bases.contains_key(&request.stage)) {
-        evaluation.diagnostics.push(diagnostic::base_unresolved(request.span));
-    }
+    let unresolved = requests(&evaluation).into_iter().filter(|request| !bases.contains_key(&request.image));
+    evaluation.diagnostics.extend(unresolved.map(|request| diagnostic::base_unresolved(request.span)));
     let known: HashSet<&Diagnostic> = model.evaluation.diagnostics.iter().collect();
     let mut diagnostics = std::mem::take(&mut evaluation.diagnostics);
     diagnostics.retain(|diagnostic| diagnostic.is_error() || !known.contains(diagnostic));
@@ -48,18 +47,26 @@ pub fn lower(
         }
         return (None, diagnostics);
     };
-    (Some(lower_stages(&evaluation, source, options, target)), diagnostics)
+    (Some(lower_stages(&evaluation, source, options, bases, target)), diagnostics)
 }
 
-fn lower_stages(evaluation: &Evaluation, source: &SourceFile, options: &Options, target: usize) -> Lowered {
+fn lower_stages(
+    evaluation: &Evaluation,
+    source: &SourceFile,
+    options: &Options,
+    bases: &BTreeMap<ImageKey, Base>,
+    target: usize,
+) -> Lowered {
     let mut lowering = Lowering {
+        options,
+        bases,
         definition: Definition::new(source.clone()),
         states: vec![None; evaluation.stages.len()],
         steps: vec![Vec::new(); evaluation.stages.len()],
     };
-    for (index, stage) in evaluation.stages.iter().enumerate() {
-        if evaluation.reachable[index] {
-            lowering.stage(index, stage, options);
+    for (index, is_built) in evaluation.reachable.iter().enumerate() {
+        if *is_built {
+            lowering.stage(index, &evaluation.stages);
         }
     }
     if let Some(state) = lowering.states[target] {
@@ -80,7 +87,9 @@ fn lower_stages(evaluation: &Evaluation, source: &SourceFile, options: &Options,
     Lowered { definition: lowering.definition, image }
 }
 
-struct Lowering {
+struct Lowering<'a> {
+    options: &'a Options,
+    bases: &'a BTreeMap<ImageKey, Base>,
     definition: Definition,
     /// The last state of each stage.
     states: Vec<Option<VertexDigest>>,
@@ -88,22 +97,15 @@ struct Lowering {
     steps: Vec<Vec<VertexDigest>>,
 }
 
-impl Lowering {
-    fn stage(&mut self, index: usize, stage: &Stage, options: &Options) {
-        let platform = stage.platform.as_deref().and_then(parse_platform);
-        let platform = platform.unwrap_or_else(|| options.platform.clone());
+impl Lowering<'_> {
+    fn stage(&mut self, index: usize, stages: &[Stage]) {
+        let stage = &stages[index];
+        let platform = platform_of(stages, index).and_then(parse_platform);
+        let platform = platform.unwrap_or_else(|| self.options.platform.clone());
         let mut state = match &stage.base {
             StageBase::Scratch => None,
             StageBase::Stage(below) => self.states[*below],
-            StageBase::Image(_) => {
-                let image = ImageSource {
-                    reference: stage.image.reference.clone(),
-                    platform: platform.clone(),
-                    digest: stage.image.digest.expect("lowering begins when every base is pinned"),
-                };
-                let name = format!("FROM {}", stage.image.reference);
-                Some(self.definition.add(Op::Image(image), Vec::new(), hidden(name, stage.span)))
-            }
+            StageBase::Image(image) => Some(self.image(image, "FROM", stage.span)),
         };
         for step in &stage.steps {
             let vertex = match &step.work {
@@ -153,7 +155,11 @@ impl Lowering {
     /// The vertex that files come from, and which of its files.
     fn source(&mut self, from: &CopyFrom, parents: bool, span: Span) -> (VertexDigest, String) {
         let (vertex, pattern) = match from {
-            CopyFrom::Local(pattern) => (Some(self.local(pattern, parents, span)), pattern.as_str()),
+            CopyFrom::Local { context, pattern } => {
+                (Some(self.local(context, pattern, parents, span)), pattern.as_str())
+            }
+            CopyFrom::Image { image, pattern } => (Some(self.image(image, "--from", span)), pattern.as_str()),
+            CopyFrom::Git(git) => (Some(self.git(git, span)), "."),
             CopyFrom::Remote { url, checksum } => (Some(self.http(url, checksum, span)), "*"),
             CopyFrom::Stage { index, pattern } => (self.states[*index], pattern.as_str()),
             CopyFrom::Inline(_) => unreachable!("a file in the text is no vertex"),
@@ -207,7 +213,8 @@ impl Lowering {
                 SourceKind::Local => {
                     // Sources of applications are paths, not patterns (spec §1.5).
                     let pattern = paths::literal_pattern(&source.place);
-                    (self.local(&pattern, false, step.span), source.place.clone())
+                    let vertex = self.local(LocalSource::OWN, &pattern, false, step.span);
+                    (vertex, source.place.clone())
                 }
                 SourceKind::Remote => (self.http(&source.place, &source.checksum, step.span), "*".to_owned()),
             };
@@ -218,9 +225,26 @@ impl Lowering {
         self.definition.add(op, inputs, shown(stage, step))
     }
 
-    fn local(&mut self, pattern: &str, parents: bool, span: Span) -> VertexDigest {
-        let op = LocalSource { context: "context".to_owned(), pattern: pattern.to_owned(), parents };
-        self.definition.add(Op::Local(op), Vec::new(), hidden(format!("[context] {pattern}"), span))
+    fn local(&mut self, context: &str, pattern: &str, parents: bool, span: Span) -> VertexDigest {
+        let op = LocalSource { context: context.to_owned(), pattern: pattern.to_owned(), parents };
+        self.definition.add(Op::Local(op), Vec::new(), hidden(format!("[{context}] {pattern}"), span))
+    }
+
+    fn image(&mut self, key: &ImageKey, how: &str, span: Span) -> VertexDigest {
+        let base = self.bases.get(key).expect("lowering begins when every image is resolved");
+        let platform = key.platform.as_deref().and_then(parse_platform);
+        let image = ImageSource {
+            reference: base.reference.clone(),
+            platform: platform.unwrap_or_else(|| self.options.platform.clone()),
+            digest: base.digest.expect("what is resolved is pinned"),
+        };
+        let name = format!("{how} {}", base.reference);
+        self.definition.add(Op::Image(image), Vec::new(), hidden(name, span))
+    }
+
+    fn git(&mut self, source: &GitSource, span: Span) -> VertexDigest {
+        let metadata = Metadata { name: source.shown(), spans: vec![span], ..Metadata::default() };
+        self.definition.add(Op::Git(source.clone()), Vec::new(), metadata)
     }
 
     fn http(&mut self, url: &str, checksum: &Option<String>, span: Span) -> VertexDigest {
@@ -265,6 +289,15 @@ impl Lowering {
             })
         });
         entries.collect()
+    }
+}
+
+/// The platform a stage's base was asked for with.
+fn platform_of(stages: &[Stage], stage: usize) -> Option<&str> {
+    match &stages[stage].base {
+        StageBase::Scratch => None,
+        StageBase::Stage(below) => platform_of(stages, *below),
+        StageBase::Image(image) => image.platform.as_deref(),
     }
 }
 

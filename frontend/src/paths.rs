@@ -1,5 +1,7 @@
 //! Cleaning of paths and URLs as text. It never asks a file system.
 
+use solver::GitSource;
+
 /// A context-relative path: no leading `/`, no `.` components, `..` clamped at the root; `.` for the root itself.
 pub(crate) fn clean(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
@@ -32,15 +34,6 @@ pub(crate) fn is_remote(source: &str) -> bool {
     source.starts_with("http://") || source.starts_with("https://")
 }
 
-/// Whether a source is a git repository, as `ADD` of Docker understands it.
-pub(crate) fn is_git(source: &str) -> bool {
-    let plain = source.split('#').next().unwrap_or_default();
-    source.starts_with("git://")
-        || source.starts_with("git@")
-        || source.starts_with("ssh://")
-        || (is_remote(source) && plain.ends_with(".git"))
-}
-
 /// The file name a URL ends in; `None` if its path ends in `/` or is empty.
 pub(crate) fn url_file_name(url: &str) -> Option<&str> {
     let rest = url.split_once("://")?.1;
@@ -65,8 +58,11 @@ pub(crate) fn without_secrets(line: &str) -> String {
     line.split_inclusive(char::is_whitespace).map(word).collect()
 }
 
-/// A URL as shown to people: without user information, query and fragment.
+/// A URL as shown to people: without user information, query and fragment; what git fetches keeps its fragment.
 pub(crate) fn shown_url(url: &str) -> String {
+    if let Some(Ok(git)) = GitSource::is_meant(url).then(|| GitSource::parse(url)) {
+        return git.shown();
+    }
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
@@ -83,6 +79,7 @@ mod tests {
         for (line, shown) in [
             ("APP a http://u:p@h/f.yaml local://x@y", "APP a http://h/f.yaml local://x@y"),
             ("ADD https://h/f?token=t#x /d", "ADD https://h/f /d"),
+            ("ADD https://u:p@h/r.git#main:dir /d", "ADD https://h/r.git#main:dir /d"),
             ("LABEL mail=a@b.c q=what?", "LABEL mail=a@b.c q=what?"),
             ("APP  a\thttp://h/f ", "APP  a\thttp://h/f "),
         ] {
@@ -110,6 +107,5 @@ mod tests {
         assert_eq!(shown_url("https://u:p@h:1/a.tgz?sig=1#x"), "https://h:1/a.tgz");
         assert_eq!(url_file_name("http://h/a/b.tgz?x=/y"), Some("b.tgz"));
         assert_eq!(url_file_name("http://h/"), None);
-        assert!(is_git("https://h/a.git#main") && !is_git("https://h/a.git.tgz"));
     }
 }

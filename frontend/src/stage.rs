@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use solver::{Application, Base, Chmod, Chown, Inline, Launch, Mount, Network, SourceKind, Span, Unpack};
+use solver::{
+    Application, Base, Chmod, Chown, GitSource, Inline, Launch, Mount, Network, SourceKind, Span, Unpack,
+};
 
 use crate::expand::Lookup;
+use crate::model::ImageKey;
 
 /// What a stage starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,8 +15,8 @@ pub(crate) enum StageBase {
     Scratch,
     /// An earlier stage, by index.
     Stage(usize),
-    /// An image, as written after expansion.
-    Image(String),
+    /// An image.
+    Image(ImageKey),
 }
 
 /// A stage.
@@ -28,7 +31,6 @@ pub(crate) struct Stage {
     pub(crate) base: StageBase,
     /// The image below everything, once resolved.
     pub(crate) image: Base,
-    pub(crate) platform: Option<String>,
     /// Whether the base's environment and applications are still unknown.
     pub(crate) open: bool,
     /// Whether an application was declared under a name that is not known.
@@ -39,6 +41,8 @@ pub(crate) struct Stage {
     pub(crate) history: Vec<History>,
     /// Stages it copies from.
     pub(crate) copies_from: Vec<usize>,
+    /// Images it copies from, and where it says so.
+    pub(crate) images_from: Vec<(ImageKey, Span)>,
     pub(crate) args: BTreeMap<String, Lookup>,
     pub(crate) env: Env,
     pub(crate) extension_env: BTreeMap<String, String>,
@@ -104,9 +108,24 @@ pub(crate) struct RunMount {
 /// Where a copied file comes from.
 #[derive(Debug, Clone)]
 pub(crate) enum CopyFrom {
-    Local(String),
-    Remote { url: String, checksum: Option<String> },
-    Stage { index: usize, pattern: String },
+    /// A pattern in a context, which is named as [`solver::LocalSource`] names it.
+    Local {
+        context: String,
+        pattern: String,
+    },
+    Git(GitSource),
+    Image {
+        image: ImageKey,
+        pattern: String,
+    },
+    Remote {
+        url: String,
+        checksum: Option<String>,
+    },
+    Stage {
+        index: usize,
+        pattern: String,
+    },
     Inline(Inline),
 }
 

@@ -6,16 +6,35 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 use solver::{AppSpec, Base, CopySource, ManifestDigest, Op, Platform, SourceFile};
 
-use crate::{Lowered, Options, Severity};
+use crate::{BaseRequest, ImageKey, Lowered, NamedContext, Options, Severity};
 
-/// An image that says nothing of itself.
-fn base() -> Base {
-    Base { digest: Some(ManifestDigest::from_bytes([7; 32])), ..Base::default() }
+/// Images that say nothing of themselves, but for `env`, which names one in a variable.
+fn bases(model: &crate::Model, options: &Options) -> BTreeMap<ImageKey, Base> {
+    let mut bases = BTreeMap::new();
+    let mut wanted = model.bases();
+    while !wanted.is_empty() {
+        for BaseRequest { image, .. } in wanted {
+            let env = match image.reference.as_str() {
+                "env" => vec![("TOOLS".to_owned(), "tools".to_owned())],
+                _ => Vec::new(),
+            };
+            let digest = Some(ManifestDigest::from_bytes([7; 32]));
+            bases.insert(image.clone(), Base { reference: image.reference, digest, env, ..Base::default() });
+        }
+        wanted = model.further_bases(options, &bases);
+    }
+    bases
 }
 
 fn options() -> Options {
     let platform = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
-    Options { build_args: BTreeMap::new(), platform, target: None, allows_insecure: false }
+    Options {
+        build_args: BTreeMap::new(),
+        platform,
+        target: None,
+        allows_insecure: false,
+        contexts: BTreeMap::new(),
+    }
 }
 
 /// Every finding, then every visible vertex and what the image says.
@@ -25,8 +44,7 @@ fn dump(text: &str, options: &Options) -> String {
     let (model, checked) = crate::model(&parsed, options);
     let mut all = [parsed.diagnostics, checked].concat();
     let failed = all.iter().any(|diagnostic| diagnostic.is_error());
-    let bases = model.bases().iter().map(|request| (request.stage, base())).collect();
-    let lowered = if failed { None } else { Some(crate::lower(&model, &source, options, &bases)) };
+    let lowered = (!failed).then(|| crate::lower(&model, &source, options, &bases(&model, options)));
     let mut out = String::new();
     let lowered = lowered.and_then(|(lowered, more)| {
         all.extend(more);
@@ -45,10 +63,12 @@ fn dump(text: &str, options: &Options) -> String {
 fn dump_lowered(out: &mut String, Lowered { definition, image }: &Lowered) {
     for (_, vertex, _) in definition.iter() {
         let line = match &vertex.op {
+            Op::Local(local) if local.context != "context" => format!("local {}", local.context),
             Op::Local(_) | Op::State => continue,
             Op::Exec(exec) => format!("exec {:?}", exec.args),
             Op::Http(http) => format!("http {} {:?}", http.url, http.checksum),
-            Op::Image(image) => format!("image {}", image.platform),
+            Op::Image(image) => format!("image {} {}", image.reference, image.platform),
+            Op::Git(git) => format!("git {} keep={} {:?}", git.shown(), git.keep_git_dir, git.checksum),
             Op::App(app) => {
                 let paths: Vec<&str> = app.sources.iter().map(|source| source.path.as_str()).collect();
                 format!("app {} {}", app.name, paths.join(" "))
@@ -87,7 +107,11 @@ fn dump_lowered(out: &mut String, Lowered { definition, image }: &Lowered) {
 
 /// The dump has these lines, and no error that is not among them.
 fn check(text: &str, expected: &[&str]) {
-    let dump = dump(text, &options());
+    check_with(&options(), text, expected);
+}
+
+fn check_with(options: &Options, text: &str, expected: &[&str]) {
+    let dump = dump(text, options);
     for line in expected {
         assert!(dump.lines().any(|known| known.contains(line)), "{text}\n---\n{dump}---\nlacks {line}");
     }
@@ -111,7 +135,7 @@ fn copies_lower_with_flags_stages_and_heredocs() {
 COPY ["it's a", "/x y"]"#,
         &["0:it's a > /x y"],
     );
-    check("FROM i\nCOPY a /", &["image linux/amd64", "file below=true 1:a > /"]);
+    check("FROM i\nCOPY a /", &["image i linux/amd64", "file below=true 1:a > /"]);
 }
 
 #[test]
@@ -129,17 +153,12 @@ fn faulty_copies_are_named() {
         "FROM scratch\nCOPY --chown=me --link a /\nCOPY --link=0 --chown=me a /\nCOPY --chown=7:8 --link a /",
         &["error 2:6 --chown takes no names beside --link", "hint: use numbers"],
     );
-    check("FROM scratch\nCOPY --from=nginx a /", &["COPY --from=IMAGE is not supported yet"]);
     check("FROM scratch AS x\nFROM scratch\nCOPY --from=x a /", &["stage `x` has no files"]);
     check("FROM scratch AS x\nCOPY --from=x a /\nFROM scratch", &["`x` is not a stage above"]);
     check("FROM scratch\nCOPY --from=1 a /", &["`1` is not a stage above"]);
     check(
-        "FROM scratch\nADD --unpack=maybe a /\nADD git@h:a /\nADD --keep-git-dir a /",
-        &[
-            "error 2:5 invalid value of --unpack: expected true or false",
-            "error 3:5 a git repository in ADD is not supported yet",
-            "error 4:5 ADD --keep-git-dir is not supported yet",
-        ],
+        "FROM scratch\nADD --unpack=maybe a /",
+        &["error 2:5 invalid value of --unpack: expected true or false"],
     );
     check("FROM scratch\nADD --checksum=md5:1 http://h/a /", &["invalid value of --checksum"]);
     check("FROM scratch\nCOPY <<E /x\nbody", &["error 2:6 unterminated heredoc `E`"]);
@@ -147,6 +166,103 @@ fn faulty_copies_are_named() {
         "FROM scratch\nCOPY $NO /x",
         &["warning 2:6 variable `NO` is not set", "error 2:6 a source is empty"],
     );
+}
+
+#[test]
+fn files_come_from_images_and_no_image_is_asked_for_in_vain() {
+    check(
+        "FROM scratch\nCOPY --from=nginx:1 /a /b",
+        &["image nginx:1 linux/amd64", "file below=false 0:a > /b"],
+    );
+    check(
+        "FROM env\nCOPY --from=$TOOLS a /\nCOPY --from=env a /",
+        &["image env linux/amd64", "image tools linux/amd64", "file below=true 1:a > /"],
+    );
+    check(
+        "FROM scratch AS builder\nCOPY a /\nFROM scratch\nCOPY --from=bulider a /",
+        &["warning 4:6 `bulider` is taken as an image", "hint: did you mean `builder`?", "image bulider"],
+    );
+    check("FROM scratch\nCOPY --from=scratch a /", &["error 2:6 `scratch` has no files"]);
+    let source =
+        SourceFile { name: "Kubefile".into(), text: "FROM x AS a\nCOPY --from=y a /\nFROM z".into() };
+    let (model, _) = crate::model(&crate::parse(&source), &options());
+    let asked: Vec<String> = model.bases().into_iter().map(|request| request.image.reference).collect();
+    assert_eq!(asked, ["z"]);
+}
+
+#[test]
+fn applications_of_an_image_that_files_come_from_do_not_count() {
+    let source = SourceFile {
+        name: "Kubefile".into(),
+        text: "FROM base\nCOPY --from=other a /\nLAUNCH mine theirs".into(),
+    };
+    let (model, _) = crate::model(&crate::parse(&source), &options());
+    let mut bases = bases(&model, &options());
+    for (key, base) in &mut bases {
+        let name = if key.reference == "base" { "mine" } else { "theirs" };
+        let kind = Some("kube".to_owned());
+        base.applications.push(solver::Application { name: name.into(), kind, ..Default::default() });
+    }
+    let (_, found) = crate::lower(&model, &source, &options(), &bases);
+    let messages: Vec<String> = found.into_iter().map(|one| one.message).collect();
+    assert_eq!(messages, ["application theirs does not exist in the image"]);
+}
+
+#[test]
+fn git_repositories_are_added() {
+    let commit = "A".repeat(40);
+    check(
+        &format!("FROM scratch\nADD --checksum={commit} https://u:p@h/r.git#v1:a/./b /d"),
+        &[
+            &format!("git https://h/r.git#v1:a/b keep=false Some(\"{}\")", "a".repeat(40)),
+            "file below=false 0:. > /d",
+        ],
+    );
+    check("FROM scratch\nADD --keep-git-dir git@h:r /d", &["git git@h:r keep=true None"]);
+    check("FROM scratch\nADD --keep-git-dir=false git@h:r /d", &["git git@h:r keep=false None"]);
+    check("FROM scratch\nADD --keep-git-dir a /d", &["warning 2:5 --keep-git-dir has no effect"]);
+    check("FROM scratch\nADD --keep-git-dir git@h:r#:d /d", &["--keep-git-dir keeps a whole repository"]);
+    check("FROM scratch\nADD --checksum=abc git@h:r /d", &["all digits of a commit's id"]);
+    check("FROM scratch\nADD https://h/r.git#-x /d", &["error 2:5 `-x` cannot be the name of a branch"]);
+    check("FROM scratch\nADD ssh://-oProxyCommand=x/r /d", &["error 2:5 the git URL has a host of other"]);
+    check("FROM scratch\nCOPY git@h:r /d", &["error 2:6 COPY does not fetch URLs"]);
+    check(
+        "FROM scratch\nAPP a git://h/r\nAPP b https://h/r.git#x",
+        &["error 2:7 APP takes files of the build context", "error 3:7 APP takes files"],
+    );
+}
+
+#[test]
+fn named_contexts_go_before_stages_and_images() {
+    let contexts = BTreeMap::from([
+        ("tools".to_owned(), NamedContext::Files),
+        ("alpine".to_owned(), NamedContext::Image("mirror/alpine:3".into())),
+        ("built".to_owned(), NamedContext::Image("ready:1".into())),
+    ]);
+    let options = Options { contexts, ..options() };
+    check_with(
+        &options,
+        "FROM docker.io/library/alpine:latest AS Built\nCOPY a /\nFROM scratch\nCOPY --from=Tools ../a b /d/\nCOPY --from=BUILT c /c",
+        &[
+            "local context:tools",
+            "file below=false 0:a 1:b > /d/",
+            "image ready:1",
+            "file below=true 1:c > /c",
+        ],
+    );
+    check_with(
+        &options,
+        "FROM Built\nCOPY --from=tools . /",
+        &["image ready:1", "warning 1:1 one or more build contexts were not used: `alpine`"],
+    );
+    check_with(
+        &options,
+        "FROM tools\nCOPY --from=alpine --from=built . /",
+        &["error 1:6 the build context `tools` has files, and FROM needs an image", "duplicate flag"],
+    );
+    let dump = dump("FROM scratch AS built\nCOPY a /\nFROM alpine\nCOPY --from=built --link a /\n", &options);
+    assert!(!dump.contains("is not used and is not built"), "{dump}");
+    assert!(dump.contains("file below=false 0:a > /") && dump.contains("not used: `tools`"), "{dump}");
 }
 
 #[test]
@@ -276,7 +392,7 @@ proptest! {
 fn looked_through(
     model: &crate::Model,
     source: &SourceFile,
-    bases: &BTreeMap<usize, Base>,
+    bases: &BTreeMap<crate::ImageKey, Base>,
 ) -> Vec<crate::Diagnostic> {
     let found = [&BTreeMap::new(), bases].map(|bases| {
         let check = crate::Check::new(model, source, &options(), bases);
@@ -291,7 +407,7 @@ fn survives(text: &str) -> Result<(), TestCaseError> {
     let source = SourceFile { name: String::new(), text: text.to_owned() };
     let parsed = crate::parse(&source);
     let (model, checked) = crate::model(&parsed, &options());
-    let bases = model.bases().iter().map(|request| (request.stage, base())).collect();
+    let bases = bases(&model, &options());
     let (lowered, found) = crate::lower(&model, &source, &options(), &bases);
     prop_assert_eq!(lowered.is_none(), found.iter().any(|found| found.is_error()));
     let (_, unresolved) = crate::lower(&model, &source, &options(), &BTreeMap::new());

@@ -69,9 +69,22 @@ fn what_git_could_misunderstand_is_refused() {
     for text in ["ssh://u:p@h/r", "git://u@h/r"] {
         assert!(matches!(wrong(text), GitUrlError::Credentials(_)), "{text}");
     }
-    for reference in
-        ["-x", "--upload-pack=x", "a..b", "a b", "a~1", "a^", "@", "a@{1}", "a*", "/a", "a/", "a.lock", ".a", "a."]
-    {
+    for reference in [
+        "-x",
+        "--upload-pack=x",
+        "a..b",
+        "a b",
+        "a~1",
+        "a^",
+        "@",
+        "a@{1}",
+        "a*",
+        "/a",
+        "a/",
+        "a.lock",
+        ".a",
+        "a.",
+    ] {
         let error = wrong(&format!("https://h/r.git#{reference}"));
         assert_eq!(error, GitUrlError::Reference(reference.to_owned()));
     }

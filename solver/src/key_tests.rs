@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::{
-    AppOp, AppSource, Class, Definition, FileOp, GitSource, HttpSource, ImageSource, Inline, LocalSource, Metadata,
-    ModeChange, ModeOperator, Permission, Permissions, Platform, Sharing, SourceFile, Span,
+    AppOp, AppSource, Class, Definition, FileOp, GitSource, HttpSource, ImageSource, Inline, LocalSource,
+    Metadata, ModeChange, ModeOperator, Permission, Permissions, Platform, Sharing, SourceFile, Span,
 };
 
 fn platform(architecture: &str) -> Platform {

@@ -96,7 +96,19 @@ pub(crate) fn unknown_target<'a>(
 }
 
 pub(crate) fn base_unresolved(span: Span) -> Diagnostic {
-    Diagnostic::error("base-unresolved", span, "the base image was not resolved", "its base is needed")
+    Diagnostic::error("base-unresolved", span, "the image was not resolved", "this image is needed")
+}
+
+pub(crate) fn from_context_of_files(span: Span, name: &str) -> Diagnostic {
+    let message = format!("the build context `{name}` has files, and FROM needs an image");
+    Diagnostic::error("from-context", span, message, "a build context").hint(format!(
+        "start `FROM scratch` and `COPY --from={name} . /`, or give it as docker-image://REFERENCE"
+    ))
+}
+
+pub(crate) fn unused_contexts<'a>(span: Span, names: impl IntoIterator<Item = &'a str>) -> Diagnostic {
+    let message = format!("one or more build contexts were not used: {}", listed(names));
+    Diagnostic::warning("unused-build-context", span, message, "no FROM and no --from names them")
 }
 
 pub(crate) fn unused_build_args<'a>(span: Span, names: impl IntoIterator<Item = &'a str>) -> Diagnostic {

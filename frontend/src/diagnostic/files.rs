@@ -55,10 +55,24 @@ pub(crate) fn chown_by_name_with_link(span: Span) -> Diagnostic {
         .hint("use numbers: `--chown=1000:1000`, or leave --link out")
 }
 
-pub(crate) fn copy_from_image(span: Span, name: &str, nearest: Option<&str>) -> Diagnostic {
-    let message = format!("COPY --from=IMAGE is not supported yet, and no stage above is named `{name}`");
-    let stage = format!("start a stage with `FROM {name} AS NAME` and copy from that");
-    Diagnostic::error("copy-from-image", span, message, "not a stage above").did_you_mean(nearest).hint(stage)
+pub(crate) fn copy_from_scratch(span: Span) -> Diagnostic {
+    let message = "`scratch` has no files to copy from";
+    Diagnostic::error("copy-from-empty", span, message, "neither a stage nor an image")
+}
+
+pub(crate) fn git_url(span: Span, error: &solver::GitUrlError) -> Diagnostic {
+    Diagnostic::error("git-url", span, error.to_string(), "not a repository that can be fetched")
+        .hint("write `URL#REFERENCE:DIRECTORY`, such as `https://host/repo.git#v1.0:charts`")
+}
+
+pub(crate) fn git_dir_of_part(span: Span, subdir: &str) -> Diagnostic {
+    let message = format!("--keep-git-dir keeps a whole repository, and only `{subdir}` of it is added");
+    Diagnostic::error("keep-git-dir", span, message, "of which part?")
+}
+
+pub(crate) fn git_dir_without_git(span: Span) -> Diagnostic {
+    let message = "--keep-git-dir has no effect: no source is a git repository";
+    Diagnostic::warning("keep-git-dir", span, message, "leave it out")
 }
 
 pub(crate) fn copy_from_not_above(span: Span, name: &str) -> Diagnostic {
@@ -93,6 +107,13 @@ pub(crate) fn source_without_scheme(span: Span, keyword: &str, source: &str, pat
     } else {
         diagnostic
     }
+}
+
+pub(crate) fn app_from_git(span: Span, keyword: &str) -> Diagnostic {
+    let message = format!("{keyword} takes files of the build context and of URLs, not of git repositories");
+    Diagnostic::error("app-from-git", span, message, "a git repository")
+        .hint("build with the repository as the context, `sealer build URL#REFERENCE:DIRECTORY`, and use local://")
+        .hint("or name the file itself by an http:// or https:// URL")
 }
 
 pub(crate) fn app_wildcard(span: Span, keyword: &str) -> Diagnostic {

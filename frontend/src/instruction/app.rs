@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use solver::{SourceKind, Span};
+use solver::{GitSource, SourceKind, Span};
 
 use super::copy::checksum;
 use crate::ast::{Arguments, Statement, Word};
@@ -74,18 +74,13 @@ fn source(evaluator: &mut Evaluator<'_>, statement: &Statement, word: &Word) -> 
         evaluator.report(diagnostic::empty_path(word, "a source"));
         return None;
     }
+    if GitSource::is_meant(&text) {
+        evaluator.report(diagnostic::app_from_git(word.span, statement.keyword));
+        return None;
+    }
     if !paths::is_remote(&text) {
         let path_like = !text.contains("://");
         evaluator.report(diagnostic::source_without_scheme(word.span, statement.keyword, &text, path_like));
-        return None;
-    }
-    if paths::is_git(&text) {
-        let hint = "clone it into the build context and use local://";
-        evaluator.report_unsupported(diagnostic::not_supported_yet(
-            word.span,
-            "a git repository as a source",
-            hint,
-        ));
         return None;
     }
     if !paths::url_has_host(&text) {

@@ -2,14 +2,14 @@
 
 mod access;
 
-use solver::{Chmod, Chown, Inline, Span, Unpack};
+use solver::{Chmod, Chown, GitSource, Inline, LocalSource, Unpack};
 
+use super::origin::{Origin, origin};
 use crate::ast::{Flag, Heredoc, Quoting, Statement, Word};
 use crate::diagnostic;
 use crate::evaluate::{self, Evaluator, Scope};
 use crate::paths;
 use crate::stage::{CopyFrom, CopyWork, History, Step, Work};
-use crate::suggest::nearest;
 
 /// Applies COPY and ADD.
 pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
@@ -18,9 +18,7 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
         evaluator.report(diagnostic::invalid_copy(statement.span, statement.keyword, &statement.line));
         return;
     };
-    let from = flag(statement, "from").map(|flag| stage_copied_from(evaluator, flag));
-    evaluator.stage().copies_from.extend(from.flatten());
-    let pinned = flag(statement, "checksum").map(|flag| checksum(evaluator, flag));
+    let from = flag(statement, "from").map(|flag| copied_from(evaluator, flag));
     let work = options(evaluator, statement);
     let written = evaluator.expand(destination, Scope::Stage);
     let target =
@@ -28,7 +26,7 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     let several_or_directory = target.as_deref().is_some_and(|path| path.ends_with('/'));
     let sources: Vec<Option<CopyFrom>> = sources
         .iter()
-        .map(|word| source(evaluator, statement, word, Context { from, several_or_directory }))
+        .map(|word| source(evaluator, statement, word, Context { from: from.as_ref(), several_or_directory }))
         .collect();
     let (Some(work), Some(destination), Some(mut sources)) =
         (work, target, sources.into_iter().collect::<Option<Vec<_>>>())
@@ -37,12 +35,14 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
         evaluator.stage().has_files = true;
         return;
     };
-    if let (Some(flag), Some(pinned)) = (flag(statement, "checksum"), pinned) {
+    if let Some(flag) = flag(statement, "checksum") {
         match &mut sources[..] {
-            [CopyFrom::Remote { checksum, .. }] => *checksum = pinned,
+            [CopyFrom::Remote { checksum: pinned, .. }] => *pinned = checksum(evaluator, flag),
+            [CopyFrom::Git(git)] => git.checksum = commit(evaluator, flag),
             _ => evaluator.report(diagnostic::checksum_needs_one_remote(flag.span)),
         }
     }
+    keep_git_dir(evaluator, statement, &mut sources);
     let stage = evaluator.stage();
     stage.has_files = true;
     stage.history.push(History { text: statement.line.clone(), step: Some(stage.steps.len()) });
@@ -52,9 +52,9 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
 
 /// What a source is read in.
 #[derive(Clone, Copy)]
-struct Context {
-    /// `--from`: the stage, or nothing if it is unknown.
-    from: Option<Option<usize>>,
+struct Context<'a> {
+    /// `--from`: what it names, or nothing if that is unknown.
+    from: Option<&'a Option<Origin>>,
     /// Whether file names come from the sources.
     several_or_directory: bool,
 }
@@ -89,7 +89,7 @@ fn source(
     evaluator: &mut Evaluator<'_>,
     statement: &Statement,
     word: &Word,
-    context: Context,
+    context: Context<'_>,
 ) -> Option<CopyFrom> {
     if let Some(heredoc) = heredoc(statement, word) {
         if heredoc.name.contains('/') || matches!(heredoc.name.as_str(), "." | "..") {
@@ -106,16 +106,19 @@ fn source(
         return None;
     }
     if let Some(from) = context.from {
-        return from.map(|index| CopyFrom::Stage { index, pattern: paths::clean(&text) });
+        let pattern = paths::clean(&text);
+        return from.clone().map(|from| match from {
+            Origin::Stage(index) => CopyFrom::Stage { index, pattern },
+            Origin::Image(image) => CopyFrom::Image { image, pattern },
+            Origin::Context(context) => CopyFrom::Local { context, pattern },
+        });
     }
-    if paths::is_git(&text) {
-        let what = format!("a git repository in {}", statement.keyword);
-        let hint = "clone it into the build context and copy from there";
-        evaluator.report_unsupported(diagnostic::not_supported_yet(word.span, &what, hint));
-        return None;
+    if GitSource::is_meant(&text) {
+        return git(evaluator, statement, word, &text);
     }
     if !paths::is_remote(&text) {
-        return Some(CopyFrom::Local(paths::clean(&text)));
+        let context = LocalSource::OWN.to_owned();
+        return Some(CopyFrom::Local { context, pattern: paths::clean(&text) });
     }
     let fault = if statement.keyword == "COPY" {
         diagnostic::copy_remote(word.span)
@@ -136,36 +139,44 @@ fn heredoc<'a>(statement: &'a Statement, word: &Word) -> Option<&'a Heredoc> {
     Some(&statement.heredocs[found.ok()?])
 }
 
-/// `--from`: a stage above, by name or index.
-fn stage_copied_from(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<usize> {
-    let name = value(evaluator, flag, "a stage")?;
-    stage_named(evaluator, flag.span, &name)
+/// A git repository, which only ADD fetches.
+fn git(evaluator: &mut Evaluator<'_>, statement: &Statement, word: &Word, text: &str) -> Option<CopyFrom> {
+    let fault = match GitSource::parse(text) {
+        _ if statement.keyword == "COPY" => diagnostic::copy_remote(word.span),
+        Ok(source) => return Some(CopyFrom::Git(source)),
+        Err(error) => diagnostic::git_url(word.span, &error),
+    };
+    evaluator.report(fault);
+    None
 }
 
-/// A stage above, by name or index.
-pub(super) fn stage_named(evaluator: &mut Evaluator<'_>, span: Span, name: &str) -> Option<usize> {
-    let current = evaluator.stages.len() - 1;
-    let found = evaluator.find_stage(name);
-    match found.filter(|&stage| stage < current) {
-        // No image could be meant.
-        None if found.is_some() || name.chars().all(|c| c.is_ascii_digit()) => {
-            evaluator.report(diagnostic::copy_from_not_above(span, name));
-            None
-        }
-        None => {
-            let above = &evaluator.stages[..current];
-            let known =
-                nearest(name, above.iter().filter(|stage| stage.named).map(|stage| stage.name.as_str()));
-            let diagnostic = diagnostic::copy_from_image(span, name, known);
-            evaluator.report_unsupported(diagnostic);
-            None
-        }
-        Some(stage) if !evaluator.stages[stage].has_files => {
-            evaluator.report(diagnostic::copy_from_empty(span, name));
-            None
-        }
-        found => found,
+/// `--keep-git-dir` belongs to whole repositories.
+fn keep_git_dir(evaluator: &mut Evaluator<'_>, statement: &Statement, sources: &mut [CopyFrom]) {
+    let Some(flag) = flag(statement, "keep-git-dir") else { return };
+    if switch(evaluator, flag) != Some(true) {
+        return;
     }
+    let mut is_used = false;
+    for source in sources {
+        let CopyFrom::Git(git) = source else { continue };
+        if git.subdir != "." {
+            evaluator.report(diagnostic::git_dir_of_part(flag.span, &git.subdir));
+        }
+        git.keep_git_dir = true;
+        is_used = true;
+    }
+    if !is_used {
+        evaluator.report(diagnostic::git_dir_without_git(flag.span));
+    }
+}
+
+/// `--from`: a stage above, by name or index, an image or a named context.
+fn copied_from(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<Origin> {
+    let name = value(evaluator, flag, "a stage, an image or a build context");
+    if name.is_none() && evaluator.stage().open {
+        evaluator.is_from_open = true;
+    }
+    origin(evaluator, &name?, flag.span)
 }
 
 /// The flags that say how files are copied.
@@ -183,12 +194,6 @@ fn options(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<CopyW
             "unpack" => switch(evaluator, flag).map(|on| {
                 work.unpack = if on { Unpack::Everything } else { Unpack::Nothing };
             }),
-            "keep-git-dir" => {
-                let hint = "leave it out: ADD extracts local archives by itself";
-                let what = format!("ADD --{}", flag.name);
-                evaluator.report_unsupported(diagnostic::not_supported_yet(flag.span, &what, hint));
-                None
-            }
             _ => Some(()),
         };
         complete &= done.is_some();
@@ -261,4 +266,15 @@ pub(super) fn checksum(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<Str
         evaluator.report(diagnostic::flag_value(flag.span, &flag.name, expected));
     }
     valid
+}
+
+/// `--checksum=COMMIT`, in lower case.
+fn commit(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<String> {
+    let expected = "all digits of a commit's id";
+    let text = value(evaluator, flag, expected)?;
+    let commit = GitSource::commit_id(&text);
+    if commit.is_none() {
+        evaluator.report(diagnostic::flag_value(flag.span, &flag.name, expected));
+    }
+    commit
 }

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use solver::{Base, Launch, Platform};
 
+use super::origin::named;
 use crate::ast::{Statement, Word};
+use crate::context::NamedContext;
 use crate::diagnostic;
 use crate::evaluate::{self, Evaluator, Scope};
+use crate::model::ImageKey;
 use crate::stage::{App, Apps, Env, Stage, StageBase};
 use crate::suggest::nearest;
 
@@ -23,13 +26,13 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     };
     let platform = platform(evaluator, statement);
     let base = match words.first() {
-        Some(word) => stage_base(evaluator, word),
+        Some(word) => stage_base(evaluator, word, platform),
         None => None,
     };
     let index = evaluator.stages.len();
     let mut stage = match base {
         Some(StageBase::Stage(below)) => on_stage(evaluator, below),
-        Some(StageBase::Image(reference)) => on_image(evaluator, index, reference),
+        Some(StageBase::Image(image)) => on_image(evaluator, image),
         Some(StageBase::Scratch) => on_scratch(),
         None => on_unknown(),
     };
@@ -37,7 +40,6 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     stage.name = name.unwrap_or_else(|| index.to_string());
     stage.span = statement.span;
     stage.line = statement.line.clone();
-    stage.platform = platform;
     if stage.named {
         evaluator.stage_names.entry(stage.name.to_lowercase()).or_insert(index);
     }
@@ -98,7 +100,7 @@ pub(crate) fn parse_platform(text: &str) -> Option<Platform> {
     Some(Platform { os: os.to_owned(), architecture: architecture.to_owned(), variant })
 }
 
-fn stage_base(evaluator: &mut Evaluator<'_>, word: &Word) -> Option<StageBase> {
+fn stage_base(evaluator: &mut Evaluator<'_>, word: &Word, platform: Option<String>) -> Option<StageBase> {
     let reference = evaluator.expand(word, Scope::Global)?;
     let reference = reference.trim();
     if reference.is_empty() {
@@ -108,6 +110,16 @@ fn stage_base(evaluator: &mut Evaluator<'_>, word: &Word) -> Option<StageBase> {
     if reference == "scratch" {
         return Some(StageBase::Scratch);
     }
+    match named(evaluator, reference) {
+        Some(NamedContext::Image(reference)) => {
+            return Some(StageBase::Image(ImageKey { reference, platform }));
+        }
+        Some(NamedContext::Files) => {
+            evaluator.report(diagnostic::from_context_of_files(word.span, reference));
+            return None;
+        }
+        None => {}
+    }
     if let Some(&below) = evaluator.stage_names.get(&reference.to_lowercase()) {
         return Some(StageBase::Stage(below));
     }
@@ -116,7 +128,7 @@ fn stage_base(evaluator: &mut Evaluator<'_>, word: &Word) -> Option<StageBase> {
         let diagnostic = diagnostic::stage_reference_case(word.span, similar, reference);
         evaluator.report(diagnostic);
     }
-    Some(StageBase::Image(reference.to_owned()))
+    Some(StageBase::Image(ImageKey { reference: reference.to_owned(), platform }))
 }
 
 /// What is below is not known: stay silent about what it may have.
@@ -134,13 +146,13 @@ fn on_scratch() -> Stage {
         line: String::new(),
         base: StageBase::Scratch,
         image: Base::default(),
-        platform: None,
         open: false,
         apps_open: false,
         has_files: false,
         steps: Vec::new(),
         history: Vec::new(),
         copies_from: Vec::new(),
+        images_from: Vec::new(),
         args: BTreeMap::new(),
         env,
         extension_env: BTreeMap::new(),
@@ -162,16 +174,18 @@ fn on_stage(evaluator: &Evaluator<'_>, below: usize) -> Stage {
         steps: Vec::new(),
         history: Vec::new(),
         copies_from: Vec::new(),
+        images_from: Vec::new(),
         args: BTreeMap::new(),
         launch: Launch::default(),
         ..parent.clone()
     }
 }
 
-fn on_image(evaluator: &Evaluator<'_>, index: usize, reference: String) -> Stage {
-    let base = StageBase::Image(reference);
+fn on_image(evaluator: &Evaluator<'_>, image: ImageKey) -> Stage {
+    let found = evaluator.bases.and_then(|bases| bases.get(&image));
+    let base = StageBase::Image(image);
     let open = Stage { base, has_files: true, open: true, env: Env::default(), ..on_scratch() };
-    let Some(image) = evaluator.bases.and_then(|bases| bases.get(&index)) else { return open };
+    let Some(image) = found else { return open };
     let mut stage = Stage {
         open: false,
         labels: image.labels.clone(),

@@ -3,9 +3,10 @@
 //! The command's text belongs to the shell: nothing in it is expanded here. A heredoc that is the whole command is the
 //! script itself; one with a `#!` line is a program of its own.
 
-use solver::{Mount, MountKind, Network, Owner, Sharing};
+use solver::{LocalSource, Mount, MountKind, Network, Owner, Sharing};
 
-use super::copy::{on_off, stage_named, value};
+use super::copy::{on_off, value};
+use super::origin::{Origin, origin};
 use crate::ast::{Arguments, Flag, Heredoc, Statement};
 use crate::diagnostic;
 use crate::evaluate::{Evaluator, PROXY};
@@ -44,11 +45,6 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     let stage = evaluator.stage();
     work.env = environment(stage);
     stage.has_files = true;
-    let read = work.mounts.iter().filter_map(|mount| match mount.from {
-        Some(CopyFrom::Stage { index, .. }) => Some(index),
-        _ => None,
-    });
-    stage.copies_from.extend(read);
     stage.history.push(History { text: statement.line.clone(), step: Some(stage.steps.len()) });
     let work = Work::Run(work);
     stage.steps.push(Step { line: statement.line.clone(), span: statement.span, work });
@@ -211,7 +207,11 @@ impl Reading<'_, '_, '_> {
         let writable = self.switch(&["rw", "readwrite"])?;
         let is_writable = writable.unwrap_or(readonly == Some(false));
         let (from, source) = self.source()?;
-        let from = from.unwrap_or_else(|| CopyFrom::Local(paths::literal_pattern(&source)));
+        let own = || CopyFrom::Local {
+            context: LocalSource::OWN.to_owned(),
+            pattern: paths::literal_pattern(&source),
+        };
+        let from = from.unwrap_or_else(own);
         let kind = MountKind::Bind { input: 0, source, is_writable };
         Some(RunMount { mount: Mount { target, kind }, from: Some(from) })
     }
@@ -291,8 +291,12 @@ impl Reading<'_, '_, '_> {
         let source = paths::clean(&self.options.text(&["source", "src"]).unwrap_or_default());
         let Some(name) = self.options.text(&["from"]) else { return Some((None, source)) };
         let pattern = source.clone();
-        let index = stage_named(self.evaluator, self.flag.span, &name)?;
-        Some((Some(CopyFrom::Stage { index, pattern }), source))
+        let from = match origin(self.evaluator, &name, self.flag.span)? {
+            Origin::Stage(index) => CopyFrom::Stage { index, pattern },
+            Origin::Image(image) => CopyFrom::Image { image, pattern },
+            Origin::Context(context) => CopyFrom::Local { context, pattern: paths::literal_pattern(&source) },
+        };
+        Some((Some(from), source))
     }
 
     fn owner(&mut self) -> Option<Owner> {

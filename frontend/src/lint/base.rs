@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::Subject;
 use crate::diagnostic::{self, Diagnostic};
 use crate::evaluate;
+use crate::model::ImageKey;
 use crate::stage::StageBase;
 
 /// `base-latest`
@@ -15,7 +16,9 @@ pub(super) fn latest(subject: &Subject<'_>) -> Vec<Diagnostic> {
     let stages: HashSet<usize> =
         subject.evaluation.diagnostics.iter().filter(is_stage).map(Diagnostic::start).collect();
     for (stage, statement) in subject.stages() {
-        let (StageBase::Image(image), Some(word)) = (&stage.base, evaluate::words(statement).first()) else {
+        let (StageBase::Image(ImageKey { reference: image, .. }), Some(word)) =
+            (&stage.base, evaluate::words(statement).first())
+        else {
             continue;
         };
         if stages.contains(&word.span.start) {

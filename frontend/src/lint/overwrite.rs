@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use solver::{Span, Unpack};
+use solver::{LocalSource, Span, Unpack};
 
 use super::Subject;
 use crate::check::Selection;
@@ -79,7 +79,9 @@ fn destination(subject: &Subject<'_>, copy: &CopyWork, source: &CopyFrom) -> Opt
         CopyFrom::Inline(inline) => inline.name.as_str(),
         CopyFrom::Remote { url, .. } => paths::url_file_name(url)?,
         // What ADD finds to be an archive becomes many files.
-        CopyFrom::Local(pattern) if copy.unpack == Unpack::Nothing && !copy.parents => {
+        CopyFrom::Local { context, pattern }
+            if context == LocalSource::OWN && copy.unpack == Unpack::Nothing && !copy.parents =>
+        {
             let selection = subject.selections.get(pattern);
             selection.filter(|selection| **selection == Selection::File)?;
             pattern.rsplit('/').next()?

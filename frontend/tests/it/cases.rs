@@ -1,12 +1,13 @@
 //! Our own golden cases: `tests/golden/CASE/Kubefile` with what is expected of it in `expected.txt`.
 //!
-//! A file `options` beside them may give `build-arg NAME=VALUE`, `target NAME` and `platform OS/ARCH`, one a line. Base
-//! images are the three of [`base`]. `UPDATE_EXPECT=1` writes what is found instead of comparing it: read the diff.
+//! A file `options` beside them may give `build-arg NAME=VALUE`, `target NAME`, `platform OS/ARCH`, `context NAME` and
+//! `context-image NAME=REFERENCE`, one a line. Base images are the three of [`base`]. `UPDATE_EXPECT=1` writes what is
+//! found instead of comparing it: read the diff.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use frontend::{Options, Severity};
+use frontend::{BaseRequest, NamedContext, Options, Severity};
 use solver::{Application, Base, ManifestDigest, Platform, SourceFile};
 
 use crate::{dump, paths_in, read, updates, write};
@@ -42,8 +43,15 @@ fn run(text: String, options: &Options) -> String {
     if found.iter().any(|found| found.severity == Severity::Error) {
         return out;
     }
-    dump::bases(&mut out, &model.bases()).expect("text takes everything");
-    let bases = model.bases().into_iter().map(|request| (request.stage, base(&request.reference))).collect();
+    let mut bases = BTreeMap::new();
+    let mut wanted = model.bases();
+    while !wanted.is_empty() {
+        dump::bases(&mut out, &wanted).expect("text takes everything");
+        bases.extend(
+            wanted.into_iter().map(|BaseRequest { image, .. }| (image.clone(), base(&image.reference))),
+        );
+        wanted = model.further_bases(options, &bases);
+    }
     let (lowered, found) = frontend::lower(&model, &source, options, &bases);
     dump::diagnostics(&mut out, &source, &found).expect("text takes everything");
     let failed = found.iter().any(|found| found.severity == Severity::Error);
@@ -88,6 +96,13 @@ fn options(text: &str) -> Options {
             ("build-arg", pair) => {
                 let (name, value) = pair.split_once('=').expect("NAME=VALUE");
                 options.build_args.insert(name.into(), value.into());
+            }
+            ("context", name) => {
+                options.contexts.insert(name.into(), NamedContext::Files);
+            }
+            ("context-image", pair) => {
+                let (name, reference) = pair.split_once('=').expect("NAME=REFERENCE");
+                options.contexts.insert(name.into(), NamedContext::Image(reference.into()));
             }
             ("target", stage) => options.target = Some(stage.into()),
             ("platform", platform) => {

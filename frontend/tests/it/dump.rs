@@ -31,8 +31,9 @@ pub(crate) fn diagnostics(out: &mut String, source: &SourceFile, found: &[Diagno
 /// Writes the images asked for.
 pub(crate) fn bases(out: &mut String, bases: &[BaseRequest]) -> fmt::Result {
     for base in bases {
-        let platform = base.platform.as_deref().unwrap_or("-");
-        writeln!(out, "base of stage {}: {} {platform}", base.stage, base.reference)?;
+        let platform = base.image.platform.as_deref().unwrap_or("-");
+        let kind = if base.is_base { "base" } else { "image" };
+        writeln!(out, "{kind} {} {platform}", base.image.reference)?;
     }
     Ok(())
 }
@@ -54,6 +55,7 @@ pub(crate) fn lowered(out: &mut String, Lowered { definition, image }: &Lowered)
 fn op(op: &Op) -> String {
     match op {
         Op::Local(local) => format!("local {:?} parents={}", local.pattern, local.parents),
+        Op::Git(git) => format!("git {} keep={} {:?}", git.shown(), git.keep_git_dir, git.checksum),
         Op::Http(http) => format!("http {:?} {:?}", http.url, http.checksum),
         Op::Image(image) => format!("image {} {}", image.reference, image.platform),
         Op::File(op) => file(op),

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use frontend::{Check, Diagnostic, LINTS, Selection, Severity};
+use frontend::{Check, Diagnostic, ImageKey, LINTS, Selection, Severity};
 use solver::{Base, SourceFile};
 
 use crate::{base, options};
 
 /// All that `--check` says of a text whose bases are those of `bases`; the context has what it is said to have.
-fn found(text: &str, bases: &BTreeMap<usize, Base>, context: &[(&str, Selection)]) -> Vec<Diagnostic> {
+fn found(text: &str, bases: &BTreeMap<ImageKey, Base>, context: &[(&str, Selection)]) -> Vec<Diagnostic> {
     let source = SourceFile { name: "Kubefile".into(), text: text.into() };
     let parsed = frontend::parse(&source);
     let (model, said) = frontend::model(&parsed, &options());
@@ -19,6 +19,10 @@ fn found(text: &str, bases: &BTreeMap<usize, Base>, context: &[(&str, Selection)
     let selections = context.iter().map(|(pattern, selection)| ((*pattern).to_owned(), *selection));
     all.extend(check.findings(&selections.collect(), has_errors));
     all
+}
+
+fn image(reference: &str) -> ImageKey {
+    ImageKey { reference: reference.into(), platform: None }
 }
 
 /// `code line:column text` of each finding.
@@ -78,7 +82,7 @@ fn applications_that_nothing_launches_are_named() {
 #[test]
 fn applications_of_the_base_are_the_bases_to_launch() {
     let text = "FROM base:1\nAPP a local://a\nLAUNCH redis a";
-    let bases = BTreeMap::from([(0, base())]);
+    let bases = BTreeMap::from([(image("base:1"), base())]);
     assert_eq!(lines(text, &found(text, &bases, &[])), Vec::<String>::new());
     let text = "FROM base:1 AS a\nAPP mysql local://a\nFROM a\nAPP b local://b\nLAUNCH mysql b";
     assert_eq!(lines(text, &found(text, &bases, &[])), ["base-app-replaced 2:1 APP mysql local://a"]);
@@ -240,7 +244,7 @@ fn directives_silence_warnings_in_every_build_and_errors_never() {
         let source = SourceFile { name: "Kubefile".into(), text: text.into() };
         let parsed = frontend::parse(&source);
         let (model, said) = frontend::model(&parsed, &options());
-        let (lowered, more) = frontend::lower(&model, &source, &options(), &BTreeMap::from([(0, base())]));
+        let (lowered, more) = frontend::lower(&model, &source, &options(), &BTreeMap::new());
         (lowered.is_some(), [parsed.diagnostics, said, more].concat())
     };
     let (is_lowered, said) = lowers("# check=skip=unset-variable\nFROM scratch\nLABEL a=$NO\n");

@@ -14,7 +14,13 @@ use solver::{Application, Base, ManifestDigest, Platform, SourceFile};
 
 fn options() -> Options {
     let platform = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
-    Options { build_args: BTreeMap::new(), platform, target: None, allows_insecure: false }
+    Options {
+        build_args: BTreeMap::new(),
+        platform,
+        target: None,
+        allows_insecure: false,
+        contexts: BTreeMap::new(),
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
@@ -75,7 +81,7 @@ fn golden_kubefiles_pass_and_fail_as_in_sealer() {
             }
             None => {
                 assert_eq!(errors(&all), Vec::<&str>::new(), "{name}");
-                let bases = model.bases().into_iter().map(|request| (request.stage, base())).collect();
+                let bases = model.bases().into_iter().map(|request| (request.image, base())).collect();
                 let (lowered, diagnostics) = frontend::lower(&model, &source, &options(), &bases);
                 assert!(lowered.is_some(), "{name}: {diagnostics:#?}");
             }
@@ -121,7 +127,8 @@ fn launching_an_application_the_base_lacks_is_an_error_of_lowering() {
     let source = SourceFile { name: "Kubefile".into(), text: "FROM base\nLAUNCH mysq\n".into() };
     let (model, diagnostics) = frontend::model(&frontend::parse(&source), &options());
     assert_eq!(diagnostics, Vec::new());
-    let (lowered, diagnostics) = frontend::lower(&model, &source, &options(), &BTreeMap::from([(0, base())]));
+    let bases = model.bases().into_iter().map(|request| (request.image, base())).collect();
+    let (lowered, diagnostics) = frontend::lower(&model, &source, &options(), &bases);
     assert!(lowered.is_none());
     assert_eq!(errors(&diagnostics), ["application mysq does not exist in the image"]);
     assert_eq!(diagnostics[0].hints, ["did you mean `mysql`?"]);
