@@ -44,6 +44,8 @@ pub enum Table {
     Outcomes = 14,
     /// Tree digests of the deltas of a group, hashed → tree digest of all of them.
     Groups = 15,
+    /// Identity of what was fetched (a commit, a part of it) → its tree and the blobs that have its files.
+    Packed = 16,
 }
 
 impl Table {

@@ -263,6 +263,11 @@ impl Work<'_, '_> {
         match &vertex.op {
             // Pinned already: their files are known.
             Op::Local(_) | Op::Http(_) | Op::Image(_) | Op::State => Ok(StepOutcome::Done),
+            Op::Git(source) => {
+                let delta = self.session.fetch(index, source, self.pins)?;
+                self.results[index.position()].get_or_init(|| Record { delta, facts: Facts::None });
+                Ok(StepOutcome::Done)
+            }
             Op::File(op) => {
                 let prepared = file::Prepared::new(op, &self.inputs(index)?, trees, contents)?;
                 let reads = prepared.reads();
@@ -416,6 +421,9 @@ impl Work<'_, '_> {
             return Ok(input);
         }
         let session = self.session;
+        if let Op::Git(_) = &session.graph.vertex(index).op {
+            return Ok(Input::Tree(self.delta(index)));
+        }
         let mut memo = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let delta = |step| self.delta(step);
         let base = |index: VertexIndex| match &session.graph.vertex(index).op {

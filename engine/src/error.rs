@@ -12,6 +12,8 @@ use crate::ops::exec::ExecError;
 use crate::ops::file::FileError;
 use crate::registry::RegistryError;
 use crate::sandbox::SandboxError;
+use crate::source::context::ContextError;
+use crate::source::git::GitError;
 use crate::source::http::HttpError;
 use crate::source::local::LocalError;
 use crate::tree::TreeError;
@@ -25,6 +27,12 @@ pub enum OpError {
     /// A download.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// A git repository.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// A context that cannot be opened.
+    #[error(transparent)]
+    Context(ContextError),
     /// A base image.
     #[error(transparent)]
     Base(#[from] Box<RegistryError>),
@@ -150,6 +158,8 @@ impl OpError {
             self,
             Self::Local(LocalError::Cancelled)
                 | Self::Http(HttpError::Fetch(crate::net::FetchError::Cancelled { .. }))
+                | Self::Git(GitError::Cancelled)
+                | Self::Context(ContextError::Cancelled)
                 | Self::Frame(FrameError::Cancelled)
         ) || match self {
             Self::Base(error) => error.is_cancelled(),

@@ -24,6 +24,7 @@ use crate::images::{Images, ImagesError, Tagged};
 use crate::oci::JSON_LIMIT;
 use crate::outcome::Outcome;
 use crate::source::http::HttpRecord;
+use crate::source::packed::Packed;
 
 /// Why the store cannot be tidied.
 #[derive(Debug, Error)]
@@ -49,7 +50,7 @@ pub enum GcError {
 pub enum EntryKind {
     /// A layer.
     Layer,
-    /// What an `http` source downloaded.
+    /// What an `http` source downloaded, or the files of a git source.
     Source,
     /// A manifest, an index or a config.
     Image,
@@ -209,6 +210,13 @@ fn mark_known(store: &Store, entries: &mut BTreeMap<BlobDigest, Entry>) -> Resul
         let digest = key.try_into().map(BlobDigest::from_bytes).ok();
         if let Some(entry) = digest.and_then(|digest| entries.get_mut(&digest)) {
             entry.kind = EntryKind::Layer;
+        }
+    })?;
+    store.scan(Table::Packed, &mut |_, packed: Option<Packed>| {
+        for (_, layer) in packed.into_iter().flat_map(|packed| packed.parts) {
+            if let Some(entry) = entries.get_mut(&layer.blob.digest) {
+                entry.kind = EntryKind::Source;
+            }
         }
     })?;
     store.scan(Table::Http, &mut |_, record: Option<HttpRecord>| {

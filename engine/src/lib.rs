@@ -50,6 +50,7 @@ pub mod transport;
 pub mod tree;
 pub mod untar;
 mod upper;
+mod watched;
 
 pub use bases::{BaseImage, Bases, PullPolicy};
 pub use build::{Built, BuiltImage};
@@ -77,5 +78,7 @@ pub use registry::{Credentials, Reference, Registry, RegistryError, Repository, 
 pub use sandbox::SandboxError;
 pub use secret::Secret;
 pub use session::{BuildOptions, Pins, Session};
+pub use source::context::{ContextError, ContextSource, Contexts};
+pub use source::git::{GitEnvironment, GitError};
 pub use source::local::{Context, LocalError, Look};
 pub use state::State;

@@ -1,14 +1,13 @@
 //! One build between its definition and its layers: pin, plan, and what both need.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
 use solver::{
-    Definition, Descriptor, Event, EventSink, Graph, HardLinks, Layer, ManifestDigest, Op, Pin, StepOutcome,
-    TreeDigest, VertexIndex,
+    Definition, Descriptor, Event, EventSink, GitSource, Graph, HardLinks, Layer, LocalSource, ManifestDigest, Op,
+    Pin, StepOutcome, TreeDigest, VertexIndex,
 };
 
 use crate::bases::Bases;
@@ -28,7 +27,9 @@ use crate::ops::{Input, app};
 use crate::registry::RegistryError;
 use crate::snapshot::Snapshots;
 use crate::source::http;
-use crate::source::local::{Context, LocalError, Scan};
+use crate::source::context::{Contexts, Opened};
+use crate::source::git::Resolved;
+use crate::source::local::{Context, Scan};
 use crate::stat::StatCache;
 use crate::state::State;
 use crate::told::Told;
@@ -36,14 +37,14 @@ use crate::tree::Trees;
 
 /// Trees are walked by recursion, and a path of 4096 bytes can be 2048 directories deep. Only what is used costs memory.
 pub(crate) const STACK_SIZE: usize = 64 << 20;
+/// What to do about what git did not fetch.
+const SUBMODULES_HINT: &str = "add what is missing with an ADD of its own";
 /// Most downloads at once.
 const DOWNLOADS: usize = 16;
 
 /// How a build is done; none of it changes what the image holds, but for the times and the compression.
 #[derive(Debug, Clone)]
 pub struct BuildOptions {
-    /// Directory of the context.
-    pub context: PathBuf,
     /// Steps and frames worked on at once.
     pub jobs: usize,
     /// Look nothing up in the cache.
@@ -76,6 +77,14 @@ struct Pinned {
     input: Option<Input>,
     /// What was downloaded for it.
     body: Option<Descriptor>,
+    /// What its reference leads to, for git; its files are fetched when somebody needs them.
+    commit: Option<Resolved>,
+}
+
+impl Pinned {
+    fn new(pin: Pin, input: Option<Input>) -> Self {
+        Self { pin, input, body: None, commit: None }
+    }
 }
 
 /// All pins of a build.
@@ -115,7 +124,9 @@ pub struct Session<'a> {
     pub(crate) layers_made: std::sync::atomic::AtomicUsize,
     pub(crate) fetcher: Fetcher,
     identities: OnceLock<Vec<[u8; 32]>>,
-    context: OnceLock<Context>,
+    pub(crate) contexts: &'a Contexts<'a>,
+    /// Contexts whose files can be read.
+    registered: OnceMap<String, ()>,
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -134,6 +145,7 @@ impl<'a> Session<'a> {
         definition: &Definition,
         options: &'a BuildOptions,
         bases: &'a Bases<'a>,
+        contexts: &'a Contexts<'a>,
         events: &'a dyn EventSink,
     ) -> Result<Self, BuildError> {
         let graph = Graph::new(definition)?;
@@ -161,7 +173,8 @@ impl<'a> Session<'a> {
             layers_made: 0.into(),
             fetcher: bases.registry().fetcher().clone(),
             identities: OnceLock::new(),
-            context: OnceLock::new(),
+            contexts,
+            registered: OnceMap::default(),
         })
     }
 
@@ -178,7 +191,7 @@ impl<'a> Session<'a> {
         let sources = |wanted: fn(&Op) -> bool| -> Vec<VertexIndex> {
             self.graph.indices().filter(|index| wanted(&self.graph.vertex(*index).op)).collect()
         };
-        let downloads = sources(|op| matches!(op, Op::Http(_)));
+        let downloads = sources(|op| matches!(op, Op::Http(_) | Op::Git(_)));
         let others = sources(|op| matches!(op, Op::Local(_) | Op::Image(_)));
         let next = std::sync::atomic::AtomicUsize::new(0);
         let fetch = || {
@@ -298,7 +311,7 @@ impl<'a> Session<'a> {
             Op::App(app) => Member { delta, name: app.name.clone(), own_dir: Some(app::dir(&app.name)) },
             Op::File(file) => Member { delta, name: format!("/{}", file.destination), own_dir: None },
             Op::Exec(_) => Member { delta, name: self.graph.metadata(index).name.clone(), own_dir: None },
-            Op::Local(_) | Op::Http(_) | Op::Image(_) | Op::State => {
+            Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Image(_) | Op::State => {
                 Member { delta, name: String::new(), own_dir: None }
             }
         }
@@ -324,20 +337,8 @@ impl<'a> Session<'a> {
         let vertex = self.graph.digest(index);
         match &self.graph.vertex(index).op {
             Op::Local(local) => {
-                let scan = Scan {
-                    context: self.context()?,
-                    trees: &self.trees,
-                    contents: &self.contents,
-                    stats: &self.stats,
-                    keep_mtime: self.options.times == TimePolicy::Keep,
-                    cancel: &self.options.cancel,
-                    skipped: &|path| {
-                        let text = format!("`{}` is a socket and was left out", path.display());
-                        self.warn(index, text, "name it in .sealerignore");
-                    },
-                };
-                let tree = scan.select(local)?;
-                Ok(Pinned { pin: Pin::Tree(tree), input: Some(Input::Tree(tree)), body: None })
+                let tree = self.select(index, local)?;
+                Ok(Pinned::new(Pin::Tree(tree), Some(Input::Tree(tree))))
             }
             Op::Http(source) => {
                 let name = self.graph.metadata(index).name.clone();
@@ -352,9 +353,14 @@ impl<'a> Session<'a> {
                 let record = record?;
                 let tree = http::tree(&record, &self.trees, &self.contents);
                 let pin = Pin::Http { content: record.content, file_name: record.file_name };
-                Ok(Pinned { pin, input: Some(Input::Download(tree)), body: Some(record.blob) })
+                Ok(Pinned { body: Some(record.blob), ..Pinned::new(pin, Some(Input::Download(tree))) })
             }
-            Op::Image(source) => Ok(Pinned { pin: Pin::Image(source.digest), input: None, body: None }),
+            Op::Git(source) => {
+                let resolved = self.contexts.git().resolve(source, &self.trees)?;
+                let pinned = Pinned::new(Pin::Git(resolved.commit.clone()), None);
+                Ok(Pinned { commit: Some(resolved), ..pinned })
+            }
+            Op::Image(source) => Ok(Pinned::new(Pin::Image(source.digest), None)),
             Op::File(_) | Op::App(_) | Op::Exec(_) | Op::State => unreachable!("only sources are pinned"),
         }
     }
@@ -364,11 +370,71 @@ impl<'a> Session<'a> {
         self.events.event(Event::Warning { text, hint: hint.to_owned(), span });
     }
 
-    fn context(&self) -> Result<&Context, LocalError> {
-        if let Some(context) = self.context.get() {
-            return Ok(context);
+    /// What a pattern selects in its context.
+    fn select(&self, index: VertexIndex, local: &LocalSource) -> Result<TreeDigest, OpError> {
+        let shown = format!("build context `{}`", local.context.trim_start_matches("context:"));
+        let opened = self.while_received(index, &shown, |received| self.contexts.open(&local.context, received))?;
+        match &*opened {
+            Opened::Directory(context) => self.scan(index, context, local),
+            Opened::Files(files) => {
+                self.registered.get_or_run(local.context.clone(), || {
+                    opened.register(&self.contents);
+                    Ok::<_, OpError>(())
+                })?;
+                files.notes().iter().for_each(|note| self.warn(index, note.clone(), SUBMODULES_HINT));
+                Ok(files.select(local, &self.trees)?)
+            }
         }
-        let context = Context::open(&self.options.context)?;
-        Ok(self.context.get_or_init(|| context))
+    }
+
+    fn scan(&self, index: VertexIndex, context: &Context, local: &LocalSource) -> Result<TreeDigest, OpError> {
+        let scan = Scan {
+            context,
+            trees: &self.trees,
+            contents: &self.contents,
+            stats: &self.stats,
+            keep_mtime: self.options.times == TimePolicy::Keep,
+            cancel: &self.options.cancel,
+            skipped: &|path| {
+                let text = format!("`{}` is a socket and was left out", path.display());
+                self.warn(index, text, "name it in .sealerignore");
+            },
+        };
+        Ok(scan.select(local)?)
+    }
+
+    /// The files of a commit, fetched if nobody has; readable from here on.
+    pub(crate) fn fetch(&self, index: VertexIndex, source: &GitSource, pins: &Pins) -> Result<TreeDigest, OpError> {
+        let vertex = self.graph.digest(index);
+        let resolved = pins.0[index.position()].as_ref().and_then(|pinned| pinned.commit.as_ref());
+        let resolved = resolved.expect("every source was pinned");
+        let received =
+            |done_bytes| self.events.event(Event::Progress { vertex, done_bytes, total_bytes: None });
+        let packed = self.contexts.git().files(source, resolved, &self.trees, &received)?;
+        packed.register(&self.contents);
+        packed.notes.iter().for_each(|note| self.warn(index, note.clone(), SUBMODULES_HINT));
+        Ok(packed.tree)
+    }
+
+    /// Tells of bytes that come while something is opened, as of a step.
+    fn while_received<T, E>(
+        &self,
+        index: VertexIndex,
+        name: &str,
+        work: impl FnOnce(&dyn Fn(u64)) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let vertex = self.graph.digest(index);
+        let is_told = std::cell::Cell::new(false);
+        let result = work(&|done_bytes| {
+            if !is_told.replace(true) {
+                self.events.event(Event::Started { vertex, name: name.to_owned() });
+            }
+            self.events.event(Event::Progress { vertex, done_bytes, total_bytes: None });
+        });
+        if is_told.get() {
+            let outcome = if result.is_ok() { StepOutcome::Done } else { StepOutcome::Failed };
+            self.events.event(Event::Finished { vertex, name: name.to_owned(), outcome });
+        }
+        result
     }
 }

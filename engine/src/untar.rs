@@ -70,6 +70,8 @@ pub enum Flavour {
     Layer,
     /// An archive to extract.
     Archive,
+    /// Files as they were put away: links point wherever they like, as in a directory.
+    Files,
 }
 
 /// Takes a regular file's bytes and says what they are.
@@ -98,11 +100,11 @@ pub fn read_tar(
         let path = safe_path(&records.path(&entry))?;
         let meta = meta_of(&entry, &records, keep_mtime)?;
         let Some((name, parents)) = path.split_last() else { continue };
-        if flavour == Flavour::Archive {
+        if flavour != Flavour::Layer {
             refuse_links_on_the_way(&root, &path)?;
         }
         if let Some(deleted) = name.strip_prefix(b".wh.") {
-            if flavour == Flavour::Archive {
+            if flavour != Flavour::Layer {
                 return Err(UntarError::WhiteoutName(shown(&path)));
             }
             let dir = open(&mut root, trees, parents)?;

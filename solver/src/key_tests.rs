@@ -45,11 +45,6 @@ fn variants() -> Vec<Op> {
             digest: ManifestDigest::from_bytes([7; 32]),
         })
     };
-    let git = |change: fn(&mut GitSource)| {
-        let mut git = GitSource::parse("git://h/r").expect("it is one");
-        change(&mut git);
-        Op::Git(git)
-    };
     let file_with = |change: fn(&mut FileOp)| {
         let mut op = file();
         change(&mut op);
@@ -64,7 +59,7 @@ fn variants() -> Vec<Op> {
         let inline = Inline { name: name.into(), content: content.to_vec() };
         Op::File(FileOp { sources: vec![CopySource::Inline(inline)], ..file() })
     };
-    vec![
+    let mut variants = vec![
         local("context", "a", false),
         local("other", "a", false),
         local("context", "b", false),
@@ -136,6 +131,18 @@ fn variants() -> Vec<Op> {
         file_with(|op| {
             op.chmod = Some(changed([Class::User], ModeOperator::Set, Permissions::Like(Class::Group)));
         }),
+    ];
+    variants.extend(git_variants());
+    variants
+}
+
+fn git_variants() -> Vec<Op> {
+    let git = |change: fn(&mut GitSource)| {
+        let mut git = GitSource::parse("git://h/r").expect("it is one");
+        change(&mut git);
+        Op::Git(git)
+    };
+    vec![
         git(|_| {}),
         git(|git| git.url = "git://h/s".into()),
         git(|git| git.reference = Some("x".into())),

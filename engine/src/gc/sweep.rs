@@ -11,6 +11,7 @@ use crate::frames::{Checkpoint, KnownFrame};
 use crate::outcome::Outcome;
 use crate::pieces::LARGE;
 use crate::source::http::HttpRecord;
+use crate::source::packed::Packed;
 use crate::stamp::Stamped;
 use crate::stat::Listing;
 use crate::tree::{Node, Trees};
@@ -77,6 +78,13 @@ impl Sweep<'_> {
         };
         self.each(Table::Checkpoints, |sweep, key, _: Vec<Checkpoint>| is_kept(sweep, key))?;
         let mut live = Vec::new();
+        self.each(Table::Packed, |sweep, _, packed: Packed| {
+            let is_whole = packed.parts.iter().all(|(_, layer)| sweep.has(&layer.blob));
+            if is_whole {
+                live.extend(packed.parts.iter().map(|(tree, _)| *tree).chain([packed.tree]));
+            }
+            is_whole
+        })?;
         self.each(Table::LayerIndex, |sweep, key, tree: TreeDigest| {
             let is_kept = is_kept(sweep, key);
             live.extend(is_kept.then_some(tree));

@@ -45,7 +45,7 @@ pub(super) fn plain_name(name: Vec<u8>) -> Option<String> {
 }
 
 /// Replaces `%41` by `A`; what is no escape stays.
-pub(super) fn percent_decoded(text: &[u8]) -> Vec<u8> {
+pub(crate) fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [first, tail @ ..] = rest {

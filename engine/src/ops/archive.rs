@@ -81,7 +81,7 @@ fn is_named_as_archive(name: &[u8]) -> bool {
 }
 
 /// POSIX: the sum of all header bytes, the checksum's own eight read as spaces.
-fn is_tar_header(block: &[u8]) -> bool {
+pub(crate) fn is_tar_header(block: &[u8]) -> bool {
     let Ok(header) = <[u8; 512]>::try_from(block) else { return false };
     let stated = tar::Header::from_byte_slice(&header).cksum().ok();
     let sum: u32 = header
@@ -112,7 +112,7 @@ fn start(
 }
 
 /// A name that nothing else in this process's temporary directory has.
-fn spool_name() -> String {
+pub(crate) fn spool_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("member-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }

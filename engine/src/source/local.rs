@@ -31,6 +31,8 @@ pub use context::Context;
 pub use error::LocalError;
 pub use look::Look;
 
+pub(super) use error::LINK_LIMIT;
+
 /// What a scan needs beside the pattern.
 #[derive(Clone, Copy)]
 pub(crate) struct Scan<'a> {
@@ -76,17 +78,11 @@ impl Scan<'_> {
             context: self.context.root.clone(),
             ignored,
         };
-        let Some(mut entry) = selected else { return Err(not_found(is_left_out)) };
-        for depth in (0..prefix.len()).rev() {
-            let mut parent = Directory::default();
-            parent.entries.insert(prefix[depth].clone(), entry);
-            let meta = if source.parents && depth > 0 {
-                self.dir_meta(&joined(&prefix[..depth]))?
-            } else {
-                Meta::with_mode(0o755)
-            };
-            entry = Entry { meta, node: Node::Dir(self.trees.add(parent)) };
-        }
+        let Some(entry) = selected else { return Err(not_found(is_left_out)) };
+        let entry = below(self.trees, &prefix, entry, |depth| match source.parents {
+            true => self.dir_meta(&joined(&prefix[..depth])),
+            false => Ok(Meta::with_mode(0o755)),
+        })?;
         match entry.node {
             Node::Dir(tree) => Ok(tree),
             _ => Err(not_found(false)),
@@ -191,16 +187,33 @@ impl Scan<'_> {
     }
 }
 
+/// An entry at a path: inside the directories above it, whose headers are asked for by how deep they lie.
+pub(super) fn below<E>(
+    trees: &Trees<'_>,
+    path: &[Name],
+    entry: Entry,
+    header: impl Fn(usize) -> Result<Meta, E>,
+) -> Result<Entry, E> {
+    let mut entry = entry;
+    for depth in (0..path.len()).rev() {
+        let mut parent = Directory::default();
+        parent.entries.insert(path[depth].clone(), entry);
+        let meta = if depth > 0 { header(depth)? } else { Meta::with_mode(0o755) };
+        entry = Entry { meta, node: Node::Dir(trees.add(parent)) };
+    }
+    Ok(entry)
+}
+
 fn open_dir(path: &Path) -> Result<OwnedFd, LocalError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
         .map_err(|e| LocalError::Io { path: path.to_owned(), source: e.into() })
 }
 
-fn joined(names: &[Name]) -> Vec<u8> {
+pub(super) fn joined(names: &[Name]) -> Vec<u8> {
     names.join(&b'/')
 }
 
-fn lossy(path: &[u8]) -> String {
+pub(super) fn lossy(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }

@@ -1,0 +1,220 @@
+//! Build contexts: a directory of this host, or files that came as an archive or from a git repository.
+//!
+//! Each has a name, which is what keys know of it; where its files are is nobody's business but this file's. A context
+//! is opened when somebody wants something of it, and once.
+
+mod error;
+mod files;
+mod select;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cache::{OnceMap, Store};
+use solver::{GitSource, HttpSource, LocalSource};
+
+use self::files::Files;
+use super::git::{Git, GitEnvironment};
+use super::http;
+use super::local::Context;
+use super::tarball;
+use crate::cancel::Cancel;
+use crate::contents::Contents;
+use crate::layer::TimePolicy;
+use crate::net::{Fetcher, redacted};
+use crate::session::BuildOptions;
+use crate::tree::Trees;
+use crate::watched::Watched;
+
+pub use self::error::ContextError;
+
+/// Where a context is.
+#[derive(Debug, Clone)]
+pub enum ContextSource {
+    /// A directory of this host.
+    Directory(PathBuf),
+    /// A tar archive on standard input.
+    Stdin,
+    /// A tar archive of this host.
+    Archive(PathBuf),
+    /// A tar archive behind an `http://` or `https://` URL.
+    Url(String),
+    /// A git repository.
+    Git(GitSource),
+}
+
+impl ContextSource {
+    /// As people may see it.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Directory(path) | Self::Archive(path) => path.display().to_string(),
+            Self::Stdin => "standard input".to_owned(),
+            Self::Url(url) => redacted(url),
+            Self::Git(source) => source.shown(),
+        }
+    }
+}
+
+/// An open context.
+#[derive(Debug)]
+pub(crate) enum Opened<'a> {
+    Directory(Context),
+    Files(Files<'a>),
+}
+
+/// The contexts of a build, by name.
+#[derive(Debug)]
+pub struct Contexts<'a> {
+    store: &'a Store,
+    fetcher: Fetcher,
+    git: Git<'a>,
+    limit_bytes: u64,
+    keep_mtime: bool,
+    cancel: Cancel,
+    sources: BTreeMap<String, ContextSource>,
+    opened: OnceMap<String, Arc<Opened<'a>>>,
+}
+
+impl<'a> Contexts<'a> {
+    /// Contexts of a build, by [`LocalSource`]'s names. Nothing is opened yet.
+    pub fn new(
+        store: &'a Store,
+        fetcher: &Fetcher,
+        environment: GitEnvironment,
+        options: &BuildOptions,
+        sources: BTreeMap<String, ContextSource>,
+    ) -> Self {
+        let (limit_bytes, cancel) = (options.download_limit_bytes, options.cancel.clone());
+        Self {
+            store,
+            fetcher: fetcher.clone(),
+            git: Git::new(store, environment, limit_bytes, cancel.clone()),
+            limit_bytes,
+            keep_mtime: options.times == TimePolicy::Keep,
+            cancel,
+            sources,
+            opened: OnceMap::default(),
+        }
+    }
+
+    /// One directory, as the build's own context.
+    pub fn directory(store: &'a Store, fetcher: &Fetcher, options: &BuildOptions, dir: PathBuf) -> Self {
+        let sources = BTreeMap::from([(LocalSource::OWN.to_owned(), ContextSource::Directory(dir))]);
+        Self::new(store, fetcher, GitEnvironment::default(), options, sources)
+    }
+
+    /// The way to git repositories.
+    pub(crate) fn git(&self) -> &Git<'a> {
+        &self.git
+    }
+
+    /// Reads a file of a context, up to a size; what an ignore file leaves out can be read too. `None` if there is no such
+    /// file. `received` hears how much of a remote context has come.
+    ///
+    /// # Errors
+    /// When the context cannot be opened, or the file not be read.
+    pub fn read(
+        &self,
+        name: &str,
+        path: &str,
+        limit: u64,
+        received: &dyn Fn(u64),
+    ) -> Result<Option<Vec<u8>>, ContextError> {
+        match &*self.open(name, received)? {
+            Opened::Files(files) => files.read(self.store, path, limit),
+            Opened::Directory(context) => {
+                let path = context.root.join(path.trim_start_matches('/'));
+                match fs_err::metadata(&path) {
+                    Ok(file) if file.len() > limit => Err(ContextError::LargeFile { path, limit }),
+                    Ok(_) => Ok(Some(fs_err::read(path)?)),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// What people should know of a context that was opened.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn notes(&self, name: &str) -> Result<Vec<String>, ContextError> {
+        Ok(match &*self.open(name, &|_| {})? {
+            Opened::Files(files) => files.notes().to_vec(),
+            Opened::Directory(_) => Vec::new(),
+        })
+    }
+
+    /// Opens a context, if nobody has.
+    pub(crate) fn open(
+        &self,
+        name: &str,
+        received: &dyn Fn(u64),
+    ) -> Result<Arc<Opened<'a>>, ContextError> {
+        let source =
+            self.sources.get(name).ok_or_else(|| ContextError::Unknown { name: name.to_owned() })?;
+        self.opened.get_or_run(name.to_owned(), || {
+            let opened = self.make(source, received).map_err(|error| match error {
+                // Whatever stopped, it was because of that.
+                _ if self.cancel.is_cancelled() => ContextError::Cancelled,
+                error => error,
+            });
+            opened.map(Arc::new)
+        })
+    }
+
+    fn make(&self, source: &ContextSource, received: &dyn Fn(u64)) -> Result<Opened<'a>, ContextError> {
+        let shown = source.shown();
+        let files = match source {
+            ContextSource::Directory(dir) => return Ok(Opened::Directory(Context::open(dir)?)),
+            ContextSource::Stdin => {
+                let stdin = rustix::io::dup(std::io::stdin()).map_err(std::io::Error::from)?;
+                self.archive(&shown, stdin.into())?
+            }
+            ContextSource::Archive(path) => self.archive(&shown, fs_err::File::open(path)?.into_parts().0)?,
+            ContextSource::Url(url) => {
+                let source = HttpSource { url: url.clone(), checksum: None };
+                let mut progress = |bytes, _| received(bytes);
+                let record = http::pin(
+                    &source,
+                    &self.fetcher,
+                    self.store,
+                    self.limit_bytes,
+                    &self.cancel,
+                    &mut progress,
+                )?;
+                self.archive(&shown, self.store.blobs().open(&record.blob.digest)?.into_parts().0)?
+            }
+            ContextSource::Git(source) => {
+                let trees = Trees::new(self.store);
+                let resolved = self.git.resolve(source, &trees)?;
+                let packed = self.git.files(source, &resolved, &trees, received)?;
+                Files::of_packed(shown, trees, packed)
+            }
+        };
+        Ok(Opened::Files(files.with_ignore(self.store)?))
+    }
+
+    fn archive(&self, shown: &str, file: std::fs::File) -> Result<Files<'a>, ContextError> {
+        let goes_on =
+            || if self.cancel.is_cancelled() { Err(std::io::ErrorKind::TimedOut.into()) } else { Ok(()) };
+        let trees = Trees::new(self.store);
+        let dir = self.store.tmp_dir()?;
+        let extracted = tarball::extract(Watched::new(file, &goes_on), &dir, &trees, self.keep_mtime);
+        match extracted {
+            Ok(Some(extracted)) => Ok(Files::of_archive(shown.to_owned(), trees, extracted)),
+            Ok(None) => Err(ContextError::NoArchive { context: shown.to_owned() }),
+            Err(source) => Err(ContextError::Archive { context: shown.to_owned(), source }),
+        }
+    }
+}
+
+impl Opened<'_> {
+    /// Makes files that are nowhere on this host's file system readable for a build.
+    pub(crate) fn register(&self, contents: &Contents<'_>) {
+        if let Self::Files(files) = self {
+            files.register(contents);
+        }
+    }
+}
