@@ -27,6 +27,7 @@ fn definition(source: &solver::SourceFile) -> Definition {
         platform: Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
         target: None,
         allows_insecure: false,
+        contexts: Default::default(),
     };
     let parsed = frontend::parse(source);
     let (model, _) = frontend::model(&parsed, &options);
@@ -77,7 +78,6 @@ fn whole(bencher: Bencher<'_, '_>, jobs: usize, layers: bool) {
         solver::SourceFile { name: "Kubefile".into(), text: "FROM scratch\nCOPY tree /tree\n".into() };
     let definition = definition(&source);
     let build = engine::BuildOptions {
-        context: tree().to_owned(),
         jobs,
         no_cache: true,
         no_cache_filter: Vec::new(),
@@ -94,9 +94,10 @@ fn whole(bencher: Bencher<'_, '_>, jobs: usize, layers: bool) {
     let store = cache::Store::open(dir.path()).expect("a store is made");
     let registry = engine::Registry::anonymous(engine::Fetcher::new(build.cancel.clone()));
     let bases = engine::Bases::new(&store, &registry);
+    let contexts = engine::Contexts::directory(&store, registry.fetcher(), &build, tree().to_owned());
     bencher.counter(BytesCount::new(5000_usize * 4096)).bench(|| {
-        let session =
-            engine::Session::new(&store, &definition, &build, &bases, &Silent).expect("a session starts");
+        let session = engine::Session::new(&store, &definition, &build, &bases, &contexts, &Silent)
+            .expect("a session starts");
         let pins = session.pin().expect("the tree is read");
         let plan = session.plan(&pins).expect("the store is read");
         layers.then(|| session.run(&pins, &plan).expect("the layer is written").images.len())

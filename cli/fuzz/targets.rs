@@ -45,6 +45,7 @@ pub(crate) fn kubefile(bytes: &[u8]) {
         platform: solver::Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
         target: None,
         allows_insecure: false,
+        contexts: Default::default(),
     };
     let parsed = frontend::parse(&source);
     let (model, wrong) = frontend::model(&parsed, &options);
@@ -58,7 +59,8 @@ pub(crate) fn kubefile(bytes: &[u8]) {
         author: None,
         applications: Vec::new(),
     };
-    let bases = model.bases().iter().map(|request| (request.stage, base(&request.reference))).collect();
+    let bases =
+        model.bases().iter().map(|request| (request.image.clone(), base(&request.image.reference))).collect();
     let (lowered, more) = frontend::lower(&model, &source, &options, &bases);
     let check = frontend::Check::new(&model, &source, &options, &bases);
     let selections = check.sources().into_keys().map(|pattern| (pattern, frontend::Selection::File));

@@ -12,10 +12,12 @@ use solver::{MediaType, Platform};
 use crate::args::{Build, ErrorFormat};
 use crate::report::Failure;
 
+mod context;
 mod exec;
 mod output;
 mod registry;
 
+pub(crate) use self::context::{BuildContexts, KubefilePlace, git_environment, kubefile_place};
 pub(crate) use self::exec::{allows_insecure, exec};
 pub(crate) use self::output::{Output, OutputType, check_stdout, outputs};
 pub(crate) use self::registry::{

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
 use solver::{
-    Definition, Descriptor, Event, EventSink, GitSource, Graph, HardLinks, Layer, LocalSource, ManifestDigest, Op,
-    Pin, StepOutcome, TreeDigest, VertexIndex,
+    Definition, Descriptor, Event, EventSink, GitSource, Graph, HardLinks, Layer, LocalSource,
+    ManifestDigest, Op, Pin, StepOutcome, TreeDigest, VertexIndex,
 };
 
 use crate::bases::Bases;
@@ -26,9 +26,9 @@ use crate::ops::exec::ExecOptions;
 use crate::ops::{Input, app};
 use crate::registry::RegistryError;
 use crate::snapshot::Snapshots;
-use crate::source::http;
 use crate::source::context::{Contexts, Opened};
 use crate::source::git::Resolved;
+use crate::source::http;
 use crate::source::local::{Context, Scan};
 use crate::stat::StatCache;
 use crate::state::State;
@@ -373,7 +373,8 @@ impl<'a> Session<'a> {
     /// What a pattern selects in its context.
     fn select(&self, index: VertexIndex, local: &LocalSource) -> Result<TreeDigest, OpError> {
         let shown = format!("build context `{}`", local.context.trim_start_matches("context:"));
-        let opened = self.while_received(index, &shown, |received| self.contexts.open(&local.context, received))?;
+        let opened =
+            self.while_received(index, &shown, |received| self.contexts.open(&local.context, received))?;
         match &*opened {
             Opened::Directory(context) => self.scan(index, context, local),
             Opened::Files(files) => {
@@ -387,7 +388,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn scan(&self, index: VertexIndex, context: &Context, local: &LocalSource) -> Result<TreeDigest, OpError> {
+    fn scan(
+        &self,
+        index: VertexIndex,
+        context: &Context,
+        local: &LocalSource,
+    ) -> Result<TreeDigest, OpError> {
         let scan = Scan {
             context,
             trees: &self.trees,
@@ -404,7 +410,12 @@ impl<'a> Session<'a> {
     }
 
     /// The files of a commit, fetched if nobody has; readable from here on.
-    pub(crate) fn fetch(&self, index: VertexIndex, source: &GitSource, pins: &Pins) -> Result<TreeDigest, OpError> {
+    pub(crate) fn fetch(
+        &self,
+        index: VertexIndex,
+        source: &GitSource,
+        pins: &Pins,
+    ) -> Result<TreeDigest, OpError> {
         let vertex = self.graph.digest(index);
         let resolved = pins.0[index.position()].as_ref().and_then(|pinned| pinned.commit.as_ref());
         let resolved = resolved.expect("every source was pinned");

@@ -29,12 +29,15 @@ pub(crate) enum CheckFormat {
 /// `sealer build`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Build {
-    /// Directory of the build context
-    #[arg(default_value = ".")]
+    /// Build context: a directory, a tar archive, `-` for one on standard input, or the URL of an archive or a git repository
+    #[arg(default_value = ".", value_name = "PATH|URL|-")]
     pub(crate) path: PathBuf,
-    /// Kubefile, relative to the working directory [default: PATH/Kubefile, else ./Kubefile]
+    /// Kubefile, relative to the working directory, or to the root of a context that is no directory; `-` is standard input [default: PATH/Kubefile, else ./Kubefile]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// A further build context, for `COPY --from` and FROM: a directory, an archive, docker-image://REFERENCE or a URL; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) build_context: Vec<String>,
     /// Name of the image; may be given several times
     #[arg(short, long, value_name = "NAME", required_unless_present = "check")]
     pub(crate) tag: Vec<String>,

@@ -2,6 +2,7 @@
 
 mod check;
 mod finish;
+mod kubefile;
 mod options;
 mod sarif;
 
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cache::Store;
-use engine::{Bases, BuildError, BuildOptions, Built, PullPolicy, Session};
-use frontend::{Diagnostic, Options, Severity};
+use engine::{Bases, BuildError, BuildOptions, Built, Contexts, PullPolicy, Session};
+use frontend::{BaseRequest, Diagnostic, ImageKey, Options, Severity};
 use solver::{Base, Definition, Event, EventSink, SourceFile};
 
 use self::finish::Finished;
@@ -24,9 +25,6 @@ use crate::report::{self, Failure, Page, Reporter};
 use crate::rootless;
 use crate::settings;
 
-/// Largest Kubefile read, in bytes.
-const KUBEFILE_LIMIT: u64 = 16 << 20;
-
 /// Builds an image and tells what it cost.
 pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
     let start = Instant::now();
@@ -34,20 +32,25 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     if args.check {
         return check::run(args, &settings, global, reporter, root);
     }
-    let source = Arc::new(read_kubefile(args)?);
-    let parsed = frontend::parse(&source);
-    if parsed.runs_commands() && rootless::build(reporter, root)? {
+    if kubefile::may_run_commands(args, settings.contexts.own())? && rootless::build(reporter, root)? {
         return Ok(());
     }
     let interrupt = Interrupt::listen()?;
     let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
+    let store = Store::open(root)?;
+    let options = settings.engine(args, &interrupt.cancel);
+    let sources = settings.contexts.sources.clone();
+    let contexts = Contexts::new(&store, registry.fetcher(), settings::git_environment(), &options, sources);
+    let own = settings.contexts.own();
+    let source = kubefile::read(args, own, &contexts, &interrupt, (global.quiet, reporter))?;
+    let source = Arc::new(source);
+    let parsed = frontend::parse(&source);
     let said = Said { source: &source, reporter };
 
     let models = settings.frontends.iter().map(|options| frontend::model(&parsed, options));
     let (models, wrong): (Vec<_>, Vec<_>) = models.unzip();
     said.check([parsed.diagnostics.as_slice(), &wrong.concat()].concat())?;
 
-    let store = Store::open(root)?;
     let bases = Bases::new(&store, &registry);
     let resolver = Resolver { bases: &bases, policy: settings.pull, said: &said, interrupt: &interrupt };
     let (mut definitions, mut specs, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
@@ -69,9 +72,14 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
 
     let watcher = progress::watcher(args.tunables.progress, global);
     let told = Told { watcher: watcher.as_ref(), reporter, source: &source };
-    let options = settings.engine(args, &interrupt.cancel);
-    let work =
-        Work { store: &store, definition: &definition, options: &options, bases: &bases, events: &told };
+    let work = Work {
+        store: &store,
+        definition: &definition,
+        options: &options,
+        bases: &bases,
+        contexts: &contexts,
+        events: &told,
+    };
     let built = work.build(settings.carries_images);
     let fail = |error: BuildError| {
         // What is finished is worth keeping; if that fails too, the build's own error says more.
@@ -104,6 +112,7 @@ struct Work<'a> {
     definition: &'a Definition,
     options: &'a BuildOptions,
     bases: &'a Bases<'a>,
+    contexts: &'a Contexts<'a>,
     events: &'a dyn EventSink,
 }
 
@@ -126,7 +135,8 @@ impl Work<'_> {
 
     /// Pin, plan, run; and in mode `all` the look for container images.
     fn attempt(&self, carries_images: bool) -> Result<Built, BuildError> {
-        let session = Session::new(self.store, self.definition, self.options, self.bases, self.events)?;
+        let Self { store, definition, options, bases, contexts, events } = *self;
+        let session = Session::new(store, definition, options, bases, contexts, events)?;
         let pins = session.pin()?;
         let plan = session.plan(&pins)?;
         let built = session.run(&pins, &plan)?;
@@ -194,41 +204,67 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn resolve(&self, model: &frontend::Model, options: &Options) -> Result<BTreeMap<usize, Base>, Failure> {
+    /// Every image the model asks for; some are named only by what others say.
+    fn resolve(
+        &self,
+        model: &frontend::Model,
+        options: &Options,
+    ) -> Result<BTreeMap<ImageKey, Base>, Failure> {
         let mut found = BTreeMap::new();
+        let mut wanted = model.bases();
+        while !wanted.is_empty() {
+            self.add(wanted, options, &mut found)?;
+            wanted = model.further_bases(options, &found);
+        }
+        Ok(found)
+    }
+
+    fn add(
+        &self,
+        wanted: Vec<BaseRequest>,
+        options: &Options,
+        found: &mut BTreeMap<ImageKey, Base>,
+    ) -> Result<(), Failure> {
+        // An image that is asked for again and again is looked for once.
+        let mut places: BTreeMap<ImageKey, Vec<BaseRequest>> = BTreeMap::new();
+        wanted.into_iter().for_each(|one| places.entry(one.image.clone()).or_default().push(one));
         let mut wrong = Vec::new();
-        for request in model.bases() {
-            let wanted = match &request.platform {
+        for (image, requests) in places {
+            let platform = match &image.platform {
                 Some(platform) => settings::platform(std::slice::from_ref(platform))?,
                 None => options.platform.clone(),
             };
+            let label = |one: &BaseRequest| frontend::Label { span: one.span, text: String::new() };
             let diagnostic = |severity, message: String, hint: Option<String>| Diagnostic {
                 severity,
                 code: "base-image",
                 message,
-                labels: vec![frontend::Label { span: request.span, text: String::new() }],
+                labels: requests.iter().map(label).collect(),
                 hints: hint.into_iter().collect(),
             };
             let warn = |text| {
                 let hint = "`--pull always` makes this an error, `--pull missing` does not ask".to_owned();
                 self.said.warn(diagnostic(Severity::Warning, text, Some(hint)));
             };
-            match self.bases.resolve(&request.reference, &wanted, self.policy, settings::now(), &warn) {
-                Ok(base) if base.image.platform() != wanted => {
+            let reference = &image.reference;
+            match self.bases.resolve(reference, &platform, self.policy, settings::now(), &warn) {
+                Ok(base) if base.image.platform() != platform => {
                     let of = base.image.platform();
-                    let message = format!("`{}` is for {of}, not for {wanted}", request.reference);
+                    let message = format!("`{reference}` is for {of}, not for {platform}");
                     let hint = "build for the base's platform with `--platform`".to_owned();
                     wrong.push(diagnostic(Severity::Error, message, Some(hint)));
                 }
                 Ok(base) => {
-                    let name = base.line.name.clone().unwrap_or_else(|| request.reference.clone());
-                    found.insert(request.stage, base.image.as_base(&name));
+                    let name = base.line.name.clone().unwrap_or_else(|| reference.clone());
+                    found.insert(image, base.image.as_base(&name));
                 }
                 Err(error) if error.is_cancelled() => {
                     return Err(Failure::registry(error, self.interrupt.signal()));
                 }
                 Err(error) => {
-                    let mut message = format!("failed to process from: {error}");
+                    let is_base = requests.iter().any(|one| one.is_base);
+                    let what = if is_base { "failed to process from" } else { "failed to process --from" };
+                    let mut message = format!("{what}: {error}");
                     for cause in report::causes(&error) {
                         message.push_str(&format!(": {cause}"));
                     }
@@ -236,22 +272,9 @@ impl Resolver<'_> {
                 }
             }
         }
-        if wrong.is_empty() { Ok(found) } else { Err(Failure::diagnostics(self.said.source, wrong)) }
+        wrong.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span.start));
+        if wrong.is_empty() { Ok(()) } else { Err(Failure::diagnostics(self.said.source, wrong)) }
     }
-}
-
-fn read_kubefile(args: &Build) -> Result<SourceFile, Failure> {
-    let path = settings::kubefile(args)?;
-    let fail = |error: std::io::Error| Failure::usage(format!("cannot read the Kubefile: {error}"));
-    if fs_err::metadata(&path).map_err(fail)?.len() > KUBEFILE_LIMIT {
-        return Err(Failure::usage(format!("`{}` is larger than {KUBEFILE_LIMIT} bytes", path.display())));
-    }
-    let bytes = fs_err::read(&path).map_err(fail)?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Failure::usage(format!("`{}` is not UTF-8 text: byte {at} is wrong", path.display()))
-    })?;
-    Ok(SourceFile { name: path.display().to_string(), text })
 }
 
 /// What is said about a text.

@@ -9,7 +9,8 @@ use engine::ops::file::FileError;
 use engine::source::http::HttpError;
 use engine::transport::TransportError;
 use engine::{
-    BuildError, ContentError, ExecError, FetchError, ImagesError, LocalError, OpError, RegistryError,
+    BuildError, ContentError, ContextError, ExecError, FetchError, GitError, ImagesError, LocalError,
+    OpError, RegistryError,
 };
 use frontend::{Diagnostic, nearest};
 use solver::{SourceFile, Span};
@@ -86,6 +87,15 @@ impl Failure {
             BuildError::Images(error) => error.into(),
             BuildError::Registry(error) => Self::registry(*error, signal),
             other => Page::of("build", &other).into(),
+        }
+    }
+
+    /// A build context that was not of use.
+    pub(crate) fn context(error: ContextError, signal: u8) -> Self {
+        match OpError::from(error) {
+            error if error.is_cancelled() => Self::Cancelled { signal, what: "cancelled; nothing was built" },
+            OpError::Context(ContextError::Cache(error)) => error.into(),
+            error => of_step(&error).into(),
         }
     }
 
@@ -264,6 +274,10 @@ fn hint_of_step(error: &OpError) -> Option<String> {
         OpError::Http(HttpError::Checksum { .. }) => {
             "if the new content is what you want, change the checksum in the Kubefile".to_owned()
         }
+        OpError::Git(error) => return hint_of_git(error),
+        OpError::Context(ContextError::NoArchive { .. }) => {
+            "a tar archive is wanted, plain or compressed with gzip, bzip2, xz or zstd".to_owned()
+        }
         OpError::Base(error) => return hint_of_registry(error),
         OpError::Exec(error) => match &**error {
             ExecError::Sandbox(error) => return super::sandbox::hint(error),
@@ -311,6 +325,26 @@ pub(crate) fn hint_of_local(error: &LocalError) -> Option<String> {
             "copy the file into the context, or make the context the directory that holds both".to_owned()
         }
         LocalError::Changed { .. } => CHANGED.to_owned(),
+        _ => return None,
+    })
+}
+
+fn hint_of_git(error: &GitError) -> Option<String> {
+    Some(match error {
+        GitError::NoProgram(_) => "install git: `apt-get install git`".to_owned(),
+        GitError::NoReference { reference, .. }
+            if (7..40).contains(&reference.len()) && reference.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
+            "a commit is named by all 40 digits of its id".to_owned()
+        }
+        GitError::TooLarge { .. } => "`--max-download SIZE` allows more".to_owned(),
+        GitError::Checksum { .. } => {
+            "if the new commit is what you want, change the checksum in the Kubefile".to_owned()
+        }
+        GitError::Failed { lines, .. } if lines.iter().any(|line| line.contains("could not read Username")) => {
+            "a private repository needs credentials: `https://$TOKEN@HOST/…` with a --build-arg, or ssh with an agent"
+                .to_owned()
+        }
         _ => return None,
     })
 }

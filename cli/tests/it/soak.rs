@@ -8,7 +8,9 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use engine::{Bases, BuildOptions, Cancel, Fetcher, LayerCompression, Registry, Session, TimePolicy};
+use engine::{
+    Bases, BuildOptions, Cancel, Contexts, Fetcher, LayerCompression, Registry, Session, TimePolicy,
+};
 use solver::{Event, EventSink, Platform, SourceFile};
 
 use crate::space::{Space, say};
@@ -271,6 +273,7 @@ fn definition() -> solver::Definition {
         platform: Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
         target: None,
         allows_insecure: false,
+        contexts: Default::default(),
     };
     let (model, _) = frontend::model(&frontend::parse(&source), &options);
     let (lowered, _) = frontend::lower(&model, &source, &options, &BTreeMap::new());
@@ -280,7 +283,6 @@ fn definition() -> solver::Definition {
 /// One build by the library: what its layers hold.
 fn build(store: &cache::Store, definition: &solver::Definition, context: &Path) -> BTreeMap<String, Item> {
     let options = BuildOptions {
-        context: context.to_owned(),
         jobs: 2,
         no_cache: false,
         no_cache_filter: Vec::new(),
@@ -295,7 +297,8 @@ fn build(store: &cache::Store, definition: &solver::Definition, context: &Path) 
     };
     let registry = Registry::anonymous(Fetcher::new(options.cancel.clone()));
     let bases = Bases::new(store, &registry);
-    let session = Session::new(store, definition, &options, &bases, &Silent).unwrap();
+    let contexts = Contexts::directory(store, registry.fetcher(), &options, context.to_owned());
+    let session = Session::new(store, definition, &options, &bases, &contexts, &Silent).unwrap();
     let pins = session.pin().unwrap();
     let plan = session.plan(&pins).unwrap();
     let built = session.run(&pins, &plan).unwrap();

@@ -8,6 +8,7 @@ mod files;
 mod select;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -135,6 +136,29 @@ impl<'a> Contexts<'a> {
         }
     }
 
+    /// Reads standard input to its end, up to a size.
+    ///
+    /// # Errors
+    /// When there is more, or the build is cancelled before the end.
+    pub fn read_stdin(&self, limit: u64) -> Result<Vec<u8>, ContextError> {
+        let stdin = std::fs::File::from(rustix::io::dup(std::io::stdin()).map_err(std::io::Error::from)?);
+        let goes_on = || self.goes_on();
+        let mut bytes = Vec::new();
+        let read = Watched::new(stdin, &goes_on).take(limit + 1).read_to_end(&mut bytes);
+        match read {
+            Err(_) if self.cancel.is_cancelled() => Err(ContextError::Cancelled),
+            Err(error) => Err(error.into()),
+            Ok(_) if bytes.len() as u64 > limit => {
+                Err(ContextError::LargeFile { path: PathBuf::from("standard input"), limit })
+            }
+            Ok(_) => Ok(bytes),
+        }
+    }
+
+    fn goes_on(&self) -> std::io::Result<()> {
+        if self.cancel.is_cancelled() { Err(std::io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
+
     /// What people should know of a context that was opened.
     ///
     /// # Errors
@@ -147,13 +171,8 @@ impl<'a> Contexts<'a> {
     }
 
     /// Opens a context, if nobody has.
-    pub(crate) fn open(
-        &self,
-        name: &str,
-        received: &dyn Fn(u64),
-    ) -> Result<Arc<Opened<'a>>, ContextError> {
-        let source =
-            self.sources.get(name).ok_or_else(|| ContextError::Unknown { name: name.to_owned() })?;
+    pub(crate) fn open(&self, name: &str, received: &dyn Fn(u64)) -> Result<Arc<Opened<'a>>, ContextError> {
+        let source = self.sources.get(name).ok_or_else(|| ContextError::Unknown { name: name.to_owned() })?;
         self.opened.get_or_run(name.to_owned(), || {
             let opened = self.make(source, received).map_err(|error| match error {
                 // Whatever stopped, it was because of that.
@@ -197,8 +216,7 @@ impl<'a> Contexts<'a> {
     }
 
     fn archive(&self, shown: &str, file: std::fs::File) -> Result<Files<'a>, ContextError> {
-        let goes_on =
-            || if self.cancel.is_cancelled() { Err(std::io::ErrorKind::TimedOut.into()) } else { Ok(()) };
+        let goes_on = || self.goes_on();
         let trees = Trees::new(self.store);
         let dir = self.store.tmp_dir()?;
         let extracted = tarball::extract(Watched::new(file, &goes_on), &dir, &trees, self.keep_mtime);

@@ -90,7 +90,10 @@ impl<'a> Git<'a> {
         let answer = self.command.text(Call::new(source, &dir, &words), REFERENCES_LIMIT)?;
         let lines: Vec<(&str, &str)> = answer.lines().filter_map(|line| line.split_once('\t')).collect();
         let find = |name: &str| lines.iter().find(|(_, found)| *found == name).map(|(id, _)| *id);
-        let found = names.iter().zip(&peeled).find_map(|(name, peeled)| Some((find(peeled).or_else(|| find(name))?, name)));
+        let found = names
+            .iter()
+            .zip(&peeled)
+            .find_map(|(name, peeled)| Some((find(peeled).or_else(|| find(name))?, name)));
         let Some((id, name)) = found else {
             let reference = source.reference.clone().unwrap_or_else(|| "HEAD".to_owned());
             return Err(GitError::NoReference { url, reference });

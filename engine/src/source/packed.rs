@@ -29,9 +29,10 @@ impl Packed {
     /// What an earlier build kept, if all of it is there.
     pub(crate) fn find(store: &Store, trees: &Trees<'_>, key: &[u8; 32]) -> Option<Self> {
         let known: Self = store.get(Table::Packed, key)?;
-        let is_here = known.parts.iter().all(|(tree, layer)| {
-            store.blobs().contains(&layer.blob) && trees.load(tree).is_ok()
-        });
+        let is_here = known
+            .parts
+            .iter()
+            .all(|(tree, layer)| store.blobs().contains(&layer.blob) && trees.load(tree).is_ok());
         (is_here && trees.load(&known.tree).is_ok()).then_some(known)
     }
 
@@ -42,7 +43,11 @@ impl Packed {
         trees: &Trees<'_>,
         key: &[u8; 32],
     ) -> Result<(), crate::tree::TreeError> {
-        self.parts.iter().map(|(tree, _)| tree).chain([&self.tree]).try_for_each(|tree| trees.persist(tree))?;
+        self.parts
+            .iter()
+            .map(|(tree, _)| tree)
+            .chain([&self.tree])
+            .try_for_each(|tree| trees.persist(tree))?;
         store.put(Table::Packed, key, self);
         Ok(())
     }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use cache::Store;
 use engine::{Bases, Context, ImagesError, LocalError, Look, PullPolicy, Reference, RegistryError};
-use frontend::{Check, Diagnostic, Label, Model, Options, Selection, Severity};
+use frontend::{Check, Diagnostic, ImageKey, Label, Model, Options, Selection, Severity};
 use serde_json::{Value, json};
 use solver::{Base, SourceFile, Span};
 
 use super::options::Settings;
-use super::{read_kubefile, sarif};
+use super::{kubefile, sarif};
 use crate::args::{Build, CheckFormat, Global};
 use crate::interrupt::Interrupt;
 use crate::report::{self, Failure, Page, Reporter};
@@ -33,7 +33,7 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let interrupt = Interrupt::listen()?;
     let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
-    let source = Arc::new(read_kubefile(args)?);
+    let source = Arc::new(kubefile::read_here(args, settings.contexts.own())?);
     let store = Store::open_existing(root)?;
     let bases = store.as_ref().map(|store| Bases::new(store, &registry));
 
@@ -85,14 +85,14 @@ impl Checker<'_> {
     }
 
     /// The bases that the store has. A wrong name is an error; of the rest a registry may know more.
-    fn resolve(&mut self, model: &Model, options: &Options) -> Result<BTreeMap<usize, Base>, Failure> {
+    fn resolve(&mut self, model: &Model, options: &Options) -> Result<BTreeMap<ImageKey, Base>, Failure> {
         let mut known = BTreeMap::new();
         for request in model.bases() {
-            let wanted = match &request.platform {
+            let wanted = match &request.image.platform {
                 Some(platform) => settings::platform(std::slice::from_ref(platform))?,
                 None => options.platform.clone(),
             };
-            let name = request.reference.as_str();
+            let name = request.image.reference.as_str();
             let base = match self.bases {
                 Some(bases) => bases.resolve(name, &wanted, PullPolicy::Never, settings::now(), &|_| {}),
                 None => Err(ImagesError::NotFound { name: name.to_owned(), tried: Vec::new() }.into()),
@@ -100,7 +100,7 @@ impl Checker<'_> {
             match base {
                 Ok(base) if base.image.platform() == wanted => {
                     let full = base.line.name.clone().unwrap_or_else(|| name.to_owned());
-                    known.insert(request.stage, base.image.as_base(&full));
+                    known.insert(request.image.clone(), base.image.as_base(&full));
                 }
                 Ok(_) => {
                     self.unresolved.insert(name.to_owned());

@@ -9,7 +9,7 @@ use solver::{HistoryStep, ImageSpec, Platform};
 use crate::args::Build;
 use crate::commands::save::warn_of_loss;
 use crate::report::{Failure, Reporter};
-use crate::settings::{self, Output, OutputType};
+use crate::settings::{self, BuildContexts, Output, OutputType};
 
 /// Written into every image unless the user gives labels of their own (spec §2.6).
 const VERSION_LABEL: &str = "io.sealer.version";
@@ -19,6 +19,7 @@ pub(super) struct Settings {
     /// One for each platform.
     pub(super) frontends: Vec<Options>,
     pub(super) pull: PullPolicy,
+    pub(super) contexts: BuildContexts,
     /// Where the image is sent.
     pub(super) pushed: Vec<Reference>,
     pub(super) export: Export,
@@ -41,11 +42,13 @@ impl Settings {
         let platforms = settings::platforms(&args.platform)?;
         check_outputs(&outputs, platforms.len())?;
         let allows_insecure = settings::allows_insecure(&args.allow)?;
+        let contexts = BuildContexts::new(args)?;
         let frontend = |platform: Platform| Options {
             build_args: build_args.clone(),
             platform,
             target: args.target.clone(),
             allows_insecure,
+            contexts: contexts.named.clone(),
         };
         let pushed = if args.push { destinations(&names)? } else { Vec::new() };
         let hosts: BTreeSet<&String> = pushed.iter().map(|to| &to.repository.host).collect();
@@ -53,6 +56,7 @@ impl Settings {
         Ok(Self {
             frontends: platforms.into_iter().map(frontend).collect(),
             pull: settings::pull_policy(&args.pull)?,
+            contexts,
             export: Export {
                 is_stored: outputs.iter().any(|output| output.kind == OutputType::Store),
                 // With one registry to go to, what it has already need not come here.
@@ -81,7 +85,6 @@ impl Settings {
 
     pub(super) fn engine(&self, args: &Build, cancel: &Cancel) -> BuildOptions {
         BuildOptions {
-            context: args.path.clone(),
             jobs: settings::jobs(args.tunables.jobs),
             no_cache: args.no_cache,
             no_cache_filter: args.no_cache_filter.clone(),

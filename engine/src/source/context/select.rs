@@ -32,7 +32,9 @@ impl Files<'_> {
             return Err(not_found(is_there).into());
         };
         let entry = below(into, &prefix, entry, |depth| match source.parents {
-            true => Ok::<_, TreeError>(self.at(&prefix[..depth])?.map_or_else(plain, |entry| dressed(&entry))),
+            true => {
+                Ok::<_, TreeError>(self.at(&prefix[..depth])?.map_or_else(plain, |entry| dressed(&entry)))
+            }
             false => Ok(plain()),
         })?;
         match entry.node {
@@ -203,12 +205,7 @@ impl Files<'_> {
     }
 
     /// A match itself: a link is followed, inside the context, and keeps its name.
-    fn matched(
-        &self,
-        entry: &Entry,
-        real: &[Name],
-        into: &Trees<'_>,
-    ) -> Result<Option<Entry>, ContextError> {
+    fn matched(&self, entry: &Entry, real: &[Name], into: &Trees<'_>) -> Result<Option<Entry>, ContextError> {
         let above = &real[..real.len() - 1];
         match self.taken(entry, &joined(real), &self.matched_by(above), into)? {
             Some(Entry { node: Node::Symlink(_), .. }) => match self.locate(real, &lossy(&joined(real)))? {

@@ -57,8 +57,7 @@ const SETTINGS: [&str; 17] = [
 ];
 
 /// Tells git what it asks for. What it tells stands in the environment, which only this user sees.
-const HELPER: &str =
-    r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$SEALER_GIT_USER" "$SEALER_GIT_PASSWORD"; }; f"#;
+const HELPER: &str = r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$SEALER_GIT_USER" "$SEALER_GIT_PASSWORD"; }; f"#;
 
 /// What of the environment git gets: where programs are, how to reach the network, an agent for keys.
 #[derive(Clone, Default)]
@@ -116,10 +115,7 @@ impl GitCommand {
             Ok(text)
         };
         let text = self.run(call, read)??;
-        String::from_utf8(text)
-            .ok()
-            .filter(|text| text.len() as u64 <= limit)
-            .ok_or(GitError::Answer { url })
+        String::from_utf8(text).ok().filter(|text| text.len() as u64 <= limit).ok_or(GitError::Answer { url })
     }
 
     /// Runs git; `take` gets what it writes.
@@ -135,14 +131,21 @@ impl GitCommand {
             return Err(GitError::Cancelled);
         }
         let mut command = self.command(&call)?;
-        command.stdin(call.stdin.as_ref().map_or(Ok(Stdio::null()), |file| file.try_clone().map(Stdio::from))?);
+        command
+            .stdin(call.stdin.as_ref().map_or(Ok(Stdio::null()), |file| file.try_clone().map(Stdio::from))?);
         let mut group = Group(command.spawn().map_err(GitError::NoProgram)?);
         let (Some(stdout), Some(stderr)) = (group.0.stdout.take(), group.0.stderr.take()) else {
             unreachable!("both were piped")
         };
         let (is_over, heard) = (AtomicBool::new(false), AtomicU64::new(0));
         let stop = Cell::new(None);
-        let watch = Watch { command: self, call: &call, heard: &heard, seen: Cell::new((0, Instant::now())), measured: Cell::default() };
+        let watch = Watch {
+            command: self,
+            call: &call,
+            heard: &heard,
+            seen: Cell::new((0, Instant::now())),
+            measured: Cell::default(),
+        };
         let goes_on = || match watch.look() {
             None => Ok(()),
             Some(reason) => {
@@ -190,7 +193,10 @@ impl GitCommand {
             ("GIT_LITERAL_PATHSPECS", "1"),
             ("GIT_NO_REPLACE_OBJECTS", "1"),
             ("GIT_SSH_VARIANT", "ssh"),
-            ("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ControlMaster=no -o ControlPath=none -o ConnectTimeout=30"),
+            (
+                "GIT_SSH_COMMAND",
+                "ssh -o BatchMode=yes -o ControlMaster=no -o ControlPath=none -o ConnectTimeout=30",
+            ),
         ];
         command.envs(fixed);
         command.env("HOME", call.dir).env("GIT_DIR", call.dir.join("repo.git")).current_dir(call.dir);
@@ -289,7 +295,8 @@ impl Drop for Group {
 
 /// Reads standard error to its end, and keeps the end of it. What outlives git is not waited for.
 fn listen(stderr: ChildStderr, is_over: &AtomicBool, heard: &AtomicU64) -> Vec<u8> {
-    let goes_on = || if is_over.load(Ordering::Acquire) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) };
+    let goes_on =
+        || if is_over.load(Ordering::Acquire) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) };
     let mut stderr = Watched::new(stderr, &goes_on);
     let mut tail = Vec::new();
     let mut buffer = [0; 4096];
@@ -310,7 +317,13 @@ fn last_words(tail: &[u8], source: &GitSource) -> Vec<String> {
         .into_iter()
         .flat_map(|(user, password)| {
             let plain = |text: &str| String::from_utf8_lossy(&percent_decoded(text.as_bytes())).into_owned();
-            [format!("{user}:{password}@"), format!("{user}@"), password.to_owned(), plain(password), user.to_owned()]
+            [
+                format!("{user}:{password}@"),
+                format!("{user}@"),
+                password.to_owned(),
+                plain(password),
+                user.to_owned(),
+            ]
         })
         .filter(|secret| secret.len() > 2)
         .collect();

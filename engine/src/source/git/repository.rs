@@ -82,7 +82,8 @@ impl Repository {
 
         let url = source.bare_url();
         let fetch = |what: &[&str]| {
-            let words = ["fetch", "--progress", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"];
+            let words =
+                ["fetch", "--progress", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"];
             let mut call = Call::new(source, dir, &[&words, what].concat());
             call.received = Some(received);
             git.text(call, 4096).map(drop)
@@ -147,7 +148,9 @@ impl Repository {
         let limit = expansion_limit(super::command::size_of(&self.dir));
         let read = git.run(Call::new(source, &self.dir, &words), |tar| {
             let mut tar = Tee { inner: Bounded::new(tar, limit), copy: &mut packer };
-            read_tar(&mut tar, trees, Flavour::Files, false, &mut |_, file| copy_hashed(file, &mut io::sink()))
+            read_tar(&mut tar, trees, Flavour::Files, false, &mut |_, file| {
+                copy_hashed(file, &mut io::sink())
+            })
         })?;
         let whole = read.map_err(|error| GitError::Files { url: source.bare_url(), source: error })?;
         let part = (whole, packer.complete()?);
@@ -166,7 +169,8 @@ impl Repository {
         let Reading { git, source, store, trees } = reading;
         let mut out = GitDir { packer: Packer::new(store)?, root: OpenDir::root(), trees };
         let commit = &self.commit;
-        let (version, format) = if commit.len() == 64 { (1, "[extensions]\n\tobjectFormat = sha256\n") } else { (0, "") };
+        let (version, format) =
+            if commit.len() == 64 { (1, "[extensions]\n\tobjectFormat = sha256\n") } else { (0, "") };
         let config = format!(
             "[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = false\n{format}\
              [remote \"origin\"]\n\turl = {}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n",
@@ -252,7 +256,9 @@ impl GitDir<'_> {
         for _ in 0..count {
             let mut header = String::new();
             from.read_line(&mut header)?;
-            let [id, kind, size] = header.split_whitespace().collect::<Vec<_>>()[..] else { return Err(answer()) };
+            let [id, kind, size] = header.split_whitespace().collect::<Vec<_>>()[..] else {
+                return Err(answer());
+            };
             let size: u64 = size.parse().map_err(|_| answer())?;
             if !id.bytes().all(|byte| byte.is_ascii_hexdigit()) || id.len() < 40 {
                 return Err(answer());
@@ -278,5 +284,8 @@ impl GitDir<'_> {
 }
 
 fn has_parent(commit: &[u8]) -> bool {
-    commit.split(|&byte| byte == b'\n').take_while(|line| !line.is_empty()).any(|line| line.starts_with(b"parent "))
+    commit
+        .split(|&byte| byte == b'\n')
+        .take_while(|line| !line.is_empty())
+        .any(|line| line.starts_with(b"parent "))
 }
