@@ -8,6 +8,8 @@ mod cache;
 mod copying;
 mod docker;
 mod errors;
+mod git;
+mod git_server;
 mod golden;
 mod images;
 mod lint;

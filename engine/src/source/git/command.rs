@@ -25,6 +25,8 @@ use crate::watched::Watched;
 
 /// A server that sends nothing for so long has forgotten us.
 const IDLE: Duration = Duration::from_secs(120);
+/// What grows while a repository is fetched.
+const OBJECTS: &str = "repo.git/objects";
 /// Most of git's last words kept, in bytes.
 const TAIL: usize = 8 << 10;
 /// Most lines of them shown.
@@ -179,6 +181,14 @@ impl GitCommand {
         }
     }
 
+    /// Whether a repository is no larger than it may be.
+    pub(super) fn check_size(&self, dir: &Path, source: &GitSource) -> Result<(), GitError> {
+        if size_of(&dir.join(OBJECTS)) <= self.limit_bytes {
+            return Ok(());
+        }
+        Err(GitError::TooLarge { url: source.bare_url(), limit: self.limit_bytes })
+    }
+
     fn command(&self, call: &Call<'_>) -> Result<Command, GitError> {
         let mut command = Command::new("git");
         command.env_clear().envs(self.environment.0.iter().map(|(name, value)| (name, value)));
@@ -238,7 +248,7 @@ impl Watch<'_> {
         let size = match self.measured.get() {
             Some((at, size)) if at.elapsed() < MEASURE => size,
             _ => {
-                let size = size_of(&self.call.dir.join("repo.git/objects"));
+                let size = size_of(&self.call.dir.join(OBJECTS));
                 self.measured.set(Some((Instant::now(), size)));
                 received(size);
                 size
@@ -295,8 +305,17 @@ impl Drop for Group {
 
 /// Reads standard error to its end, and keeps the end of it. What outlives git is not waited for.
 fn listen(stderr: ChildStderr, is_over: &AtomicBool, heard: &AtomicU64) -> Vec<u8> {
-    let goes_on =
-        || if is_over.load(Ordering::Acquire) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) };
+    let over_since = Cell::new(None);
+    let goes_on = || {
+        let is_late = |since: Instant| since.elapsed() > LAST_MOMENT;
+        if !is_over.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // What git has said is still to be read; what it started may never close the pipe.
+        let since = over_since.get().unwrap_or_else(Instant::now);
+        over_since.set(Some(since));
+        if is_late(since) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    };
     let mut stderr = Watched::new(stderr, &goes_on);
     let mut tail = Vec::new();
     let mut buffer = [0; 4096];

@@ -86,7 +86,9 @@ impl Repository {
                 ["fetch", "--progress", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"];
             let mut call = Call::new(source, dir, &[&words, what].concat());
             call.received = Some(received);
-            git.text(call, 4096).map(drop)
+            git.text(call, 4096)?;
+            // What came faster than anybody looked counts too.
+            git.check_size(dir, source)
         };
         let by_name = reference.map(|name| format!("+{name}:{REF}"));
         if let Some(by_name) = &by_name {
