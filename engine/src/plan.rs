@@ -135,13 +135,18 @@ impl Session<'_> {
             Op::Exec(_) => false,
             _ => true,
         };
-        if readable || self.known_layer(&record.delta).is_some() {
+        if readable {
             return Ok(record);
         }
-        let other: Option<Layer> = self.store.get(Table::DeltaBlobs, record.delta.as_bytes());
-        match other {
-            Some(layer) if self.store.blobs().contains(&layer.blob) => Ok(record),
-            _ => Err(MissReason::BlobGone),
+        let other = || self.store.get(Table::DeltaBlobs, record.delta.as_bytes());
+        let is_here = |layer: &Layer| self.store.blobs().contains(&layer.blob);
+        match self.known_layer(&record.delta).or_else(|| other().filter(is_here)) {
+            Some(layer) => {
+                // A step that runs may copy what only this layer has.
+                self.contents.add_image_layer(record.delta, layer);
+                Ok(record)
+            }
+            None => Err(MissReason::BlobGone),
         }
     }
 }

@@ -164,3 +164,22 @@ fn a_directory_that_replaces_a_link_of_the_base_is_warned_about() {
     assert!(run.stderr.contains(text), "{}", run.stderr);
     assert!(space.rootfs("localhost/x:1")["lib"].header.starts_with('d'));
 }
+
+#[test]
+fn files_of_a_step_that_did_not_run_are_copied_on() {
+    let space = Space::new();
+    space.file("src/f", "content");
+    let tar = Command::new("tar").args(["-cf", "a.tar", "src"]).current_dir(space.context()).status();
+    assert!(tar.unwrap().success());
+    let text = |to: &str| {
+        format!(
+            "FROM scratch AS one\nADD a.tar /in\nFROM one AS two\nCOPY --from=one /in/src /{to}\nFROM scratch\nCOPY --from=two /{to}/f /f\n"
+        )
+    };
+    for target in ["one", "two", "2"] {
+        for to in ["x", "y"] {
+            space.kubefile(&text(to)).built(&["--target", target]);
+        }
+    }
+    assert_eq!(space.rootfs("localhost/x:1")["f"].content, b"content");
+}
