@@ -21,7 +21,7 @@ use crate::stamp;
 use crate::tree::{Directory, Entry, Meta, Node};
 
 /// Another number forgets everything.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// A time this close to the scan may belong to a write after it: kernels stamp files with a clock that ticks every 1 to
 /// 10 ms.
 const TICK: Duration = Duration::from_millis(50);
@@ -101,6 +101,8 @@ pub(crate) struct Known {
     pub(crate) name: Vec<u8>,
     pub(crate) seen: Seen,
     pub(crate) what: What,
+    /// Extended attributes that belong into an image, sorted by name.
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Known {
@@ -111,7 +113,7 @@ impl Known {
             What::Link(target) => Node::Symlink(target.clone()),
             What::Dir(tree) => Node::Dir(*tree),
         };
-        Entry { meta: self.seen.meta(keep_mtime), node }
+        Entry { meta: Meta { xattrs: self.xattrs.clone(), ..self.seen.meta(keep_mtime) }, node }
     }
 }
 
@@ -270,7 +272,7 @@ mod tests {
 
     fn known(name: &str, content: u8, time: i64) -> Known {
         let what = What::File(ContentDigest::from_bytes([content; 32]));
-        Known { name: name.into(), seen: seen((time, 1), (time, 1)), what }
+        Known { name: name.into(), seen: seen((time, 1), (time, 1)), what, xattrs: Vec::new() }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::server::Server;
-use crate::space::Space;
+use crate::space::{Space, skipped};
 
 /// Builds a Kubefile over a small context and compares the listing with what is expected, one `path header` a line.
 fn check(kubefile: &str, expected: &[&str]) {
@@ -182,4 +182,52 @@ fn files_of_a_step_that_did_not_run_are_copied_on() {
         }
     }
     assert_eq!(space.rootfs("localhost/x:1")["f"].content, b"content");
+}
+
+#[test]
+fn capabilities_and_attributes_of_users_are_kept() {
+    let space = Space::new();
+    space.file("d/f", "f").file("d/sub/g", "g");
+    let set = |path: &str, name: &str, value: &[u8]| {
+        let path = space.context().join(path);
+        rustix::fs::lsetxattr(&path, name, value, rustix::fs::XattrFlags::empty())
+    };
+    if let Err(error) = set("d/f", "user.note", b"a\0b") {
+        skipped(&format!("attributes cannot be set here: {error}"));
+        return;
+    }
+    let long = format!("user.{}", "n".repeat(240));
+    set("d/f", &long, &[b'v'; 300]).unwrap();
+    set("d/sub", "user.dir", b"yes").unwrap();
+    set("d/sub/g", "user.overlay.opaque", b"y").unwrap();
+    let attributes = || {
+        let layer = space.manifest("localhost/x:1")["layers"][0]["digest"].as_str().unwrap().to_owned();
+        let tar = zstd::decode_all(space.blob(&layer).as_slice()).unwrap();
+        let mut found = Vec::new();
+        let mut longs = 0;
+        for entry in tar::Archive::new(tar.as_slice()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().display().to_string();
+            for record in entry.pax_extensions().unwrap().into_iter().flatten() {
+                let record = record.unwrap();
+                let key = record.key().unwrap().strip_prefix("SCHILY.xattr.").unwrap().to_owned();
+                match record.value_bytes() {
+                    value if key == long => longs += usize::from(value == [b'v'; 300]),
+                    value => found.push(format!("{path} {key} {value:?}")),
+                }
+            }
+        }
+        assert_eq!(longs, 1);
+        found
+    };
+    space.kubefile("FROM scratch\nCOPY d /\n").built(&[]);
+    let dir = "sub/ user.dir [121, 101, 115]";
+    assert_eq!(attributes(), ["f user.note [97, 0, 98]", dir]);
+    assert_eq!(space.built(&[])["executed"], 0);
+    set("d/f", "user.note", b"c").unwrap();
+    space.built(&[]);
+    assert_eq!(attributes(), ["f user.note [99]", dir]);
+    set("d/sub", "user.dir", b"no").unwrap();
+    space.built(&[]);
+    assert_eq!(attributes()[1], "sub/ user.dir [110, 111]");
 }

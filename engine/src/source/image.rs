@@ -98,10 +98,10 @@ pub(crate) fn read_layer(
     let tar = layer::uncompressed(blob, layer.media_type).map_err(|e| fail(e.into()))?;
     let tar = Bounded::new(tar, expansion_limit(layer.blob.size));
     let mut tar = Hashed { inner: tar, hasher: Sha256::new() };
-    let tree = read_tar(&mut tar, trees, Flavour::Layer, false, &mut |_, file| {
+    let read = read_tar(&mut tar, trees, Flavour::Layer, false, &mut |_, file| {
         crate::contents::copy_hashed(file, &mut io::sink())
-    })
-    .map_err(fail)?;
+    });
+    let tree = read.map_err(fail)?.tree;
     let found = DiffId::from_bytes(tar.hasher.finalize().into());
     if found == layer.diff_id {
         Ok(tree)

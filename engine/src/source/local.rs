@@ -1,9 +1,10 @@
 //! `local://` and COPY sources: a path set of the build context, identified and turned into a tree.
 //!
 //! The walk holds directory file descriptors and never follows a link it did not resolve itself, so no path can
-//! leave the context. Owner becomes 0:0 and setuid and setgid go, as in sealer; what the process's umask, user or
-//! working directory are shows nowhere.
+//! leave the context. Owner becomes 0:0, setuid and setgid go, and file capabilities stay, as in sealer; what the
+//! process's umask, user or working directory are shows nowhere.
 
+mod attributes;
 mod context;
 mod error;
 mod locate;

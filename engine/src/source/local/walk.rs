@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 use solver::{ContentDigest, TreeDigest};
 
+use super::attributes::{Attributes, attributes};
 use super::{LocalError, Scan};
 use crate::contents::Location;
 use crate::ignore::Matched;
@@ -132,21 +133,21 @@ impl Scan<'_> {
         }
         let mut seen = Seen::of(&stat, self.keep_mtime);
         let unchanged = before.filter(|before| before.seen == seen);
-        let what = match (kind, unchanged) {
+        let (what, xattrs) = match (kind, unchanged) {
             (FileType::Directory, _) => match self.below(place, name, &path, ignored)? {
-                Some(tree) => What::Dir(tree),
+                Some((tree, xattrs)) => (What::Dir(tree), xattrs),
                 None => return Ok(None),
             },
-            (_, Some(before)) => before.what.clone(),
+            (_, Some(before)) => (before.what.clone(), before.xattrs.clone()),
             (FileType::RegularFile, None) => {
-                let (content, after) = self.file(place, name)?;
+                let (content, xattrs, after) = self.file(place, name)?;
                 seen = Seen::of(&after, self.keep_mtime);
-                What::File(content)
+                (What::File(content), xattrs)
             }
             (FileType::Symlink, None) => {
                 let target =
                     rustix::fs::readlinkat(place.dir, name, Vec::new()).map_err(|e| place.fail(name, e))?;
-                What::Link(target.into_bytes())
+                (What::Link(target.into_bytes()), Attributes::new())
             }
             (FileType::Socket, None) => {
                 (self.skipped)(&host());
@@ -155,28 +156,30 @@ impl Scan<'_> {
             (FileType::Fifo, None) => return Err(LocalError::Special { path: host(), kind: "FIFO" }),
             _ => return Err(LocalError::Special { path: host(), kind: "device" }),
         };
-        Ok(Some(Known { name: name.to_vec(), seen, what }))
+        Ok(Some(Known { name: name.to_vec(), seen, what, xattrs }))
     }
 
-    /// The tree of a subdirectory; `None` if it is ignored and nothing in it is an exception.
+    /// The tree of a subdirectory and its own attributes; `None` if it is ignored and nothing in it is an exception.
     fn below(
         &self,
         place: &Place<'_>,
         name: &[u8],
         path: &[u8],
         ignored: bool,
-    ) -> Result<Option<TreeDigest>, LocalError> {
+    ) -> Result<Option<(TreeDigest, Attributes)>, LocalError> {
         let matched = self.context.ignore.enter(place.matched, path);
         if ignored && self.context.ignore.can_prune_in(&matched, path) {
             return Ok(None);
         }
         let dir = open_below(place.dir, name).map_err(|e| place.fail(name, e))?;
         let tree = self.directory(&dir, &place.host.join(OsStr::from_bytes(name)), path, &matched)?;
-        Ok((!ignored || tree != self.trees.empty()).then_some(tree))
+        let xattrs = attributes(&dir).map_err(|e| place.fail(name, e))?;
+        Ok((!ignored || tree != self.trees.empty()).then_some((tree, xattrs)))
     }
 
-    /// Content of a file, and its stat after it was read: what was written while it was is too new to be remembered.
-    fn file(&self, place: &Place<'_>, name: &[u8]) -> Result<(ContentDigest, Stat), LocalError> {
+    /// Content and attributes of a file, and its stat after they were read: what was written while they were is too new to
+    /// be remembered.
+    fn file(&self, place: &Place<'_>, name: &[u8]) -> Result<(ContentDigest, Attributes, Stat), LocalError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file =
             rustix::fs::openat(place.dir, name, flags, Mode::empty()).map_err(|e| place.fail(name, e))?;
@@ -189,13 +192,14 @@ impl Scan<'_> {
         let size = before.st_size.cast_unsigned();
         let content = if size > LARGE { self.large(&file, size) } else { self.identify(&file) };
         let content = content.map_err(fail)?;
+        let xattrs = attributes(&file).map_err(|e| fail(e.into()))?;
         let after = rustix::fs::fstat(&file).map_err(|e| fail(e.into()))?;
         let written = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
         if written(&before) != written(&after) {
             return Err(LocalError::Changed { path: place.host.join(OsStr::from_bytes(name)) });
         }
         self.stats.read(size);
-        Ok((content, after))
+        Ok((content, xattrs, after))
     }
 
     fn identify(&self, mut file: &std::fs::File) -> io::Result<ContentDigest> {
