@@ -46,6 +46,8 @@ pub enum Table {
     Groups = 15,
     /// Identity of what was fetched (a commit, a part of it) → its tree and the blobs that have its files.
     Packed = 16,
+    /// Content digest of an archive → directories that it only implies.
+    Archives = 17,
 }
 
 impl Table {

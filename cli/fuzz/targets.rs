@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use cache::{Store, Table};
 use engine::decompress::{Bounded, Compression};
 use engine::tree::{Node, TreeError, Trees};
-use engine::untar::{Flavour, read_tar};
+use engine::untar::{Flavour, Untarred, read_tar};
 
 /// Takes bytes nobody vouches for.
 pub(crate) type Target = fn(&[u8]);
@@ -96,7 +96,7 @@ fn tree_of(bytes: &[u8], flavour: Flavour) {
     let tree = read_tar(&mut reader, &trees, flavour, true, &mut |_, file| {
         engine::contents::copy_hashed(file, &mut std::io::sink())
     });
-    let Ok(tree) = tree else { return };
+    let Ok(Untarred { tree, .. }) = tree else { return };
     let checked = trees.walk::<TreeError>(&tree, &mut |path, entry| {
         for name in path.split(|byte| *byte == b'/') {
             assert!(!name.is_empty() && name != b"." && name != b".." && !name.contains(&0), "{path:?}");

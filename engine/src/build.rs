@@ -29,7 +29,7 @@ use crate::plan::Planned;
 use crate::session::{Pins, Session};
 use crate::stamp;
 use crate::state::State;
-use crate::tree::Node;
+use crate::tree::{Entry, Node};
 
 /// How often a waiting loop looks whether the build was cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
@@ -275,18 +275,10 @@ impl Work<'_, '_> {
                 if let Some(record) = self.by_content(index, &key) {
                     return self.keep(index, None, record);
                 }
-                let delta = prepared.run(trees, contents)?;
+                let copied = prepared.run(trees, contents)?;
+                let delta = copied.delta;
                 self.explain(index, &reads, delta);
-                for (path, other) in prepared.replaced(trees, &delta)? {
-                    let what = match other.node {
-                        Node::Symlink(to) => {
-                            format!("the link `/{path}` -> `{}`", String::from_utf8_lossy(&to))
-                        }
-                        _ => format!("the file `/{path}`"),
-                    };
-                    let text = format!("the directory `/{path}` replaces {what} of the state below");
-                    self.session.warn(index, text, "copy into the directory the link points at");
-                }
+                self.warn_of_copy(index, &prepared.replaced(trees, &delta)?, &copied.kept_modes);
                 self.keep(index, Some(key), Record { delta, facts: Facts::None })
             }
             Op::App(op) => {
@@ -339,6 +331,22 @@ impl Work<'_, '_> {
         }
         session.add_links(ran.delta, &ran.links);
         self.keep(index, Some(key), Record { delta: ran.delta, facts: Facts::Exec(ran.links) })
+    }
+
+    /// Says what a copy did that is seldom meant.
+    fn warn_of_copy(&self, index: VertexIndex, replaced: &[(String, Entry)], kept_modes: &[String]) {
+        for (path, other) in replaced {
+            let what = match &other.node {
+                Node::Symlink(to) => format!("the link `/{path}` -> `{}`", String::from_utf8_lossy(to)),
+                _ => format!("the file `/{path}`"),
+            };
+            let text = format!("the directory `/{path}` replaces {what} of the state below");
+            self.session.warn(index, text, "copy into the directory the link points at");
+        }
+        for archive in kept_modes {
+            let text = format!("`{archive}` was extracted, and what is in it keeps its modes");
+            self.session.warn(index, text, "set the modes in the archive, or copy its files without it");
+        }
     }
 
     /// Leaves behind what a step read and made, and says why it had to.

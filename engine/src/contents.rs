@@ -17,6 +17,7 @@ use thiserror::Error;
 use crate::bases::Bases;
 use crate::layer;
 use crate::pieces::{self, PieceDigest};
+use crate::stamp;
 use crate::stat::{Listing, What};
 use crate::tree::{Node, TreeError, Trees};
 
@@ -283,6 +284,16 @@ impl<'store> Contents<'store> {
     pub(crate) fn add_pieces(&self, content: ContentDigest, pieces: Vec<PieceDigest>) {
         self.store.put_soft(Table::Pieces, content.as_bytes(), &pieces);
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner).insert(content, pieces.into());
+    }
+
+    /// Directories that an archive only implies, if somebody extracted it before.
+    pub(crate) fn implied_dirs(&self, archive: &ContentDigest) -> Option<Vec<Vec<u8>>> {
+        stamp::get(self.store, Table::Archives, archive.as_bytes())
+    }
+
+    /// Keeps what directories an archive only implies.
+    pub(crate) fn add_implied_dirs(&self, archive: &ContentDigest, dirs: &Vec<Vec<u8>>) {
+        stamp::put(self.store, Table::Archives, archive.as_bytes(), dirs);
     }
 
     /// Opens a file for reading. Host files are opened without following a link in their last component.

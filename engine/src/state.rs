@@ -48,6 +48,15 @@ pub struct State {
     pub deltas: Vec<TreeDigest>,
 }
 
+impl Resolved {
+    /// Whether it ended at a link because too many were followed.
+    pub fn is_loop(&self) -> bool {
+        // Any other link would have been followed.
+        self.facts.iter().filter(|fact| fact.header.as_ref().is_some_and(|header| header.kind == 'l')).count()
+            > LINK_LIMIT
+    }
+}
+
 impl State {
     /// The root directory.
     pub fn root(&self) -> Found {

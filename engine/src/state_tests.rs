@@ -160,6 +160,7 @@ fn links_are_followed_inside_the_tree() {
     ] {
         let resolved = state.resolve(&trees, asked.as_bytes()).unwrap();
         assert_eq!(String::from_utf8_lossy(&resolved.path), ends, "{asked}");
+        assert_eq!(resolved.is_loop(), asked == "loop", "{asked}");
     }
     let resolved = state.resolve(&trees, b"bin/x/y").unwrap();
     assert_eq!((resolved.found, resolved.parents.len()), (Found::Absent, 4));

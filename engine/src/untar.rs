@@ -5,6 +5,7 @@
 
 pub(crate) mod pax;
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use solver::{ContentDigest, TreeDigest};
@@ -74,6 +75,15 @@ pub enum Flavour {
     Files,
 }
 
+/// What a tar holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untarred {
+    /// Its root directory.
+    pub tree: TreeDigest,
+    /// Paths of directories that have no entry of their own, in their order; of a layer none are told.
+    pub implied: Vec<Vec<u8>>,
+}
+
 /// Takes a regular file's bytes and says what they are.
 pub type FileSink<'a> = dyn FnMut(&[u8], &mut dyn Read) -> io::Result<ContentDigest> + 'a;
 
@@ -87,8 +97,9 @@ pub fn read_tar(
     flavour: Flavour,
     keep_mtime: bool,
     sink: &mut FileSink<'_>,
-) -> Result<TreeDigest, UntarError> {
+) -> Result<Untarred, UntarError> {
     let mut root = OpenDir::root();
+    let mut named = BTreeSet::new();
     let tap = PaxTap::new(&mut *reader);
     let records = tap.records();
     let mut archive = tar::Archive::new(tap);
@@ -120,13 +131,35 @@ pub fn read_tar(
         };
         let dir = open(&mut root, trees, parents)?;
         match entry.node {
-            Node::Dir(_) => dir.dir(trees, name, &entry.meta)?.set_meta(entry.meta),
+            Node::Dir(_) => {
+                dir.dir(trees, name, &entry.meta)?.set_meta(entry.meta);
+                if flavour == Flavour::Archive {
+                    named.insert(path.join(&b'/'));
+                }
+            }
             _ => _ = dir.put(trees, name, entry)?,
         }
     }
     // The end marker may be followed by padding; a layer's digest covers it.
     io::copy(reader, &mut io::sink())?;
-    Ok(root.finish(trees))
+    let tree = root.finish(trees);
+    let implied = if flavour == Flavour::Archive { unnamed(trees, &tree, &named)? } else { Vec::new() };
+    Ok(Untarred { tree, implied })
+}
+
+fn unnamed(
+    trees: &Trees<'_>,
+    tree: &TreeDigest,
+    named: &BTreeSet<Vec<u8>>,
+) -> Result<Vec<Vec<u8>>, TreeError> {
+    let mut unnamed = Vec::new();
+    trees.walk::<TreeError>(tree, &mut |path, entry| {
+        if matches!(entry.node, Node::Dir(_)) && !named.contains(path) {
+            unnamed.push(path.to_vec());
+        }
+        Ok(())
+    })?;
+    Ok(unnamed)
 }
 
 fn read_entry(

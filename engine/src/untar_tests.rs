@@ -84,7 +84,7 @@ proptest! {
         let again = read_tar(&mut tar, &trees, Flavour::Layer, false, &mut |_, file| {
             copy_hashed(file, &mut io::sink())
         }).unwrap();
-        prop_assert_eq!(again, delta);
+        prop_assert_eq!(again.tree, delta);
     }
 }
 
@@ -115,7 +115,7 @@ fn a_hard_link_is_a_file_like_its_partner() {
         tar.append_link(&mut header(tar::EntryType::Link, 0), "two", "a/one").unwrap();
     });
     let sink: &mut FileSink<'_> = &mut |_, file| copy_hashed(file, &mut io::sink());
-    let tree = read_tar(&mut tar.as_slice(), &trees, Flavour::Layer, false, sink).unwrap();
+    let tree = read_tar(&mut tar.as_slice(), &trees, Flavour::Layer, false, sink).unwrap().tree;
     let two = trees.load(&tree).unwrap().entries[&b"two"[..]].clone();
     assert_eq!(two.node, Node::File { content: content_digest(b"abc"), size: 3 });
 }
@@ -141,4 +141,24 @@ fn what_is_no_tar_is_an_error() {
     let trees = Trees::new(&store);
     let sink: &mut FileSink<'_> = &mut |_, file| copy_hashed(file, &mut io::sink());
     assert!(read_tar(&mut &[7_u8; 2000][..], &trees, Flavour::Layer, false, sink).is_err());
+}
+
+#[test]
+fn directories_that_an_archive_only_implies_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let trees = Trees::new(&store);
+    let tar = tar_of(|tar| {
+        tar.append_data(&mut header(tar::EntryType::Regular, 1), "a/b/f", &b"f"[..]).unwrap();
+        tar.append_data(&mut header(tar::EntryType::Directory, 0), "c/", io::empty()).unwrap();
+        tar.append_data(&mut header(tar::EntryType::Regular, 1), "c/d/f", &b"f"[..]).unwrap();
+        // Named, though only after something in it.
+        tar.append_data(&mut header(tar::EntryType::Directory, 0), "./a", io::empty()).unwrap();
+    });
+    let read = |flavour| {
+        let sink: &mut FileSink<'_> = &mut |_, file| copy_hashed(file, &mut io::sink());
+        read_tar(&mut tar.as_slice(), &trees, flavour, false, sink).unwrap().implied
+    };
+    assert_eq!(read(Flavour::Archive), [b"a/b".to_vec(), b"c/d".to_vec()]);
+    assert!(read(Flavour::Layer).is_empty());
 }

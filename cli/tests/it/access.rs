@@ -227,3 +227,20 @@ fn archives_of_every_compression_are_extracted_where_that_is_asked_for() {
         }
     }
 }
+
+#[test]
+fn a_mode_that_an_archive_does_not_take_is_told() {
+    let space = Space::new();
+    archive(&space, "a.tar", "cat");
+    space.kubefile("FROM scratch\nADD --chmod=0711 a.tar src/in/f /d/\n");
+    let run = space.build(&[]);
+    assert!(
+        run.stderr.contains("warning: `a.tar` was extracted, and what is in it keeps its modes"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(
+        (header(&space, "d/in/f"), header(&space, "d/f")),
+        ("- 0644 3/4 7".into(), "- 0711 0/0 7".into())
+    );
+}

@@ -185,6 +185,28 @@ fn files_of_a_step_that_did_not_run_are_copied_on() {
 }
 
 #[test]
+fn directories_an_archive_only_implies_are_those_of_the_base() {
+    let space = Space::new();
+    space.file("one/usr/bin/old", "o").file("two/bin/old", "o").file("three/etc/x", "x");
+    std::os::unix::fs::symlink("usr/bin", space.context().join("one/bin")).unwrap();
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(3);
+    header.set_mode(0o755);
+    tar.append_data(&mut header, "bin/new", &b"new"[..]).unwrap();
+    space.file("a.tar", tar.into_inner().unwrap());
+    // One store: each base must have its own answer, however often it is asked.
+    for _ in 0..2 {
+        for (base, path) in [("one", "usr/bin/new"), ("two", "bin/new"), ("three", "bin/new")] {
+            space.kubefile(&format!("FROM scratch\nCOPY {base} /\nADD a.tar /\n")).built(&[]);
+            let root = space.rootfs("localhost/x:1");
+            assert_eq!(root[path].content, b"new", "{base}");
+            assert_eq!(root.contains_key("bin/new"), path == "bin/new", "{base}");
+        }
+    }
+}
+
+#[test]
 fn capabilities_and_attributes_of_users_are_kept() {
     let space = Space::new();
     space.file("d/f", "f").file("d/sub/g", "g");

@@ -133,6 +133,12 @@ fn nothing_leaves_the_context() {
         space.kubefile(&format!("FROM scratch\nCOPY {source} /x\n"));
         check(&space, &[], "Kubefile:2:1", &[text]);
     }
+    space.file("tree/x", "x");
+    symlink("circle", space.context().join("tree/circle")).unwrap();
+    for copy in ["COPY tree/x /circle/", "ADD tree/x /circle", "COPY --from=one /circle /y"] {
+        space.kubefile(&format!("FROM scratch AS one\nCOPY tree /\nFROM one\n{copy}\n"));
+        check(&space, &[], "Kubefile:4:1", &["has too many symbolic links on its way"]);
+    }
     assert!(Command::new("mkfifo").arg(space.context().join("pipe")).status().unwrap().success());
     space.kubefile("FROM scratch\nCOPY pipe /x\n");
     check(&space, &[], "Kubefile:2:1", &["is a FIFO"]);

@@ -111,6 +111,7 @@ impl Sweep<'_> {
         self.each(Table::Scans, |sweep, key, _: crate::discover::Scan| {
             key.try_into().is_ok_and(|digest| sweep.live.contains(&TreeDigest::from_bytes(digest)))
         })?;
+        self.each(Table::Archives, |sweep, _, dirs: Stamped<Vec<Vec<u8>>>| !sweep.is_old(&dirs))?;
         self.each(Table::Stat, |sweep, _, listing: Stamped<Listing>| !sweep.is_old(&listing))
     }
 

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use solver::{ContentDigest, TreeDigest};
+use solver::ContentDigest;
 use thiserror::Error;
 
 use crate::contents::{ContentError, Contents, Location, copy_hashed};
 use crate::decompress::{Bounded, Compression, expansion_limit};
 use crate::tree::Trees;
-use crate::untar::{Flavour, UntarError, read_tar};
+use crate::untar::{Flavour, UntarError, Untarred, read_tar};
 
 /// An archive that cannot be extracted.
 #[derive(Debug, Error)]
@@ -38,7 +38,7 @@ pub fn extract(
     contents: &Contents<'_>,
     file: &ContentDigest,
     name: &[u8],
-) -> Result<Option<TreeDigest>, ArchiveError> {
+) -> Result<Option<Untarred>, ArchiveError> {
     let fail = |source| ArchiveError::Untar { name: String::from_utf8_lossy(name).into_owned(), source };
     match first_block(contents, file)? {
         Ok(block) if is_tar_header(&block) => {}
@@ -58,6 +58,24 @@ pub fn extract(
         Ok(content)
     });
     tree.map(Some).map_err(fail)
+}
+
+/// The directories that an archive only implies. What is extracted to find them is not thrown away.
+///
+/// # Errors
+/// Those of [`extract`].
+pub fn implied_dirs(
+    trees: &Trees<'_>,
+    contents: &Contents<'_>,
+    file: &ContentDigest,
+    name: &[u8],
+) -> Result<(Vec<Vec<u8>>, Option<Untarred>), ArchiveError> {
+    if let Some(known) = contents.implied_dirs(file) {
+        return Ok((known, None));
+    }
+    let Some(archive) = extract(trees, contents, file, name)? else { return Ok((Vec::new(), None)) };
+    contents.add_implied_dirs(file, &archive.implied);
+    Ok((archive.implied.clone(), Some(archive)))
 }
 
 /// The first block behind the compression, or what the decoder says of it.
@@ -89,7 +107,7 @@ pub(crate) fn is_tar_header(block: &[u8]) -> bool {
         .enumerate()
         .map(|(i, &b)| u32::from(if (148..156).contains(&i) { b' ' } else { b }))
         .sum();
-    stated == Some(sum) && header[0] != 0
+    stated == Some(sum)
 }
 
 /// A file at its start, how it is compressed, and its length in bytes.

@@ -4,6 +4,10 @@
 //! resolved inside the tree it lands on, links inside a copied directory stay links. Directories above the
 //! destination that exist keep their headers; missing ones become 0755.
 
+mod spread;
+
+use std::collections::HashSet;
+
 use solver::{ContentRead, CopySource, FileOp, Owner, TreeDigest, Unpack};
 use thiserror::Error;
 
@@ -14,6 +18,9 @@ use crate::ops::{Input, accounts, archive};
 use crate::pattern::{Pattern, PatternError};
 use crate::state::{Found, Resolved, State};
 use crate::tree::{Directory, Entry, Meta, Name, Node, TreeError, Trees, components, push_name};
+use crate::untar::Untarred;
+
+use self::spread::Implied;
 
 /// A copy that cannot be done.
 #[derive(Debug, Error)]
@@ -48,6 +55,12 @@ pub enum FileError {
         /// The file.
         path: String,
     },
+    /// Links in a circle.
+    #[error("`{path}` has too many symbolic links on its way")]
+    LinkLoop {
+        /// As written.
+        path: String,
+    },
     /// The pattern is not one.
     #[error(transparent)]
     Pattern(#[from] PatternError),
@@ -69,6 +82,25 @@ struct Match {
     path: Vec<u8>,
     entry: Entry,
     unpack: bool,
+    /// Of an archive over a state.
+    implied: Implied,
+    /// What is in the archive, if it was extracted to see what it implies.
+    extracted: Option<Untarred>,
+}
+
+impl Match {
+    fn new(source: usize, path: Vec<u8>, entry: Entry, unpack: bool) -> Self {
+        Self { source, path, entry, unpack, implied: Implied::new(), extracted: None }
+    }
+}
+
+/// What a copy came to.
+#[derive(Debug)]
+pub struct Copied {
+    /// What it adds.
+    pub delta: TreeDigest,
+    /// Archives that were extracted though a mode was asked for, which is for files that are copied.
+    pub kept_modes: Vec<String>,
 }
 
 /// A copy that has read its inputs and written nothing.
@@ -98,6 +130,9 @@ impl<'a> Prepared<'a> {
             _ => State::default(),
         };
         let destination = below.resolve(trees, op.destination.as_bytes())?;
+        if destination.is_loop() {
+            return Err(FileError::LinkLoop { path: op.destination.clone() });
+        }
         let owner = op.chown.as_ref().map(|chown| accounts::owner(chown, &below, trees, contents));
         let owner = owner.transpose()?;
         let mut matches = Vec::new();
@@ -108,7 +143,7 @@ impl<'a> Prepared<'a> {
                     contents.add(content, Location::Inline(inline.content.clone().into()));
                     let node = Node::File { content, size: inline.content.len() as u64 };
                     let entry = Entry { meta: Meta::with_mode(0o644), node };
-                    matches.push(Match { source, path: inline.name.clone().into(), entry, unpack: false });
+                    matches.push(Match::new(source, inline.name.clone().into(), entry, false));
                 }
                 CopySource::Input { input, pattern } => {
                     let found = select(trees, &inputs[*input], pattern)?;
@@ -117,13 +152,17 @@ impl<'a> Prepared<'a> {
                         Input::Download(_) => op.unpack == Unpack::Everything,
                         Input::State(_) => false,
                     };
-                    matches.extend(found.into_iter().map(|(path, entry)| Match {
-                        source,
-                        path,
-                        entry,
-                        unpack,
-                    }));
+                    matches.extend(
+                        found.into_iter().map(|(path, entry)| Match::new(source, path, entry, unpack)),
+                    );
                 }
+            }
+        }
+        for found in matches.iter_mut().filter(|found| found.unpack && !below.deltas.is_empty()) {
+            if let Node::File { content, .. } = found.entry.node {
+                let (dirs, extracted) = archive::implied_dirs(trees, contents, &content, &found.path)?;
+                found.implied = Self::find_implied(&below, trees, &destination.path, dirs)?;
+                found.extracted = extracted;
             }
         }
         let exclude = op.exclude.iter().map(|text| Pattern::new(text)).collect::<Result<_, _>>()?;
@@ -137,7 +176,11 @@ impl<'a> Prepared<'a> {
             path: found.path.clone(),
             digest: found.entry.digest(),
         });
-        let facts = self.destination.facts.iter().cloned().map(ContentRead::Destination);
+        let implied = self.matches.iter().flat_map(|found| found.implied.values());
+        let mut known: HashSet<&[u8]> =
+            self.destination.facts.iter().map(|fact| fact.path.as_slice()).collect();
+        let implied = implied.flat_map(|there| &there.facts).filter(move |fact| known.insert(&fact.path));
+        let facts = self.destination.facts.iter().chain(implied).cloned().map(ContentRead::Destination);
         // An owner of numbers is a parameter, and read from nothing.
         let looked_up = self.op.chown.as_ref().is_some_and(|chown| chown.numbers().is_none());
         let owner = self.owner.filter(|_| looked_up).map(ContentRead::Owner);
@@ -173,43 +216,48 @@ impl<'a> Prepared<'a> {
     ///
     /// # Errors
     /// When the destination does not fit, or an archive cannot be extracted.
-    pub fn run(&self, trees: &Trees<'_>, contents: &Contents<'_>) -> Result<TreeDigest, FileError> {
+    pub fn run(&self, trees: &Trees<'_>, contents: &Contents<'_>) -> Result<Copied, FileError> {
         let lands_below = self.lands_below()?;
         let mut root = OpenDir::root();
+        let mut kept_modes = Vec::new();
         for found in &self.matches {
             let entry = self.dressed(trees, found.entry.clone(), found.path.as_slice())?;
             let Some(entry) = entry else { continue };
-            let archive = match &entry.node {
-                Node::File { content, .. } if found.unpack => {
-                    archive::extract(trees, contents, content, &found.path)?
+            let archive = match (&found.extracted, &entry.node) {
+                (Some(extracted), _) => Some(extracted.tree),
+                (None, Node::File { content, .. }) if found.unpack => {
+                    archive::extract(trees, contents, content, &found.path)?.map(|archive| archive.tree)
                 }
                 _ => None,
             };
             match (archive, &entry.node) {
                 (Some(tree), _) => {
                     let tree = restyle(trees, &tree, self.owner, None)?;
-                    self.directory(&mut root, trees, &[], true)?.add_all(trees, &tree)?;
+                    self.spread(&mut root, trees, (&tree, b""), &self.destination, &found.implied)?;
+                    kept_modes.extend(self.op.chmod.is_some().then(|| lossy(&found.path)));
                 }
                 (None, _) if self.op.parents => self.with_parents(&mut root, trees, found, entry)?,
                 (None, Node::Dir(tree)) => {
                     if let Found::Other(_) = self.destination.found {
                         return Err(FileError::OntoFile { path: lossy(&self.destination.path) });
                     }
-                    self.directory(&mut root, trees, &[], true)?.add_all(trees, tree)?;
+                    self.directory(&mut root, trees, &self.destination, &[], true)?.add_all(trees, tree)?;
                 }
                 (None, _) if lands_below => {
                     let name = base_name(&found.path).to_vec();
-                    self.directory(&mut root, trees, &[], true)?.put(trees, &name, entry)?;
+                    self.directory(&mut root, trees, &self.destination, &[], true)?
+                        .put(trees, &name, entry)?;
                 }
                 (None, _) => {
                     let mut path: Vec<Name> =
                         components(&self.destination.path).map(<[u8]>::to_vec).collect();
                     let name = path.pop().unwrap_or_else(|| base_name(&found.path).to_vec());
-                    self.directory(&mut root, trees, &[], false)?.put(trees, &name, entry)?;
+                    self.directory(&mut root, trees, &self.destination, &[], false)?
+                        .put(trees, &name, entry)?;
                 }
             }
         }
-        Ok(root.finish(trees))
+        Ok(Copied { delta: root.finish(trees), kept_modes })
     }
 
     /// Whether files go below the destination rather than become it.
@@ -228,41 +276,32 @@ impl<'a> Prepared<'a> {
         Ok(is_dir)
     }
 
-    /// The open directory at the destination (or above it, for a file), with more components below.
+    /// The open directory at a place of the state (or above it, for a file), with more components below.
     fn directory<'r>(
         &self,
         root: &'r mut OpenDir,
         trees: &Trees<'_>,
+        at: &Resolved,
         below: &[(Name, Meta)],
         whole: bool,
     ) -> Result<&'r mut OpenDir, FileError> {
-        let names: Vec<&[u8]> = components(&self.destination.path).collect();
+        let names: Vec<&[u8]> = components(&at.path).collect();
         let depth = if whole { names.len() } else { names.len().saturating_sub(1) };
         let mut dir = root;
         let mut created = Meta::with_mode(0o755);
         if let Some(Owner { uid, gid }) = self.owner {
             created = Meta { uid, gid, ..created };
         }
-        for (name, existing) in names.iter().zip(&self.destination.parents).take(depth) {
+        for (name, existing) in names.iter().zip(&at.parents).take(depth) {
             dir = dir.dir(trees, name, existing.as_ref().unwrap_or(&created))?;
         }
-        if let Some(file) = self.file_in_the_way(depth) {
+        if let Some(file) = file_in_the_way(at, depth) {
             return Err(FileError::ParentIsFile { destination: self.op.destination.clone(), path: file });
         }
         for (name, meta) in below {
             dir = dir.dir(trees, name, meta)?;
         }
         Ok(dir)
-    }
-
-    fn file_in_the_way(&self, depth: usize) -> Option<String> {
-        let names: Vec<&[u8]> = components(&self.destination.path).take(depth).collect();
-        self.destination.facts.iter().find_map(|fact| {
-            let blocks = fact.header.as_ref().is_some_and(|header| !matches!(header.kind, 'd' | 'l'));
-            let on_the_way = components(&fact.path).zip(&names).all(|(a, b)| a == *b)
-                && components(&fact.path).count() <= names.len();
-            (blocks && on_the_way).then(|| lossy(&fact.path))
-        })
     }
 
     /// `--parents`: the match keeps its path; a `./` in the pattern says from where.
@@ -277,11 +316,11 @@ impl<'a> Prepared<'a> {
             components(&found.path).map(|name| (name.to_vec(), Meta::with_mode(0o755))).collect();
         let Some((name, _)) = path.pop() else {
             if let Node::Dir(tree) = &entry.node {
-                self.directory(root, trees, &[], true)?.add_all(trees, tree)?;
+                self.directory(root, trees, &self.destination, &[], true)?.add_all(trees, tree)?;
             }
             return Ok(());
         };
-        self.directory(root, trees, &path, true)?.put(trees, &name, entry)?;
+        self.directory(root, trees, &self.destination, &path, true)?.put(trees, &name, entry)?;
         Ok(())
     }
 
@@ -300,6 +339,16 @@ impl<'a> Prepared<'a> {
     }
 }
 
+fn file_in_the_way(at: &Resolved, depth: usize) -> Option<String> {
+    let names: Vec<&[u8]> = components(&at.path).take(depth).collect();
+    at.facts.iter().find_map(|fact| {
+        let blocks = fact.header.as_ref().is_some_and(|header| !matches!(header.kind, 'd' | 'l'));
+        let on_the_way = components(&fact.path).zip(&names).all(|(a, b)| a == *b)
+            && components(&fact.path).count() <= names.len();
+        (blocks && on_the_way).then(|| lossy(&fact.path))
+    })
+}
+
 /// Matches of a pattern in an input, by path.
 fn select(trees: &Trees<'_>, input: &Input, text: &str) -> Result<Vec<(Vec<u8>, Entry)>, FileError> {
     let (state, clean) = match input {
@@ -308,6 +357,13 @@ fn select(trees: &Trees<'_>, input: &Input, text: &str) -> Result<Vec<(Vec<u8>, 
     };
     let pattern = Pattern::new(text)?;
     let not_found = || FileError::NotFound { pattern: text.to_owned() };
+    let resolve = |path: &[u8]| -> Result<Found, FileError> {
+        let resolved = state.resolve(trees, path)?;
+        if resolved.is_loop() {
+            return Err(FileError::LinkLoop { path: lossy(path) });
+        }
+        Ok(resolved.found)
+    };
     let whole = |found| -> Result<Option<Entry>, FileError> {
         Ok(match found {
             Found::Absent => None,
@@ -319,8 +375,7 @@ fn select(trees: &Trees<'_>, input: &Input, text: &str) -> Result<Vec<(Vec<u8>, 
         })
     };
     if pattern.is_literal() {
-        let resolved = state.resolve(trees, text.as_bytes())?;
-        let entry = whole(resolved.found)?.ok_or_else(not_found)?;
+        let entry = whole(resolve(text.as_bytes())?)?.ok_or_else(not_found)?;
         let path = components(text.as_bytes()).collect::<Vec<_>>().join(&b'/');
         return Ok(vec![(path, entry)]);
     }
@@ -328,9 +383,9 @@ fn select(trees: &Trees<'_>, input: &Input, text: &str) -> Result<Vec<(Vec<u8>, 
     collect(trees, &state, &pattern, &mut Vec::new(), &mut matches)?;
     let entries = matches.into_iter().filter_map(|(path, found)| {
         let found = match found {
-            Found::Other(Entry { node: Node::Symlink(_), .. }) => match state.resolve(trees, &path) {
-                Ok(resolved) => resolved.found,
-                Err(error) => return Some(Err(error.into())),
+            Found::Other(Entry { node: Node::Symlink(_), .. }) => match resolve(&path) {
+                Ok(found) => found,
+                Err(error) => return Some(Err(error)),
             },
             found => found,
         };

@@ -54,7 +54,7 @@ pub(crate) fn extract(
     let mut locations = Vec::new();
     let mut in_memory = 0;
     let mut tar = io::Cursor::new(block).chain(tar);
-    let tree = read_tar(&mut tar, trees, Flavour::Archive, keep_mtime, &mut |_, file| {
+    let read = read_tar(&mut tar, trees, Flavour::Archive, keep_mtime, &mut |_, file| {
         let mut start = Vec::new();
         (&mut *file).take(SMALL + 1).read_to_end(&mut start)?;
         let size = start.len() as u64;
@@ -71,7 +71,7 @@ pub(crate) fn extract(
         locations.push((content, Location::Host { dir: Arc::clone(&spool), name: name.into() }));
         Ok(content)
     })?;
-    Ok(Some(Extracted { tree, locations }))
+    Ok(Some(Extracted { tree: read.tree, locations }))
 }
 
 /// Counts what is read.

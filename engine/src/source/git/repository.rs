@@ -154,7 +154,7 @@ impl Repository {
                 copy_hashed(file, &mut io::sink())
             })
         })?;
-        let whole = read.map_err(|error| GitError::Files { url: source.bare_url(), source: error })?;
+        let whole = read.map_err(|error| GitError::Files { url: source.bare_url(), source: error })?.tree;
         let part = (whole, packer.complete()?);
         if !is_part {
             return Ok((whole, part));
