@@ -26,7 +26,7 @@ pub enum Table {
     LayerIndex = 5,
     /// Tree digest of a delta → the newest `solver::Layer` made of it.
     DeltaBlobs = 6,
-    /// Tree digest of a delta → container images named in it.
+    /// Rules, place and tree digest → container images named there.
     Scans = 7,
     /// Diff id and compression → the `solver::Layer` a layer was converted to.
     Converted = 8,

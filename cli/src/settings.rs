@@ -55,6 +55,19 @@ pub(crate) fn config_files() -> Vec<PathBuf> {
     own.into_iter().chain([PathBuf::from("/etc/sealer/config.toml")]).collect()
 }
 
+/// A program on the PATH.
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let is_program = |path: &PathBuf| {
+        use std::os::unix::fs::PermissionsExt;
+        path.is_absolute()
+            && fs_err::metadata(path)
+                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(is_program)
+}
+
 /// Whether the terminal understands escape codes.
 #[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
 pub(crate) fn terminal_is_dumb() -> bool {

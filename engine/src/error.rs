@@ -5,6 +5,7 @@ use solver::{GraphError, Span};
 use thiserror::Error;
 
 use crate::contents::ContentError;
+use crate::discover::FoundImage;
 use crate::frames::FrameError;
 use crate::images::ImagesError;
 use crate::ops::app::AppError;
@@ -69,17 +70,6 @@ pub struct StepError {
     pub spans: Vec<Span>,
     /// Why.
     pub source: OpError,
-}
-
-/// A container image named in a file of the image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundImage {
-    /// The file, as a path in the image.
-    pub path: String,
-    /// Line in it, from 1.
-    pub line: usize,
-    /// The reference as written.
-    pub reference: String,
 }
 
 /// Why a build gave no image.

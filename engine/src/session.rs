@@ -1,6 +1,7 @@
 //! One build between its definition and its layers: pin, plan, and what both need.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cache::{OnceMap, Store, Table};
@@ -16,6 +17,7 @@ use crate::cache_mounts::CacheMounts;
 use crate::cancel::Cancel;
 use crate::chain::{Chain, chain};
 use crate::contents::Contents;
+use crate::discover::{Discovered, Searcher, discover};
 use crate::error::{BuildError, OpError, StepError};
 use crate::explain;
 use crate::frames::{FrameError, LayerCompression, LayerWriter, layer_key};
@@ -61,6 +63,8 @@ pub struct BuildOptions {
     pub download_limit_bytes: u64,
     /// Repository of the image, which its steps are remembered by from build to build.
     pub repository: String,
+    /// A `helm` program, for charts that use what cannot be rendered here.
+    pub helm: Option<PathBuf>,
     /// Say why each step ran.
     pub explain: bool,
     /// What commands are run with.
@@ -229,17 +233,23 @@ impl<'a> Session<'a> {
         &self.identities.get_or_init(make)[index.position()]
     }
 
-    /// Looks for container images in the files of an image.
+    /// Looks for container images in the files of an image, and warns of what could not be looked into.
     ///
     /// # Errors
     /// When a file cannot be read, or a layer of the base cannot be had.
-    pub fn discover(&self, built: &BuiltImage) -> Result<crate::Discovered, BuildError> {
+    pub fn discover(&self, built: &BuiltImage) -> Result<Discovered, BuildError> {
         let mut state = match built.base {
             Some(base) => self.base_state(&base)?,
             None => State::default(),
         };
         state.deltas.extend(&built.deltas);
-        crate::discover(&state, self.store, &self.trees, &self.contents)
+        let helm = self.options.helm.as_deref();
+        let searcher = Searcher { trees: &self.trees, contents: &self.contents, helm };
+        let discovered = discover(&state, self.store, &searcher, &self.pool)?;
+        for (text, hint) in discovered.warnings() {
+            self.events.event(Event::Warning { text, hint, span: None });
+        }
+        Ok(discovered)
     }
 
     /// The state of a base image, its layers fetched and read where nobody did before.

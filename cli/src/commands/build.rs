@@ -145,14 +145,6 @@ impl Work<'_> {
             if !discovered.images.is_empty() {
                 return Err(BuildError::ContainerImages(discovered.images));
             }
-            if discovered.has_charts {
-                self.events.event(Event::Warning {
-                    text: "charts were searched line by line: images that only rendering them names are not found yet"
-                        .to_owned(),
-                    hint: "`--build-mode lite` says that the image carries no container images".to_owned(),
-                    span: None,
-                });
-            }
         }
         // The process ends soon, all at once; taking a hundred thousand directories apart one by one takes longer.
         std::mem::forget(session);

@@ -368,7 +368,7 @@ fn container_images(found: &[engine::FoundImage]) -> Page {
     let mut message =
         String::from("container images are not supported yet, and files of the image name some:");
     for image in found.iter().take(20) {
-        message.push_str(&format!("\n  {}:{}: {}", image.path, image.line, image.reference));
+        message.push_str(&format!("\n  {image}"));
     }
     if found.len() > 20 {
         message.push_str(&format!("\n  and {} more", found.len() - 20));

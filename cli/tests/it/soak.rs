@@ -292,6 +292,7 @@ fn build(store: &cache::Store, definition: &solver::Definition, context: &Path) 
         download_limit_bytes: 0,
         repository: "soak".into(),
         exec: engine::ExecOptions::default(),
+        helm: None,
         explain: false,
         cancel: Cancel::new(),
     };

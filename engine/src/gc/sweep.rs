@@ -6,6 +6,7 @@ use std::time::Duration;
 use cache::{CacheError, Store, Table};
 use solver::{BlobDigest, ContentDigest, Descriptor, Layer, Record, TreeDigest};
 
+use crate::discover::Scan;
 use crate::explain::Trace;
 use crate::frames::{Checkpoint, KnownFrame};
 use crate::outcome::Outcome;
@@ -108,8 +109,9 @@ impl Sweep<'_> {
         self.stamped(Table::Steps, |record: Record| record.delta)?;
         self.stamped(Table::Traces, |trace: Trace| trace.delta)?;
         self.each(Table::Groups, |sweep, _, tree: TreeDigest| sweep.live.contains(&tree))?;
-        self.each(Table::Scans, |sweep, key, _: crate::discover::Scan| {
-            key.try_into().is_ok_and(|digest| sweep.live.contains(&TreeDigest::from_bytes(digest)))
+        self.each(Table::Scans, |sweep, key, scan: Scan| {
+            let deltas = scan.deltas(key);
+            !deltas.is_empty() && deltas.iter().all(|delta| sweep.live.contains(delta))
         })?;
         self.each(Table::Archives, |sweep, _, dirs: Stamped<Vec<Vec<u8>>>| !sweep.is_old(&dirs))?;
         self.each(Table::Stat, |sweep, _, listing: Stamped<Listing>| !sweep.is_old(&listing))

@@ -1,0 +1,285 @@
+//! Searches one place: which of its files are read, and by which rule.
+//!
+//! Spec §3.5, and more: packaged charts, charts deeper down in an application, and fields of parsed YAML.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use serde::{Deserialize, Serialize};
+use solver::{ContentDigest, TreeDigest};
+
+use super::charts::{self, Searched};
+use super::documents::named;
+use super::found::{ChartOf, FoundBy, Rendering};
+use super::lines::{by_line, is_word, listed};
+use super::units::Unit;
+use crate::contents::{ContentError, Contents};
+use crate::delta::OpenDir;
+use crate::error::BuildError;
+use crate::helm::ChartFiles;
+use crate::tree::{Directory, Entry, Meta, Node, Trees, components};
+
+/// Largest file that is read, in bytes; what is larger is no manifest.
+const FILE_LIMIT: u64 = 64 << 20;
+/// Largest packaged chart, in bytes; Helm's own limit for what a chart holds is a fifth of it.
+const ARCHIVE_LIMIT: u64 = 25 << 20;
+/// Most bytes of a chart in a directory, and of one file in it.
+const CHART_LIMIT: u64 = 64 << 20;
+
+/// What the files of one place name; paths are those below the place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Search {
+    pub(super) finds: Vec<Find>,
+    /// Path, line or 0, word.
+    pub(super) skipped: BTreeSet<(String, u64, String)>,
+    pub(super) charts: Vec<Searched>,
+    pub(super) unparsed: Vec<String>,
+}
+
+/// A reference and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Find {
+    pub(super) path: String,
+    /// From 1; 0 is none.
+    pub(super) line: u64,
+    pub(super) reference: String,
+    pub(super) by: FoundBy,
+    pub(super) chart: Option<ChartOf>,
+}
+
+impl Search {
+    /// Whether somebody with a `helm` would find something else.
+    pub(super) fn wants_helm(&self) -> bool {
+        self.charts.iter().any(|chart| matches!(&chart.rendering, Rendering::Static { helm: None, .. }))
+    }
+
+    /// Searches a text by lines, and by its fields if it should be YAML. Tells whether it is.
+    pub(super) fn text(&mut self, path: &str, text: &str, is_yaml: bool, chart: Option<&ChartOf>) -> bool {
+        let (fields, parsed) = if is_yaml { named(text) } else { (Vec::new(), true) };
+        // Lines of what was rendered are in no file.
+        let line_of = |line| if chart.is_none() { line } else { 0 };
+        let mut known = BTreeSet::new();
+        for field in fields {
+            known.insert((field.line, field.reference.clone()));
+            let by = FoundBy::Field { kind: field.kind, field: field.field };
+            self.add(path, line_of(field.line), field.reference, by, chart);
+        }
+        for (line, reference) in by_line(text) {
+            if !known.contains(&(line, reference.clone())) {
+                self.add(path, line_of(line), reference, FoundBy::Line, chart);
+            }
+        }
+        parsed
+    }
+
+    fn add(&mut self, path: &str, line: u64, reference: String, by: FoundBy, chart: Option<&ChartOf>) {
+        let path = path.to_owned();
+        if is_word(&reference) {
+            self.skipped.insert((path, line, reference));
+        } else {
+            self.finds.push(Find { path, line, reference, by, chart: chart.cloned() });
+        }
+    }
+}
+
+/// What searching needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Searcher<'a> {
+    /// Directories.
+    pub(crate) trees: &'a Trees<'a>,
+    /// Bytes of files.
+    pub(crate) contents: &'a Contents<'a>,
+    /// A program to ask for what cannot be rendered here.
+    pub(crate) helm: Option<&'a std::path::Path>,
+}
+
+/// Files to read: paths below the place, and what they hold.
+#[derive(Debug, Default)]
+struct Wanted {
+    texts: Vec<(Vec<u8>, Entry)>,
+    archives: Vec<(Vec<u8>, Entry)>,
+    charts: Vec<ChartDir>,
+}
+
+/// A chart in a directory.
+#[derive(Debug)]
+struct ChartDir {
+    /// With a `/` at its end, or empty.
+    path: Vec<u8>,
+    files: Vec<(Vec<u8>, Entry)>,
+}
+
+impl Searcher<'_> {
+    /// Searches a place whose files are a tree.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(super) fn search(&self, unit: &Unit, tree: &TreeDigest) -> Result<Search, BuildError> {
+        let mut wanted = Wanted::default();
+        self.collect(unit, &mut Vec::new(), tree, &mut wanted)?;
+        self.provide(&wanted)?;
+        let mut search = Search::default();
+        for (path, entry) in &wanted.texts {
+            self.search_text(unit, path, entry, &wanted, &mut search)?;
+        }
+        for ChartDir { path, files } in &wanted.charts {
+            let mut chart = ChartFiles::new();
+            for (name, entry) in files {
+                chart.insert(lossy(name), self.read(entry)?);
+            }
+            charts::search_dir(&lossy(path), chart, self, &mut search);
+        }
+        for (path, entry) in &wanted.archives {
+            charts::search_archive(&lossy(path), &self.read(entry)?, self, &mut search);
+        }
+        search.finds.sort();
+        search.finds.dedup();
+        Ok(search)
+    }
+
+    fn search_text(
+        &self,
+        unit: &Unit,
+        path: &[u8],
+        entry: &Entry,
+        wanted: &Wanted,
+        search: &mut Search,
+    ) -> Result<(), BuildError> {
+        let bytes = self.read(entry)?;
+        let (text, path_text) = (String::from_utf8_lossy(&bytes), lossy(path));
+        if *unit == Unit::Manifests && path == b"imageList" {
+            for (line, reference) in listed(&text) {
+                search.add(&path_text, line, reference, FoundBy::List, None);
+            }
+            return Ok(());
+        }
+        let is_yaml = ends_with(path, &[b".yaml", b".yml"]);
+        let parsed = search.text(&path_text, &text, is_yaml, None);
+        // Templates of charts are not meant to be YAML.
+        let in_chart = wanted.charts.iter().any(|chart| path.starts_with(&chart.path));
+        if !parsed && !in_chart {
+            search.unparsed.push(path_text);
+        }
+        Ok(())
+    }
+
+    /// Goes through a directory. Charts are not gone into where sealer does not go into them either.
+    fn collect(
+        &self,
+        unit: &Unit,
+        path: &mut Vec<u8>,
+        tree: &TreeDigest,
+        wanted: &mut Wanted,
+    ) -> Result<(), BuildError> {
+        let directory = self.trees.load(tree)?;
+        let is_app = matches!(unit, Unit::Application(_));
+        let inside = is_app && wanted.charts.iter().any(|chart| path.starts_with(&chart.path));
+        if *unit != Unit::Manifests && !inside && is_chart(&directory) {
+            let mut files = Vec::new();
+            self.files_of_chart(&mut Vec::new(), tree, &mut 0, &mut files)?;
+            let is_whole = directory.entries.contains_key(&b"values.yaml"[..]);
+            let is_root = path.is_empty();
+            let mut dir = path.clone();
+            if !dir.is_empty() {
+                dir.push(b'/');
+            }
+            wanted.charts.push(ChartDir { path: dir, files });
+            if !is_app || (is_root && is_whole) {
+                return Ok(());
+            }
+        }
+        for (name, entry) in &directory.entries {
+            let length = path.len();
+            crate::tree::push_name(path, name);
+            match &entry.node {
+                Node::Dir(child) => self.collect(unit, path, child, wanted)?,
+                Node::File { size, .. } => {
+                    let is_text = ends_with(name, &[b".yaml", b".yml", b".tmpl"])
+                        || (*unit == Unit::Manifests && *path == b"imageList");
+                    if is_text && *unit != Unit::Charts && *size <= FILE_LIMIT {
+                        wanted.texts.push((path.clone(), entry.clone()));
+                    }
+                    let is_archive = ends_with(name, &[b".tgz", b".tar.gz"]) && *size <= ARCHIVE_LIMIT;
+                    if is_archive && *unit != Unit::Manifests && !inside {
+                        wanted.archives.push((path.clone(), entry.clone()));
+                    }
+                }
+                Node::Symlink(_) | Node::Device { .. } | Node::Whiteout => {}
+            }
+            path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn files_of_chart(
+        &self,
+        path: &mut Vec<u8>,
+        tree: &TreeDigest,
+        total: &mut u64,
+        files: &mut Vec<(Vec<u8>, Entry)>,
+    ) -> Result<(), BuildError> {
+        for (name, entry) in &self.trees.load(tree)?.entries {
+            let length = path.len();
+            crate::tree::push_name(path, name);
+            match &entry.node {
+                Node::Dir(child) => self.files_of_chart(path, child, total, files)?,
+                // What is left out here is missing to the chart, and templates do not read files of such a size.
+                Node::File { size, .. } if *total + size <= CHART_LIMIT => {
+                    *total += size;
+                    files.push((path.clone(), entry.clone()));
+                }
+                _ => {}
+            }
+            path.truncate(length);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the files can be opened, and nothing else is brought out of a layer for that.
+    fn provide(&self, wanted: &Wanted) -> Result<(), BuildError> {
+        let mut only = OpenDir::root();
+        let in_charts = wanted.charts.iter().flat_map(|chart| {
+            chart.files.iter().map(|(name, entry)| ([chart.path.as_slice(), name].concat(), entry))
+        });
+        let others = wanted.texts.iter().chain(&wanted.archives).map(|(path, entry)| (path.clone(), entry));
+        for (path, entry) in in_charts.chain(others) {
+            let names: Vec<&[u8]> = components(&path).collect();
+            let Some((name, parents)) = names.split_last() else { continue };
+            let mut dir = &mut only;
+            for parent in parents {
+                dir = dir.dir(self.trees, parent, &Meta::with_mode(0o755))?;
+            }
+            dir.put(self.trees, name, entry.clone())?;
+        }
+        Ok(self.contents.provide(self.trees, &only.finish(self.trees))?)
+    }
+
+    fn read(&self, entry: &Entry) -> Result<Vec<u8>, BuildError> {
+        let mut bytes = Vec::new();
+        if let Node::File { content, size: 1.. } = entry.node {
+            self.open(&content)?.take(FILE_LIMIT).read_to_end(&mut bytes).map_err(ContentError::from)?;
+        }
+        Ok(bytes)
+    }
+
+    fn open(&self, content: &ContentDigest) -> Result<impl Read + use<>, ContentError> {
+        self.contents.open(content)
+    }
+}
+
+/// Whether a directory looks like a chart. Sealer asks for `values.yaml` too, Helm does not.
+fn is_chart(directory: &Directory) -> bool {
+    let is_file =
+        |name: &[u8]| matches!(directory.entries.get(name), Some(Entry { node: Node::File { .. }, .. }));
+    let is_dir = |name: &[u8]| matches!(directory.entries.get(name), Some(Entry { node: Node::Dir(_), .. }));
+    is_file(b"Chart.yaml") && is_dir(b"templates")
+}
+
+fn ends_with(name: &[u8], endings: &[&[u8]]) -> bool {
+    let lower = name.to_ascii_lowercase();
+    endings.iter().any(|ending| lower.ends_with(ending))
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,139 @@
+//! `Chart.yaml`.
+
+use std::rc::Rc;
+
+use serde_json::Value as Json;
+
+use super::ChartError;
+use super::value::Value;
+use crate::yaml::float_text;
+
+/// What a chart says about itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Metadata {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) kind: String,
+    api_version: String,
+    pub(super) dependencies: Vec<Dependency>,
+    /// The whole file, for what only templates ask.
+    all: Json,
+}
+
+/// A chart that this one needs.
+#[derive(Debug, Clone)]
+pub(super) struct Dependency {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) alias: String,
+    /// Paths of values, separated by commas: the first one that is a boolean decides.
+    pub(super) condition: String,
+    pub(super) tags: Vec<String>,
+    pub(super) import_values: Vec<Json>,
+}
+
+impl Dependency {
+    fn of(json: &Json) -> Self {
+        let texts = |key: &str| json[key].as_array().into_iter().flatten();
+        Self {
+            name: text(&json["name"]),
+            version: text(&json["version"]),
+            alias: text(&json["alias"]),
+            condition: text(&json["condition"]),
+            tags: texts("tags").map(text).collect(),
+            import_values: texts("import-values").cloned().collect(),
+        }
+    }
+
+    /// What it is called in the values.
+    pub(super) fn key(&self) -> &str {
+        if self.alias.is_empty() { &self.name } else { &self.alias }
+    }
+}
+
+impl Metadata {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// When there is no name in it.
+    pub(super) fn of(json: &Json) -> Result<Self, ChartError> {
+        let name = text(&json["name"]);
+        if name.is_empty() {
+            return Err(ChartError::NoName);
+        }
+        let dependencies =
+            json["dependencies"].as_array().into_iter().flatten().map(Dependency::of).collect();
+        let api_version = match text(&json["apiVersion"]) {
+            version if version.is_empty() => "v1".to_owned(),
+            version => version,
+        };
+        let (version, kind) = (text(&json["version"]), text(&json["type"]));
+        Ok(Self { name, version, kind, api_version, dependencies, all: json.clone() })
+    }
+
+    /// Whether dependencies may stand in a file of their own.
+    pub(super) fn is_first_version(&self) -> bool {
+        self.api_version == "v1"
+    }
+
+    /// Adds what `requirements.yaml` says.
+    pub(super) fn add_requirements(&mut self, json: &Json) {
+        self.dependencies =
+            json["dependencies"].as_array().into_iter().flatten().map(Dependency::of).collect();
+    }
+
+    /// `.Chart`
+    pub(super) fn to_value(&self, is_root: bool) -> Value {
+        let texts = |json: &Json| Value::texts(json.as_array().into_iter().flatten().map(text));
+        let string = |key: &str| Value::text(text(&self.all[key]));
+        let object = |fields: Vec<(&str, Value)>| {
+            Value::map(fields.into_iter().map(|(key, value)| (Rc::from(key), value)))
+        };
+        let maintainers = self.all["maintainers"].as_array().into_iter().flatten().map(|maintainer| {
+            let part = |key: &str| Value::text(text(&maintainer[key]));
+            object(vec![("Name", part("name")), ("Email", part("email")), ("URL", part("url"))])
+        });
+        let dependencies = self.dependencies.iter().map(|dependency| {
+            object(vec![
+                ("Name", Value::text(dependency.key())),
+                ("Version", Value::text(dependency.version.as_str())),
+                ("Condition", Value::text(dependency.condition.as_str())),
+                ("Tags", Value::texts(dependency.tags.iter().map(String::as_str))),
+                ("Enabled", Value::Bool(true)),
+                ("Alias", Value::text(dependency.alias.as_str())),
+            ])
+        });
+        let annotations = self.all["annotations"].as_object().into_iter().flatten();
+        let annotations = annotations.map(|(key, value)| (Rc::from(key.as_str()), Value::text(text(value))));
+        object(vec![
+            ("Name", Value::text(self.name.as_str())),
+            ("Home", string("home")),
+            ("Sources", texts(&self.all["sources"])),
+            ("Version", Value::text(self.version.as_str())),
+            ("Description", string("description")),
+            ("Keywords", texts(&self.all["keywords"])),
+            ("Maintainers", Value::list(maintainers.collect())),
+            ("Icon", string("icon")),
+            ("APIVersion", Value::text(self.api_version.as_str())),
+            ("Condition", string("condition")),
+            ("Tags", string("tags")),
+            ("AppVersion", string("appVersion")),
+            ("Deprecated", Value::Bool(self.all["deprecated"].as_bool().unwrap_or(false))),
+            ("Annotations", Value::map(annotations)),
+            ("KubeVersion", string("kubeVersion")),
+            ("Dependencies", Value::list(dependencies.collect())),
+            ("Type", Value::text(self.kind.as_str())),
+            ("IsRoot", Value::Bool(is_root)),
+        ])
+    }
+}
+
+/// A field that is text in Go, whatever it looks like in YAML.
+fn text(json: &Json) -> String {
+    match json {
+        Json::String(text) => text.clone(),
+        Json::Number(number) => float_text(number.as_f64().unwrap_or_default()),
+        Json::Bool(value) => value.to_string(),
+        Json::Null | Json::Array(_) | Json::Object(_) => String::new(),
+    }
+}

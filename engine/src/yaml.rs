@@ -1,0 +1,304 @@
+//! YAML as Helm and Kubernetes' tools understand it: read into nodes that know their line, and turned into JSON by the
+//! rules of YAML 1.1 that Go's libraries follow (`yes` is a boolean, `0644` is octal, numbers are 64-bit floats).
+//!
+//! It knows no Kubernetes kinds and no charts. Syntax is `granit-parser`'s; what a scalar means and how it is written
+//! out again is ours, because no Rust library has Go's rules, and a chart's output depends on them.
+
+mod emit;
+mod scalar;
+
+use std::collections::HashMap;
+
+use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+pub(crate) use self::emit::to_yaml;
+use self::scalar::{Scalar, resolve};
+pub(crate) use self::scalar::{float_text, json_float, parse_int};
+
+/// Most nodes of one text, aliases counted for what they stand for: more is an attack, not a manifest.
+const NODE_LIMIT: usize = 1_000_000;
+/// Deepest nesting, because nodes are walked by recursion.
+const DEPTH_LIMIT: usize = 200;
+
+/// A text that is not YAML, or is unreasonable.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("line {line}: {reason}")]
+pub struct YamlError {
+    /// Line, from 1.
+    pub line: usize,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+/// A part of a document.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    /// Line it starts in, from 1.
+    pub(crate) line: usize,
+    /// What it is.
+    pub(crate) kind: Kind,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kind {
+    /// A scalar; only a plain one can be anything but text.
+    Scalar { text: String, plain: bool },
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping, in the order of the text.
+    Map(Vec<(Node, Node)>),
+}
+
+impl Node {
+    /// The text of a scalar that stands for a string.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar { text, plain } if !plain || resolve(text) == Scalar::Text => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text of a scalar that is not null, whatever else it stands for.
+    pub(crate) fn scalar(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar { text, plain } if !plain || resolve(text) != Scalar::Null => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The entries of a mapping; none of anything else.
+    pub(crate) fn entries(&self) -> &[(Node, Node)] {
+        match &self.kind {
+            Kind::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of a sequence; none of anything else.
+    pub(crate) fn items(&self) -> &[Node] {
+        match &self.kind {
+            Kind::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The value under a key; the last one, if the key is there twice.
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        let is_key =
+            |(name, _): &&(Node, Node)| matches!(&name.kind, Kind::Scalar { text, .. } if text == key);
+        self.entries().iter().rev().find(is_key).map(|(_, value)| value)
+    }
+
+    /// The same as JSON, by Go's rules.
+    ///
+    /// # Errors
+    /// Where JSON has no such value: infinite numbers, keys that are no scalars.
+    pub(crate) fn to_json(&self) -> Result<Value, YamlError> {
+        match &self.kind {
+            Kind::Scalar { text, plain: false } => Ok(Value::String(text.clone())),
+            Kind::Scalar { text, plain: true } => match resolve(text) {
+                Scalar::Null => Ok(Value::Null),
+                Scalar::Bool(value) => Ok(Value::Bool(value)),
+                Scalar::Number(number) => serde_json::Number::from_f64(number)
+                    .map(Value::Number)
+                    .ok_or_else(|| self.wrong(format!("`{text}` is no number in JSON"))),
+                Scalar::Text | Scalar::Merge | Scalar::Timestamp => Ok(Value::String(text.clone())),
+            },
+            Kind::List(items) => items.iter().map(Self::to_json).collect(),
+            Kind::Map(entries) => {
+                let mut map = Map::new();
+                self.merge_into(&mut map)?;
+                for (key, value) in entries.iter().filter(|(key, _)| !key.is_merge()) {
+                    map.insert(key.key()?, value.to_json()?);
+                }
+                Ok(Value::Object(map))
+            }
+        }
+    }
+
+    /// What `<<` brings in; what the mapping has itself goes over it.
+    fn merge_into(&self, map: &mut Map<String, Value>) -> Result<(), YamlError> {
+        for (key, value) in self.entries().iter().filter(|(key, _)| key.is_merge()) {
+            let sources: Vec<&Self> = match &value.kind {
+                Kind::List(items) => items.iter().rev().collect(),
+                _ => vec![value],
+            };
+            for source in sources {
+                match source.to_json()? {
+                    Value::Object(more) => map.extend(more),
+                    _ => return Err(key.wrong("`<<` needs a mapping".to_owned())),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_merge(&self) -> bool {
+        matches!(&self.kind, Kind::Scalar { text, plain: true } if text == "<<")
+    }
+
+    /// A key, spelled as Go spells what it stands for.
+    fn key(&self) -> Result<String, YamlError> {
+        match &self.kind {
+            Kind::Scalar { text, plain: false } => Ok(text.clone()),
+            Kind::Scalar { text, plain: true } => match resolve(text) {
+                Scalar::Bool(value) => Ok(value.to_string()),
+                Scalar::Number(number) => Ok(float_key(number)),
+                Scalar::Null => Err(self.wrong("a key may not be null".to_owned())),
+                Scalar::Text | Scalar::Merge | Scalar::Timestamp => Ok(text.clone()),
+            },
+            _ => Err(self.wrong("a key must be a scalar".to_owned())),
+        }
+    }
+
+    fn wrong(&self, reason: String) -> YamlError {
+        YamlError { line: self.line, reason }
+    }
+}
+
+fn float_key(number: f64) -> String {
+    if number.fract() == 0.0 && number.abs() < 1e18 { format!("{number:.0}") } else { float_text(number) }
+}
+
+/// All documents of a text.
+///
+/// # Errors
+/// When it is not YAML, or expands to more than is reasonable.
+pub(crate) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
+    let mut options = Options::default();
+    // libyaml, which Go's tools descend from, looks ahead as far.
+    options.simple_key_max_lookahead = 1024;
+    let mut composer = Composer::default();
+    for next in Parser::new_from_str_with_options(text, options) {
+        let (event, span) =
+            next.map_err(|error| YamlError { line: error.marker().line(), reason: error.info() })?;
+        composer.event(event, span.start.line())?;
+    }
+    Ok(composer.documents)
+}
+
+/// The first document of a text as JSON, as Go's `Unmarshal` reads it; null if there is none.
+///
+/// # Errors
+/// As [`documents`] and [`Node::to_json`].
+pub(crate) fn from_yaml(text: &str) -> Result<Value, YamlError> {
+    documents(text)?.first().map_or(Ok(Value::Null), Node::to_json)
+}
+
+/// Makes nodes of events, with a list of open collections instead of recursion.
+#[derive(Debug, Default)]
+struct Composer {
+    documents: Vec<Node>,
+    open: Vec<Open>,
+    /// By anchor: the node, its height, and how many nodes it is.
+    anchors: HashMap<usize, (Node, usize, usize)>,
+    nodes: usize,
+}
+
+#[derive(Debug)]
+struct Open {
+    node: Node,
+    /// The key that waits for its value.
+    key: Option<Node>,
+    anchor: usize,
+    height: usize,
+    /// Nodes made before it.
+    before: usize,
+}
+
+impl Composer {
+    fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), YamlError> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain && !tag.is_some_and(|tag| is_text(&tag));
+                let node = Node { line, kind: Kind::Scalar { text: text.into_owned(), plain } };
+                if anchor > 0 {
+                    self.anchors.insert(anchor, (node.clone(), 1, 1));
+                }
+                self.place(node, 1, 1)
+            }
+            Event::SequenceStart(_, anchor, _) => self.start(Kind::List(Vec::new()), anchor, line),
+            Event::MappingStart(_, anchor, _) => self.start(Kind::Map(Vec::new()), anchor, line),
+            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            Event::Alias(anchor) => {
+                let Some((node, height, count)) = self.anchors.get(&anchor) else {
+                    return Err(YamlError {
+                        line,
+                        reason: "an alias stands inside what it names".to_owned(),
+                    });
+                };
+                // Counted before it is copied: this is where small texts become large.
+                if self.nodes + count > NODE_LIMIT {
+                    return Err(too_large(line));
+                }
+                let (node, height, count) = (Node { line, ..node.clone() }, *height, *count);
+                self.place(node, height, count)
+            }
+            Event::DocumentEnd => {
+                self.anchors.clear();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn start(&mut self, kind: Kind, anchor: usize, line: usize) -> Result<(), YamlError> {
+        if self.open.len() >= DEPTH_LIMIT {
+            return Err(YamlError { line, reason: format!("nested deeper than {DEPTH_LIMIT} levels") });
+        }
+        let before = self.nodes;
+        self.nodes += 1;
+        self.open.push(Open { node: Node { line, kind }, key: None, anchor, height: 0, before });
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), YamlError> {
+        let Some(Open { node, anchor, height, before, .. }) = self.open.pop() else { return Ok(()) };
+        let (height, count) = (height + 1, self.nodes - before);
+        if anchor > 0 {
+            self.anchors.insert(anchor, (node.clone(), height, count));
+        }
+        self.place(node, height, 0)
+    }
+
+    /// Puts a node where it belongs; `count` nodes of it are new.
+    fn place(&mut self, node: Node, height: usize, count: usize) -> Result<(), YamlError> {
+        self.nodes += count;
+        if self.nodes > NODE_LIMIT {
+            return Err(too_large(node.line));
+        }
+        if self.open.len() + height > DEPTH_LIMIT {
+            return Err(node.wrong(format!("nested deeper than {DEPTH_LIMIT} levels")));
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.documents.push(node);
+            return Ok(());
+        };
+        open.height = open.height.max(height);
+        match &mut open.node.kind {
+            Kind::List(items) => items.push(node),
+            Kind::Map(entries) => match open.key.take() {
+                None => open.key = Some(node),
+                Some(key) => entries.push((key, node)),
+            },
+            Kind::Scalar { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+fn too_large(line: usize) -> YamlError {
+    YamlError { line, reason: format!("the text stands for more than {NODE_LIMIT} nodes") }
+}
+
+/// Tags that make text of whatever it looks like.
+fn is_text(tag: &Tag) -> bool {
+    tag.is_yaml_core_schema_tag("str") || tag.suffix() == "binary"
+}
+
+#[cfg(test)]
+#[path = "yaml_tests.rs"]
+mod tests;
