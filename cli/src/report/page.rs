@@ -149,16 +149,19 @@ impl Page {
                 })
             })
         });
-        json!({
+        let mut page = json!({
             "level": self.level(),
             "code": self.code,
             "message": self.message,
             "places": places.collect::<Vec<_>>(),
             "tried": self.tried,
             "causes": self.causes,
-            "log": self.log,
             "hints": self.hints,
-        })
+        });
+        if !self.log.is_empty() {
+            page["log"] = json!(self.log);
+        }
+        page
     }
 }
 

@@ -53,7 +53,6 @@ fn mistakes_in_the_text_are_told_at_their_place() {
             "--chown takes no names beside --link",
         ),
         ("FROM scratch\nADD --unpack=perhaps a.yaml /\n", "Kubefile:2:5", "invalid value of --unpack"),
-        ("FROM scratch\nADD https://h/r.git#main /\n", "Kubefile:2:", "not supported yet"),
         ("FROM scratch\nCOPY --chwon=1 a.yaml /\n", "Kubefile:2:6", "--chown"),
         ("COPY a.yaml /\n", "Kubefile:", "no FROM statement found"),
     ] {
