@@ -142,3 +142,6 @@ pub struct Document {
     /// The text.
     pub text: String,
 }
+
+#[cfg(test)]
+mod tests;

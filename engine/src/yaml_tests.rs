@@ -1,1 +1,145 @@
+//! What scalars mean, how values are written (as Helm writes them), and that what is written is read again.
 
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn plain_scalars_mean_what_go_reads() {
+    for (text, expected) in [
+        ("", json!(null)),
+        ("~", json!(null)),
+        ("yes", json!(true)),
+        ("n", json!(false)),
+        ("Off", json!(false)),
+        ("0644", json!(420.0)),
+        ("0o17", json!(15.0)),
+        ("0x1F", json!(31.0)),
+        ("0b11", json!(3.0)),
+        ("08", json!(8.0)),
+        ("1_000", json!(1000.0)),
+        ("+1", json!(1.0)),
+        ("1e3", json!(1000.0)),
+        (".5", json!(0.5)),
+        ("1.", json!(1.0)),
+        ("1.2.3", json!("1.2.3")),
+        ("v1", json!("v1")),
+        ("190:20:30", json!("190:20:30")),
+        ("2001-01-01", json!("2001-01-01")),
+        ("1e", json!("1e")),
+        ("infinity", json!("infinity")),
+        ("-", json!("-")),
+    ] {
+        let text = if text == "-" { "'-'" } else { text };
+        let read = from_yaml(&format!("a: {text}\n")).unwrap();
+        assert_eq!(read["a"], expected, "{text}");
+    }
+    assert_eq!(from_yaml("a: !!str 1\nb: '1'\n").unwrap(), json!({"a": "1", "b": "1"}));
+    assert!(from_yaml("a: .inf").is_err());
+}
+
+#[test]
+fn keys_merges_and_aliases_are_gos() {
+    for (text, expected) in [
+        ("1: a\ntrue: b\n1.5: c\n", json!({"1": "a", "true": "b", "1.5": "c"})),
+        ("a: 1\na: 2\n", json!({"a": 2.0})),
+        ("a: &x {b: 1}\nc: *x\n", json!({"a": {"b": 1.0}, "c": {"b": 1.0}})),
+        (
+            "a: &x {b: 1, c: 1}\nd: {<<: *x, b: 2}\n",
+            json!({"a": {"b": 1.0, "c": 1.0}, "d": {"b": 2.0, "c": 1.0}}),
+        ),
+        ("a: {<<: [{b: 1}, {b: 2, c: 2}]}\n", json!({"a": {"b": 1.0, "c": 2.0}})),
+        ("- a\n---\n- b\n", json!(["a"])),
+        ("# nothing\n", json!(null)),
+    ] {
+        assert_eq!(from_yaml(text).unwrap(), expected, "{text}");
+    }
+    for wrong in ["~: 1\n", "[a]: 1\n", "a: *b\n", "a: &x [*x]\n", "a: {<<: 1}\n", "a: ["] {
+        assert!(from_yaml(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn nodes_know_their_lines() {
+    let documents = documents("# one\na:\n  b: x\n---\nc:\n- |\n  text\n").unwrap();
+    assert_eq!(documents[0].get("a").unwrap().get("b").unwrap().line, 3);
+    assert_eq!(documents[1].get("c").unwrap().items()[0].text(), Some("text\n"));
+}
+
+#[test]
+fn long_lines_are_folded_and_blocks_are_indented() {
+    let long = "word ".repeat(30);
+    let json = json!({"a": long.trim(), "b": {"c": ["x\ny\n", {"d": [], "e": {}}]}, "f": "tab\there\n"});
+    let fold = "word ".repeat(15);
+    assert_eq!(
+        to_yaml(&json),
+        format!(
+            "a: {fold}word\n  {}\nb:\n  c:\n  - |\n    x\n    y\n  - d: []\n    e: {{}}\nf: \"tab\\there\\n\"\n",
+            "word ".repeat(14).trim()
+        )
+    );
+}
+
+fn scalar() -> impl Strategy<Value = serde_json::Value> {
+    let texts = prop_oneof![
+        "[ -~\\n\\t]{0,12}",
+        "[a-z :#-]{0,120}",
+        any::<String>(),
+        proptest::sample::select(
+            [
+                "yes",
+                "~",
+                "1",
+                "0x1",
+                "1:2",
+                "- a",
+                "a: b",
+                "---",
+                "<<",
+                "a #b",
+                " a",
+                "\n\n",
+                "\u{feff}x",
+                "\u{85}"
+            ]
+            .to_vec()
+        )
+        .prop_map(str::to_owned),
+    ];
+    prop_oneof![
+        texts.prop_map(serde_json::Value::from),
+        any::<bool>().prop_map(serde_json::Value::from),
+        Just(serde_json::Value::Null),
+        any::<i32>().prop_map(|number| serde_json::Value::from(f64::from(number))),
+        any::<f64>()
+            .prop_filter("JSON has no others", |number| number.is_finite())
+            .prop_map(serde_json::Value::from),
+    ]
+}
+
+fn value() -> impl Strategy<Value = serde_json::Value> {
+    scalar().prop_recursive(4, 40, 5, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::from),
+            proptest::collection::btree_map("[ -~\\n]{0,10}", inner, 0..5)
+                .prop_map(|map| map.into_iter().collect::<serde_json::Value>()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_again(value in value()) {
+        let text = to_yaml(&value);
+        let read = from_yaml(&text);
+        // Zero has no sign in YAML's integers.
+        let plain = |json: &serde_json::Value| json.to_string().replace("-0.0", "0.0");
+        prop_assert_eq!(read.map(|read| plain(&read)), Ok(plain(&value)), "{}", text);
+    }
+
+    #[test]
+    fn any_text_is_yaml_or_is_not(text in "[a-z0-9:{}\\[\\], \\n&*!|>'\"#%?-]{0,80}") {
+        let _ = from_yaml(&text);
+    }
+}

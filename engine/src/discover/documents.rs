@@ -76,12 +76,13 @@ struct Walker<'n, 'f> {
 
 impl<'n> Walker<'n, '_> {
     fn node(&mut self, node: &'n Node) {
-        let split = combined(node, "");
+        let is_image = matches!(self.path.last(), Some(Step::Key("image")));
+        let split = combined(node, if is_image { "name" } else { "" });
         if let Some((line, reference)) = &split {
             self.add(*line, reference, None);
         }
-        for (key, value) in node.entries() {
-            let Some(key) = key.scalar() else { continue };
+        for (name, value) in node.entries() {
+            let Some(key) = name.scalar() else { continue };
             if key == SCHEMA {
                 continue;
             }
@@ -91,12 +92,8 @@ impl<'n> Walker<'n, '_> {
                 let is_named =
                     is_image || ((key.ends_with("image") || key.ends_with("Image")) && is_precise(text));
                 if is_named && split.is_none() && is_reference(text) {
-                    self.add(value.line, text, Some(key));
+                    self.add(name.line, text, Some(key));
                 }
-            } else if is_image && let Some((line, reference)) = combined(value, "name") {
-                self.path.push(Step::Key(key));
-                self.add(line, &reference, None);
-                self.path.pop();
             }
             self.path.push(Step::Key(key));
             self.node(value);

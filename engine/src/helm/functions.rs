@@ -75,6 +75,14 @@ static TABLE: LazyLock<HashMap<&str, (usize, usize, Function)>> = LazyLock::new(
     entries.map(|&(name, fewest, most, function)| (name, (fewest, most, function))).collect()
 });
 
+/// All names, sorted.
+#[cfg(test)]
+pub(super) fn names() -> Vec<&'static str> {
+    let mut names: Vec<&str> = TABLE.keys().copied().collect();
+    names.sort_unstable();
+    names
+}
+
 /// Runs a function.
 ///
 /// # Errors

@@ -157,7 +157,8 @@ impl Printer<'_> {
             return self.padded(value.type_name(), spec);
         }
         match value {
-            Value::Nil if verb == 'v' => self.padded("<nil>", spec),
+            // In a list or a map, nothing is the same for every verb.
+            Value::Nil if verb == 'v' || depth > 0 => self.padded("<nil>", spec),
             Value::Nil => self.push(&format!("%!{verb}(<nil>)")),
             Value::Bool(truth) if matches!(verb, 'v' | 't') => {
                 self.padded(if *truth { "true" } else { "false" }, spec)
@@ -260,7 +261,8 @@ fn signed(digits: String, negative: bool, spec: &Spec) -> String {
 fn integer(number: i64, verb: char, spec: &Spec) -> Option<String> {
     let size = number.unsigned_abs();
     let digits = match verb {
-        'v' | 'd' => size.to_string(),
+        'v' => return Some(number.to_string()),
+        'd' => size.to_string(),
         'b' => format!("{size:b}"),
         'o' | 'O' => {
             let prefix = if verb == 'O' {
@@ -298,10 +300,11 @@ fn float(number: f64, verb: char, spec: &Spec) -> Option<String> {
         format!("{mantissa}e{}{:02}", if power < 0 { '-' } else { '+' }, power.abs())
     };
     let digits = match verb {
+        'v' => return Some(float_text(number)),
         'f' | 'F' => format!("{size:.*}", spec.precision.unwrap_or(6)),
         'e' => exponent(format!("{size:.*e}", spec.precision.unwrap_or(6))),
         'E' => exponent(format!("{size:.*e}", spec.precision.unwrap_or(6))).to_uppercase(),
-        'v' | 'g' | 'G' => match spec.precision {
+        'g' | 'G' => match spec.precision {
             None => float_text(size),
             Some(precision) => general(size, precision.max(1), exponent),
         },

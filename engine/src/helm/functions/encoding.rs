@@ -45,7 +45,9 @@ fn b64dec(call: &Call<'_>) -> Outcome<Value> {
         Err(_) => {
             let good =
                 text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte)).count();
-            call.made(format!("illegal base64 data at input byte {good}"))
+            // What ends too early is wrong where its last group begins.
+            let at = if good == text.len() { good / 4 * 4 } else { good };
+            call.made(format!("illegal base64 data at input byte {at}"))
         }
     }
 }

@@ -154,7 +154,7 @@ fn replaced(call: &Call<'_>, expands: bool) -> Outcome<Value> {
 fn split(call: &Call<'_>) -> Outcome<Value> {
     let (regex, text, limit) = (compiled(call)?, call.text(1)?, limit(call)?);
     if limit == 0 {
-        return Ok(Value::Nil);
+        return Ok(Value::list(Vec::new()));
     }
     let mut parts = Vec::new();
     let (mut start, mut end) = (0, 0);

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{ANY, Call, Entry};
+use super::{Call, Entry};
 use crate::helm::fault::{Fault, Outcome};
 use crate::helm::templates::{Scope, Templates};
 use crate::helm::value::Value;
@@ -20,7 +20,6 @@ pub(super) const TABLE: &[Entry] = &[
     ("derivePassword", 5, 5, needs_cryptography),
     ("encryptAES", 2, 2, needs_cryptography),
     ("decryptAES", 2, 2, needs_cryptography),
-    ("warnf", 1, ANY, |_| Ok(Value::text(""))),
 ];
 
 /// A text of the values that is a template itself; what it defines is known in it alone.
