@@ -126,6 +126,8 @@ pub struct Release {
 pub struct Rendered {
     /// Every template that is no partial, by path.
     pub documents: Vec<Document>,
+    /// Why Helm would have stopped, or we had to: each time a template that is missing among the documents.
+    pub failed: Vec<RenderError>,
     /// What went wrong in charts that are not enabled.
     pub notes: Vec<String>,
 }

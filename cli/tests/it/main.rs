@@ -6,6 +6,7 @@ mod access;
 mod again;
 mod cache;
 mod copying;
+mod discovery;
 mod docker;
 mod errors;
 mod git;

@@ -49,33 +49,36 @@ fn search_chart(
     files: impl FnOnce() -> ChartFiles,
 ) {
     let rendered = loaded.map_err(|error| error.to_string()).and_then(|chart| {
-        let given = serde_json::Value::Null;
-        let rendered = render(&chart, &given, &release(), &Capabilities::default());
+        let rendered = render(&chart, &serde_json::Value::Null, &release(), &Capabilities::default());
         rendered.map_err(|error| error.to_string())
     });
-    let (rendering, notes) = match rendered {
-        Ok(rendered) => {
+    let (reason, rendered) = match rendered {
+        Ok(rendered) => (rendered.failed.first().map(ToString::to_string), rendered),
+        Err(reason) => (Some(reason), Rendered::default()),
+    };
+    let rendering = match reason {
+        None => {
             search_rendered(path, &rendered, search);
-            (Rendering::Inside, rendered.notes)
+            Rendering::Inside
         }
-        Err(reason) => {
+        Some(reason) => {
             let files = files();
             let asked =
                 searcher.helm.map(|helm| external::template(helm, &files, &release(), searcher.contents));
-            let rendering = match asked {
+            match asked {
                 Some(Ok(text)) => {
                     search_output(path, &text, search);
                     Rendering::Helm { reason }
                 }
                 failed => {
+                    search_rendered(path, &rendered, search);
                     search_files(path, &files, search);
                     Rendering::Static { reason, helm: failed.and_then(Result::err) }
                 }
-            };
-            (rendering, Vec::new())
+            }
         }
     };
-    search.charts.push(Searched { path: path.to_owned(), rendering, notes });
+    search.charts.push(Searched { path: path.to_owned(), rendering, notes: rendered.notes });
 }
 
 fn search_rendered(path: &str, rendered: &Rendered, search: &mut Search) {

@@ -102,7 +102,7 @@ pub enum Rendering {
         /// Why not.
         reason: String,
     },
-    /// Nobody: values and templates were read as they are.
+    /// Nobody as a whole: what this program could render counts, and values and templates were read as they are.
     Static {
         /// Why this program could not.
         reason: String,
@@ -196,7 +196,7 @@ fn chart_warnings(chart: &SearchedChart) -> Vec<(String, String)> {
             let helm = helm.as_ref().map_or_else(String::new, |said| format!("; `helm` said: {said}"));
             warnings.push((
                 format!(
-                    "chart `{path}` was not rendered, its files were searched as they are: {reason}{helm}"
+                    "chart `{path}` could not be rendered as a whole, its files were also searched as they are: {reason}{helm}"
                 ),
                 "container images that only its rendered templates name are not found: list them in \
                  `manifests/imageList`"

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::capabilities::Capabilities;
 use super::chart::Chart;
 use super::dependencies::{Taken, resolved};
-use super::fault::Outcome;
+use super::fault::{FaultKind, Outcome};
 use super::schema;
 use super::templates::{Run, Scope, Templates};
 use super::value::{Map, Object, Value};
@@ -21,9 +21,11 @@ use super::{Document, Release, RenderError, Rendered};
 ///
 /// Takes up to `session::STACK_SIZE` of stack.
 ///
+/// One template that fails does not keep the others from being rendered: whoever wants Helm's answer asks whether all
+/// of them did.
+///
 /// # Errors
-/// When the chart refuses its values, is broken, or uses something we lack. What goes wrong in charts that are not
-/// enabled is no error but a note.
+/// When the values do not fit the charts at all.
 pub fn render(
     chart: &Chart,
     given: &Json,
@@ -37,16 +39,29 @@ pub fn render(
     };
     let enabled = resolved(chart, &given, Taken::Enabled)?;
     let values = coalesced(&enabled, &given)?;
-    schema::check(&enabled, &values)?;
     let mut rendered = Rendered::default();
+    rendered.failed.extend(schema::check(&enabled, &values).err());
     let rendering = Rendering::new(&enabled, &values, release, capabilities);
     let mut templates = Templates::default();
+    let mut broken = BTreeSet::new();
     for entry in &rendering.entries {
-        templates.parse(&entry.path, &entry.text)?;
+        if let Err(fault) = templates.parse(&entry.path, &entry.text) {
+            rendered.failed.push(fault.into());
+            broken.insert(Rc::clone(&entry.path));
+        }
     }
-    for entry in rendering.entries.iter().filter(|entry| entry.is_document()) {
-        let text = rendering.execute(entry, &templates)?;
-        rendered.documents.push(entry.document(true, text));
+    let is_whole = |entry: &&Entry| entry.is_document() && !broken.contains(&entry.path);
+    for entry in rendering.entries.iter().filter(is_whole) {
+        match rendering.execute(entry, &templates) {
+            Ok(text) => rendered.documents.push(entry.document(true, text)),
+            Err(fault) => {
+                let is_limit = fault.kind == FaultKind::Limit;
+                rendered.failed.push(fault.into());
+                if is_limit {
+                    break;
+                }
+            }
+        }
     }
     let known = rendering.entries.iter().map(|entry| Rc::clone(&entry.path)).collect();
     drop(rendering);

@@ -15,7 +15,7 @@ fn files(files: Files<'_>) -> ChartFiles {
     files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect()
 }
 
-/// Renders with the stack that builds have.
+/// Renders with the stack that builds have. What fails is an error, as it is for Helm.
 fn rendered(chart: Files<'_>) -> Result<Rendered, RenderError> {
     let chart = Chart::load(files(chart)).unwrap();
     render_chart(&chart)
@@ -24,7 +24,13 @@ fn rendered(chart: Files<'_>) -> Result<Rendered, RenderError> {
 fn render_chart(chart: &Chart) -> Result<Rendered, RenderError> {
     let release = Release { name: "dryrun".to_owned(), namespace: "default".to_owned() };
     std::thread::scope(|scope| {
-        let work = || render(chart, &serde_json::json!({}), &release, &Capabilities::default());
+        let work = || {
+            let rendered = render(chart, &serde_json::json!({}), &release, &Capabilities::default())?;
+            match rendered.failed.first() {
+                None => Ok(rendered),
+                Some(error) => Err(error.clone()),
+            }
+        };
         let thread = std::thread::Builder::new().stack_size(crate::session::STACK_SIZE);
         thread.spawn_scoped(scope, work).unwrap().join().unwrap()
     })

@@ -287,8 +287,8 @@ fn charts_below_may_be_packed_or_listed_in_a_file_of_their_own() {
     }
     let mut files = files(&[
         ("Chart.yaml", "name: top\nversion: 1.0.0\n"),
-        ("requirements.yaml", "dependencies: [{name: p, version: 1.0.0, condition: p.on}]\n"),
-        ("values.yaml", "p: {on: true, v: 5}\n"),
+        ("requirements.yaml", "dependencies: [{name: p, version: 1.0.0, condition: p.use}]\n"),
+        ("values.yaml", "p: {use: true, v: 5}\n"),
     ]);
     files.insert("charts/p-1.0.0.tgz".to_owned(), tar.into_inner().unwrap());
     let rendered = render_chart(&Chart::load(files).unwrap()).unwrap();
