@@ -71,7 +71,7 @@ pub enum Flavour {
     Layer,
     /// An archive to extract.
     Archive,
-    /// Files as they were put away: links point wherever they like, as in a directory.
+    /// Files as they were put away: links point wherever they like, as in a directory, and nobody follows them out of it.
     Files,
 }
 

@@ -5,6 +5,7 @@
 mod access;
 mod again;
 mod cache;
+mod contexts;
 mod copying;
 mod discovery;
 mod docker;

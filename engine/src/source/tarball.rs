@@ -54,7 +54,7 @@ pub(crate) fn extract(
     let mut locations = Vec::new();
     let mut in_memory = 0;
     let mut tar = io::Cursor::new(block).chain(tar);
-    let read = read_tar(&mut tar, trees, Flavour::Archive, keep_mtime, &mut |_, file| {
+    let read = read_tar(&mut tar, trees, Flavour::Files, keep_mtime, &mut |_, file| {
         let mut start = Vec::new();
         (&mut *file).take(SMALL + 1).read_to_end(&mut start)?;
         let size = start.len() as u64;
@@ -104,5 +104,23 @@ impl<R: Read> Read for Expanding<R> {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
         }
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_expands_without_end_is_stopped() {
+        let from = Rc::new(Cell::new(1000));
+        let mut tar = Expanding { inner: io::repeat(0), read: 0, from: Rc::clone(&from) };
+        let error = io::copy(&mut tar, &mut io::sink()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        let read = tar.read;
+        assert!((expansion_limit(1000)..expansion_limit(1000) + (1 << 20)).contains(&read), "{read}");
+        // What more comes of may expand to more.
+        from.set(read);
+        assert!(tar.read(&mut [0; 10]).is_ok());
     }
 }
