@@ -151,6 +151,28 @@ fn a_server_is_asked_once_a_build_and_gives_a_commit_once() {
 }
 
 #[test]
+fn what_was_fetched_can_be_pruned_and_is_fetched_again() {
+    let Some((_repositories, smart)) = served() else { return };
+    let space = Space::new();
+    space.kubefile(&format!("FROM scratch\nADD --keep-git-dir {} /src\n", smart.url("r.git")));
+    space.built(&[]);
+    let first = space.digest();
+    let sources = |space: &Space| {
+        space.run(&["cache", "ls", "--filter", "type=source", "--quiet"]).stdout.lines().count()
+    };
+    assert_eq!(sources(&space), 2, "the files, and the git directory");
+    space.built(&["--no-cache"]);
+    assert_eq!(smart.fetches(), 1);
+    let run = space.run(&["cache", "prune", "--unused-for", "0s"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(sources(&space), 0);
+    space.built(&[]);
+    assert_eq!(smart.fetches(), 1, "the layer is there");
+    space.built(&["--no-cache"]);
+    assert_eq!((smart.fetches(), space.digest()), (2, first));
+}
+
+#[test]
 fn a_git_directory_is_kept_when_asked_for_and_is_the_same_everywhere() {
     let Some((repositories, smart)) = served() else { return };
     let (space, other) = (Space::new(), Space::new());

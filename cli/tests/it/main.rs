@@ -16,6 +16,7 @@ mod golden;
 mod images;
 mod lint;
 mod merging;
+mod origins;
 mod pages;
 mod peers;
 mod registry;
