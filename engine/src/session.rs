@@ -1,5 +1,7 @@
 //! One build between its definition and its layers: pin, plan, and what both need.
 
+mod sources;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -7,8 +9,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
 use solver::{
-    Definition, Descriptor, Event, EventSink, GitSource, Graph, HardLinks, Layer, LocalSource,
-    ManifestDigest, Op, Pin, StepOutcome, TreeDigest, VertexIndex,
+    Definition, Descriptor, Event, EventSink, Graph, HardLinks, Layer, ManifestDigest, Op, Pin, StepOutcome,
+    TreeDigest, VertexIndex,
 };
 
 use crate::bases::Bases;
@@ -28,10 +30,9 @@ use crate::ops::exec::ExecOptions;
 use crate::ops::{Input, app};
 use crate::registry::RegistryError;
 use crate::snapshot::Snapshots;
-use crate::source::context::{Contexts, Opened};
+use crate::source::context::Contexts;
 use crate::source::git::Resolved;
 use crate::source::http;
-use crate::source::local::{Context, Scan};
 use crate::stat::StatCache;
 use crate::state::State;
 use crate::told::Told;
@@ -39,8 +40,6 @@ use crate::tree::Trees;
 
 /// Trees are walked by recursion, and a path of 4096 bytes can be 2048 directories deep. Only what is used costs memory.
 pub(crate) const STACK_SIZE: usize = 64 << 20;
-/// What to do about what git did not fetch.
-const SUBMODULES_HINT: &str = "add what is missing with an ADD of its own";
 /// Most downloads at once.
 const DOWNLOADS: usize = 16;
 
@@ -366,7 +365,7 @@ impl<'a> Session<'a> {
                 Ok(Pinned { body: Some(record.blob), ..Pinned::new(pin, Some(Input::Download(tree))) })
             }
             Op::Git(source) => {
-                let resolved = self.contexts.git().resolve(source, &self.trees)?;
+                let resolved = self.resolve(index, source)?;
                 let pinned = Pinned::new(Pin::Git(resolved.commit.clone()), None);
                 Ok(Pinned { commit: Some(resolved), ..pinned })
             }
@@ -378,84 +377,5 @@ impl<'a> Session<'a> {
     pub(crate) fn warn(&self, index: VertexIndex, text: String, hint: &str) {
         let span = self.graph.metadata(index).spans.first().copied();
         self.events.event(Event::Warning { text, hint: hint.to_owned(), span });
-    }
-
-    /// What a pattern selects in its context.
-    fn select(&self, index: VertexIndex, local: &LocalSource) -> Result<TreeDigest, OpError> {
-        let shown = format!("build context `{}`", local.context.trim_start_matches("context:"));
-        let opened =
-            self.while_received(index, &shown, |received| self.contexts.open(&local.context, received))?;
-        match &*opened {
-            Opened::Directory(context) => self.scan(index, context, local),
-            Opened::Files(files) => {
-                self.registered.get_or_run(local.context.clone(), || {
-                    opened.register(&self.contents);
-                    Ok::<_, OpError>(())
-                })?;
-                files.notes().iter().for_each(|note| self.warn(index, note.clone(), SUBMODULES_HINT));
-                Ok(files.select(local, &self.trees)?)
-            }
-        }
-    }
-
-    fn scan(
-        &self,
-        index: VertexIndex,
-        context: &Context,
-        local: &LocalSource,
-    ) -> Result<TreeDigest, OpError> {
-        let scan = Scan {
-            context,
-            trees: &self.trees,
-            contents: &self.contents,
-            stats: &self.stats,
-            keep_mtime: self.options.times == TimePolicy::Keep,
-            cancel: &self.options.cancel,
-            skipped: &|path| {
-                let text = format!("`{}` is a socket and was left out", path.display());
-                self.warn(index, text, "name it in .sealerignore");
-            },
-        };
-        Ok(scan.select(local)?)
-    }
-
-    /// The files of a commit, fetched if nobody has; readable from here on.
-    pub(crate) fn fetch(
-        &self,
-        index: VertexIndex,
-        source: &GitSource,
-        pins: &Pins,
-    ) -> Result<TreeDigest, OpError> {
-        let vertex = self.graph.digest(index);
-        let resolved = pins.0[index.position()].as_ref().and_then(|pinned| pinned.commit.as_ref());
-        let resolved = resolved.expect("every source was pinned");
-        let received =
-            |done_bytes| self.events.event(Event::Progress { vertex, done_bytes, total_bytes: None });
-        let packed = self.contexts.git().files(source, resolved, &self.trees, &received)?;
-        packed.register(&self.contents);
-        packed.notes.iter().for_each(|note| self.warn(index, note.clone(), SUBMODULES_HINT));
-        Ok(packed.tree)
-    }
-
-    /// Tells of bytes that come while something is opened, as of a step.
-    fn while_received<T, E>(
-        &self,
-        index: VertexIndex,
-        name: &str,
-        work: impl FnOnce(&dyn Fn(u64)) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let vertex = self.graph.digest(index);
-        let is_told = std::cell::Cell::new(false);
-        let result = work(&|done_bytes| {
-            if !is_told.replace(true) {
-                self.events.event(Event::Started { vertex, name: name.to_owned() });
-            }
-            self.events.event(Event::Progress { vertex, done_bytes, total_bytes: None });
-        });
-        if is_told.get() {
-            let outcome = if result.is_ok() { StepOutcome::Done } else { StepOutcome::Failed };
-            self.events.event(Event::Finished { vertex, name: name.to_owned(), outcome });
-        }
-        result
     }
 }

@@ -13,7 +13,7 @@ use crate::report::Failure;
 use crate::ui;
 
 /// What git may know of the environment: programs, the way to the network, an agent that has keys.
-const GIT_VARIABLES: [&str; 15] = [
+const GIT_VARIABLES: [&str; 14] = [
     "PATH",
     "SSH_AUTH_SOCK",
     "http_proxy",
@@ -28,7 +28,6 @@ const GIT_VARIABLES: [&str; 15] = [
     "GIT_SSL_CAINFO",
     "GIT_SSL_CAPATH",
     "GIT_PROXY_SSL_CAINFO",
-    "USER",
 ];
 
 /// The contexts of a build.

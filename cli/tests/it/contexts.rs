@@ -375,6 +375,44 @@ fn named_contexts_stand_in_for_stages_and_images() {
 }
 
 #[test]
+fn what_was_kept_of_a_context_and_is_damaged_is_fetched_again() {
+    let space = filled();
+    let wanted = digest(&space, "plain", "context", &[], b"");
+    let server = Server::start();
+    server.file("/ctx.tgz", through("gzip", &["-c"], &tar(&space, &[])));
+    let Some(repositories) = Repositories::new() else { return };
+    repositories.git("r.git", &["status"]);
+    let copy = format!("cp -a '{}/.' .", space.context().display());
+    let copied = Command::new("sh").args(["-c", &copy]).current_dir(repositories.path("r.git", "")).status();
+    assert!(copied.unwrap().success());
+    repositories.commit_all("r.git");
+    let daemon = Daemon::start(&repositories.root());
+    for (store, url) in [("web", server.url("/ctx.tgz")), ("git", daemon.url("r.git"))] {
+        assert_eq!(digest(&space, store, &url, &[], b""), wanted);
+        let sources = run(space.command().env("SEALER_ROOT", space.root().join(store)).args([
+            "cache",
+            "ls",
+            "--json",
+            "--filter",
+            "type=source",
+        ]));
+        let sources: serde_json::Value = serde_json::from_str(&sources.stdout).unwrap();
+        let name = sources[0]["digest"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
+        let blob = space.root().join(store).join("blobs/sha256").join(name);
+        let mut bytes = fs_err::read(&blob).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0xff;
+        fs_err::set_permissions(&blob, std::fs::Permissions::from_mode(0o644)).unwrap();
+        fs_err::write(&blob, bytes).unwrap();
+        for words in [&["--no-cache"][..], &[]] {
+            assert_eq!(digest(&space, store, &url, words, b""), wanted, "{url}");
+        }
+    }
+    let bodies = server.requests().iter().filter(|one| one.header("if-none-match").is_none()).count();
+    assert_eq!(bodies, 2);
+}
+
+#[test]
 fn where_a_context_is_stands_in_nothing_that_is_kept() {
     let space = filled();
     digest(&space, "store", "-", &["--explain=json"], &tar(&space, &[]));

@@ -12,12 +12,14 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cache::{OnceMap, Store};
-use solver::{GitSource, HttpSource, LocalSource};
+use cache::{CacheError, OnceMap, Store};
+use sha2::{Digest, Sha256};
+use solver::{BlobDigest, Descriptor, GitSource, HttpSource, LocalSource};
 
 use self::files::Files;
 use super::git::{Git, GitEnvironment};
 use super::http;
+use super::image::Hashed;
 use super::local::Context;
 use super::tarball;
 use crate::cancel::Cancel;
@@ -61,7 +63,7 @@ impl ContextSource {
 #[derive(Debug)]
 pub(crate) enum Opened<'a> {
     Directory(Context),
-    Files(Files<'a>),
+    Files(Box<Files<'a>>),
 }
 
 /// The contexts of a build, by name.
@@ -74,7 +76,8 @@ pub struct Contexts<'a> {
     keep_mtime: bool,
     cancel: Cancel,
     sources: BTreeMap<String, ContextSource>,
-    opened: OnceMap<String, Arc<Opened<'a>>>,
+    /// By name, and by how many blobs were known to be damaged then.
+    opened: OnceMap<(String, usize), Arc<Opened<'a>>>,
 }
 
 impl<'a> Contexts<'a> {
@@ -116,6 +119,20 @@ impl<'a> Contexts<'a> {
     /// # Errors
     /// When the context cannot be opened, or the file not be read.
     pub fn read(
+        &self,
+        name: &str,
+        path: &str,
+        limit: u64,
+        received: &dyn Fn(u64),
+    ) -> Result<Option<Vec<u8>>, ContextError> {
+        let damaged = self.store.blobs().damaged();
+        match self.read_once(name, path, limit, received) {
+            Err(_) if self.store.blobs().damaged() > damaged => self.read_once(name, path, limit, received),
+            read => read,
+        }
+    }
+
+    fn read_once(
         &self,
         name: &str,
         path: &str,
@@ -170,28 +187,38 @@ impl<'a> Contexts<'a> {
         })
     }
 
-    /// Opens a context, if nobody has.
+    /// Opens a context, if nobody has. What was kept of it and turns out to be damaged is fetched again.
     pub(crate) fn open(&self, name: &str, received: &dyn Fn(u64)) -> Result<Arc<Opened<'a>>, ContextError> {
         let source = self.sources.get(name).ok_or_else(|| ContextError::Unknown { name: name.to_owned() })?;
-        self.opened.get_or_run(name.to_owned(), || {
-            let opened = self.make(source, received).map_err(|error| match error {
-                // Whatever stopped, it was because of that.
-                _ if self.cancel.is_cancelled() => ContextError::Cancelled,
-                error => error,
-            });
-            opened.map(Arc::new)
-        })
+        let damaged = || match source {
+            ContextSource::Url(_) | ContextSource::Git(_) => self.store.blobs().damaged(),
+            // What was read from elsewhere is not in the store, and a pipe is read once.
+            ContextSource::Directory(_) | ContextSource::Stdin | ContextSource::Archive(_) => 0,
+        };
+        let known = damaged();
+        let open = |count: usize| {
+            self.opened.get_or_run((name.to_owned(), count), || self.make(source, received).map(Arc::new))
+        };
+        match open(known) {
+            // Whatever stopped, it was because of that.
+            Err(_) if self.cancel.is_cancelled() => Err(ContextError::Cancelled),
+            Err(_) if damaged() > known => open(damaged()),
+            opened => opened,
+        }
     }
 
     fn make(&self, source: &ContextSource, received: &dyn Fn(u64)) -> Result<Opened<'a>, ContextError> {
-        let shown = source.shown();
+        let (shown, goes_on) = (source.shown(), || self.goes_on());
         let files = match source {
             ContextSource::Directory(dir) => return Ok(Opened::Directory(Context::open(dir)?)),
             ContextSource::Stdin => {
                 let stdin = rustix::io::dup(std::io::stdin()).map_err(std::io::Error::from)?;
-                self.archive(&shown, stdin.into())?
+                self.archive(&shown, Watched::new(std::fs::File::from(stdin), &goes_on))?
             }
-            ContextSource::Archive(path) => self.archive(&shown, fs_err::File::open(path)?.into_parts().0)?,
+            ContextSource::Archive(path) => {
+                let file = fs_err::File::open(path)?.into_parts().0;
+                self.archive(&shown, Watched::new(file, &goes_on))?
+            }
             ContextSource::Url(url) => {
                 let source = HttpSource { url: url.clone(), checksum: None };
                 let mut progress = |bytes, _| received(bytes);
@@ -203,7 +230,7 @@ impl<'a> Contexts<'a> {
                     &self.cancel,
                     &mut progress,
                 )?;
-                self.archive(&shown, self.store.blobs().open(&record.blob.digest)?.into_parts().0)?
+                self.download(&shown, &record.blob)?
             }
             ContextSource::Git(source) => {
                 let trees = Trees::new(self.store);
@@ -212,14 +239,28 @@ impl<'a> Contexts<'a> {
                 Files::of_packed(shown, trees, packed)
             }
         };
-        Ok(Opened::Files(files.with_ignore(self.store)?))
+        Ok(Opened::Files(Box::new(files.with_ignore(self.store)?)))
     }
 
-    fn archive(&self, shown: &str, file: std::fs::File) -> Result<Files<'a>, ContextError> {
+    /// An archive that was downloaded, now or earlier; nothing else knows what its files should be.
+    fn download(&self, shown: &str, blob: &Descriptor) -> Result<Files<'a>, ContextError> {
+        let file = self.store.blobs().open(&blob.digest)?.into_parts().0;
         let goes_on = || self.goes_on();
+        let mut hashed = Hashed { inner: Watched::new(file, &goes_on), hasher: Sha256::new() };
+        let files = self.archive(shown, &mut hashed);
+        std::io::copy(&mut hashed, &mut std::io::sink())?;
+        let found = BlobDigest::from_bytes(hashed.hasher.finalize().into());
+        if found == blob.digest {
+            return files;
+        }
+        self.store.blobs().doubt(&blob.digest);
+        Err(CacheError::Digest { expected: blob.digest, found }.into())
+    }
+
+    fn archive(&self, shown: &str, from: impl Read) -> Result<Files<'a>, ContextError> {
         let trees = Trees::new(self.store);
         let dir = self.store.tmp_dir()?;
-        let extracted = tarball::extract(Watched::new(file, &goes_on), &dir, &trees, self.keep_mtime);
+        let extracted = tarball::extract(from, &dir, &trees, self.keep_mtime);
         match extracted {
             Ok(Some(extracted)) => Ok(Files::of_archive(shown.to_owned(), trees, extracted)),
             Ok(None) => Err(ContextError::NoArchive { context: shown.to_owned() }),

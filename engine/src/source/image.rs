@@ -123,9 +123,10 @@ pub(crate) fn keep_tree(
     Ok(())
 }
 
-struct Hashed<R> {
-    inner: R,
-    hasher: Sha256,
+/// A reader that hashes what it reads.
+pub(crate) struct Hashed<R> {
+    pub(crate) inner: R,
+    pub(crate) hasher: Sha256,
 }
 
 impl<R: io::Read> io::Read for Hashed<R> {
