@@ -30,6 +30,12 @@ fn app() -> AppOp {
     AppOp { name: "app".into(), sources: vec![source] }
 }
 
+fn file_with(change: fn(&mut FileOp)) -> Op {
+    let mut op = file();
+    change(&mut op);
+    Op::File(op)
+}
+
 /// Ops that each differ from another one in a single field.
 fn variants() -> Vec<Op> {
     let local = |context: &str, pattern: &str, parents| {
@@ -44,11 +50,6 @@ fn variants() -> Vec<Op> {
             platform: platform(architecture),
             digest: ManifestDigest::from_bytes([7; 32]),
         })
-    };
-    let file_with = |change: fn(&mut FileOp)| {
-        let mut op = file();
-        change(&mut op);
-        Op::File(op)
     };
     let app_with = |change: fn(&mut AppOp)| {
         let mut op = app();
@@ -115,6 +116,15 @@ fn variants() -> Vec<Op> {
         mounted("/m", MountKind::Ssh { id: "a".into(), is_required: false }),
         mounted("/m", MountKind::Ssh { id: "a".into(), is_required: true }),
         mounted("/m", MountKind::Script { content: b"a".to_vec() }),
+    ];
+    variants.extend(access_variants());
+    variants.extend(git_variants());
+    variants
+}
+
+/// Owners, modes and archives.
+fn access_variants() -> Vec<Op> {
+    vec![
         file_with(|op| op.unpack = Unpack::Local),
         file_with(|op| op.chown = Some(chown(named("a"), None))),
         file_with(|op| op.chown = Some(chown(named("b"), None))),
@@ -131,9 +141,7 @@ fn variants() -> Vec<Op> {
         file_with(|op| {
             op.chmod = Some(changed([Class::User], ModeOperator::Set, Permissions::Like(Class::Group)));
         }),
-    ];
-    variants.extend(git_variants());
-    variants
+    ]
 }
 
 fn git_variants() -> Vec<Op> {

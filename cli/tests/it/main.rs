@@ -5,6 +5,7 @@
 mod access;
 mod again;
 mod cache;
+mod conformance;
 mod contexts;
 mod copying;
 mod discovery;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use crate::space::{Space, has_peer, is_root, run, say, skipped};
+use crate::space::{Run, Space, has_peer, is_root, run, say, skipped};
 
 fn sample() -> Space {
     let space = Space::new();
@@ -39,20 +39,25 @@ fn skopeo_reads_the_store_as_it_lies_on_disk() {
 
 /// Runs buildah on a storage of the test's own; gives what it printed.
 pub(crate) fn buildah(space: &Space, storage: &Path, words: &[&str]) -> String {
+    let ended = buildah_ends(space, storage, words);
+    assert_eq!(ended.code, Some(0), "buildah {words:?}: {}", ended.stderr);
+    ended.stdout.trim().to_owned()
+}
+
+/// The same, however it ends.
+pub(crate) fn buildah_ends(space: &Space, storage: &Path, words: &[&str]) -> Run {
     let policy = space.root().join("policy.json");
     fs_err::write(&policy, r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
     let mut command = Command::new("buildah");
     command.args(["--storage-driver", "vfs", "--root"]).arg(storage);
     command.arg("--runroot").arg(space.root().join("run")).arg(words[0]);
-    if ["from", "push", "commit"].contains(&words[0]) {
+    if ["bud", "from", "pull", "push", "commit"].contains(&words[0]) {
         command.arg("--signature-policy").arg(&policy);
     }
     if words.iter().any(|word| word.starts_with("docker://")) {
         command.arg("--tls-verify=false");
     }
-    let ended = run(command.args(&words[1..]));
-    assert_eq!(ended.code, Some(0), "buildah {words:?}: {}", ended.stderr);
-    ended.stdout.trim().to_owned()
+    run(command.args(&words[1..]))
 }
 
 /// Has buildah take an image from somewhere and mount it, and hands the mount point over.
