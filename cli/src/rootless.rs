@@ -14,7 +14,6 @@ pub(crate) fn build(reporter: &Reporter, root: &Path) -> Result<bool, Failure> {
     if rustix::process::geteuid().is_root() {
         return Ok(false);
     }
-    #[expect(clippy::disallowed_methods, reason = "the same words again, not what they mean")]
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     // What is root's default is not the user's.
     let (mut child, is_single) = enter(&words, &[("SEALER_ROOT", root.into())]).map_err(refused)?;

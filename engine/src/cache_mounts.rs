@@ -45,19 +45,21 @@ impl Claim {
     }
 }
 
+/// Fills the directory of a new cache mount, and says what mode and owner it has.
+type Fill<'a> = dyn FnMut(&Path) -> Result<(u32, Owner), SnapshotError> + 'a;
+
 impl<'a> CacheMounts<'a> {
     pub(crate) fn new(store: &'a Store) -> Self {
         Self { store }
     }
 
-    /// Gets the right to use a cache mount, waiting where others have it alone. A new one is filled by `fill`, which also says
-    /// what mode and owner it has.
+    /// Gets the right to use a cache mount, waiting where others have it alone. A new one is filled by `fill`.
     pub(crate) fn claim(
         &self,
         id: &str,
         sharing: Sharing,
         cancel: &Cancel,
-        fill: &mut dyn FnMut(&Path) -> Result<(u32, Owner), SnapshotError>,
+        fill: &mut Fill<'_>,
     ) -> Result<Claim, ClaimError> {
         let name = blake3::hash(id.as_bytes()).to_hex();
         let all = dir_of(self.store);
@@ -122,11 +124,7 @@ fn acquire(lock: &File, sharing: Sharing, cancel: &Cancel) -> Result<bool, Claim
 }
 
 /// Makes the directory; of several at once, one wins and the others take its.
-fn make(
-    place: &Path,
-    dir: &Path,
-    fill: &mut dyn FnMut(&Path) -> Result<(u32, Owner), SnapshotError>,
-) -> Result<(), ClaimError> {
+fn make(place: &Path, dir: &Path, fill: &mut Fill<'_>) -> Result<(), ClaimError> {
     let fresh = tempfile::Builder::new().prefix("fresh-").tempdir_in(place)?.keep();
     let (mode, owner) = fill(&fresh)?;
     fs_err::os::unix::fs::chown(&fresh, Some(owner.uid), Some(owner.gid))?;

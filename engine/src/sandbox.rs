@@ -165,12 +165,13 @@ fn next_line(lines: &mut impl BufRead) -> Option<String> {
 
 /// Whether a directory can hold the writable part of an overlay mount.
 pub(crate) fn upper_fault(dir: &Path) -> Option<&'static str> {
+    use rustix::fs::FsWord;
     /// `overlayfs`, as statfs(2) says it.
-    const OVERLAY: i64 = 0x794c_7630;
+    const OVERLAY: FsWord = 0x794c_7630;
     /// NFS.
-    const NFS: i64 = 0x6969;
+    const NFS: FsWord = 0x6969;
     let kind = rustix::fs::statfs(dir).ok()?.f_type;
-    match i64::try_from(kind).ok()? {
+    match kind {
         OVERLAY => Some("an overlay itself"),
         NFS => Some("NFS"),
         _ => None,

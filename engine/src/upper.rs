@@ -224,8 +224,11 @@ fn hash(host: &Path) -> io::Result<(ContentDigest, u64)> {
     Ok((copy_hashed(&mut file, &mut io::sink())?, size))
 }
 
+/// Names and values of extended attributes.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Extended attributes, sorted, and whether overlayfs's own say that the directory is opaque.
-fn attributes(host: &Path) -> io::Result<(Vec<(Vec<u8>, Vec<u8>)>, bool)> {
+fn attributes(host: &Path) -> io::Result<(Xattrs, bool)> {
     let mut names = vec![0; XATTR_LIMIT];
     let length = match rustix::fs::llistxattr(host, &mut names[..]) {
         Err(rustix::io::Errno::NOTSUP) => return Ok((Vec::new(), false)),

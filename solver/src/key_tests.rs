@@ -92,6 +92,16 @@ fn variants() -> Vec<Op> {
         app_with(|op| op.sources[0].trailing_slash = true),
         app_with(|op| op.sources.push(op.sources[0].clone())),
         Op::State,
+    ];
+    variants.extend(exec_variants());
+    variants.extend(access_variants());
+    variants.extend(git_variants());
+    variants
+}
+
+/// Commands and their mounts.
+fn exec_variants() -> Vec<Op> {
+    vec![
         Op::Exec(exec()),
         exec_with(|op| op.args.push("b".into())),
         exec_with(|op| op.args = vec!["a".into(), String::new()]),
@@ -116,10 +126,7 @@ fn variants() -> Vec<Op> {
         mounted("/m", MountKind::Ssh { id: "a".into(), is_required: false }),
         mounted("/m", MountKind::Ssh { id: "a".into(), is_required: true }),
         mounted("/m", MountKind::Script { content: b"a".to_vec() }),
-    ];
-    variants.extend(access_variants());
-    variants.extend(git_variants());
-    variants
+    ]
 }
 
 /// Owners, modes and archives.

@@ -14,7 +14,7 @@ use std::time::Instant;
 use cache::Store;
 use engine::{Bases, BuildError, BuildOptions, Built, Contexts, PullPolicy, Session};
 use frontend::{BaseRequest, Diagnostic, ImageKey, Options, Severity};
-use solver::{Base, Definition, Event, EventSink, SourceFile};
+use solver::{Base, Definition, Event, EventSink, ImageSpec, SourceFile};
 
 use self::finish::Finished;
 use self::options::Settings;
@@ -53,21 +53,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
 
     let bases = Bases::new(&store, &registry);
     let resolver = Resolver { bases: &bases, policy: settings.pull, said: &said, interrupt: &interrupt };
-    let (mut definitions, mut specs, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
-    for (model, options) in models.iter().zip(&settings.frontends) {
-        let found = resolver.resolve(model, options)?;
-        let (lowered, more) = frontend::lower(model, &source, options, &found);
-        wrong.extend(more);
-        if let Some(lowered) = lowered {
-            definitions.push((options.platform.to_string(), lowered.definition));
-            specs.push(settings.complete(lowered.image));
-        }
-    }
-    said.check(wrong)?;
-    if specs.len() < models.len() {
-        return Err(Failure::usage("the Kubefile could not be lowered"));
-    }
-    let definition = Definition::union(definitions);
+    let (definition, specs) = resolver.lower(&models, &settings)?;
     check_filter(&args.no_cache_filter, &definition)?;
 
     let watcher = progress::watcher(args.tunables.progress, global);
@@ -196,6 +182,29 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
+    /// What is to be done, for all platforms, and the images that come of it.
+    fn lower(
+        &self,
+        models: &[frontend::Model],
+        settings: &Settings,
+    ) -> Result<(Definition, Vec<ImageSpec>), Failure> {
+        let (mut definitions, mut specs, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+        for (model, options) in models.iter().zip(&settings.frontends) {
+            let found = self.resolve(model, options)?;
+            let (lowered, more) = frontend::lower(model, self.said.source, options, &found);
+            wrong.extend(more);
+            if let Some(lowered) = lowered {
+                definitions.push((options.platform.to_string(), lowered.definition));
+                specs.push(settings.complete(lowered.image));
+            }
+        }
+        self.said.check(wrong)?;
+        if specs.len() < models.len() {
+            return Err(Failure::usage("the Kubefile could not be lowered"));
+        }
+        Ok((Definition::union(definitions), specs))
+    }
+
     /// Every image the model asks for; some are named only by what others say.
     fn resolve(
         &self,

@@ -73,8 +73,8 @@ pub(super) fn external(runtime: &Path, bundle: &Bundle) -> Result<ExitStatus, Br
         .map_err(|error| Broken::errno(SetupStep::Runtime, runtime.display(), error))?;
     // A command that fails writes nothing into the runtime's own log.
     let said = fs_err::read_to_string(log).unwrap_or_default();
-    let fault = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    match fault.filter(|entry| entry["level"] == "error").last() {
+    let mut entries = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    match entries.rfind(|entry| entry["level"] == "error") {
         Some(entry) if !status.success() => {
             let message = entry["msg"].as_str().unwrap_or_default();
             Err(Broken::new(SetupStep::Runtime, format!("{}: {message}", runtime.display())))

@@ -34,10 +34,10 @@ pub(crate) fn extract(
     let mut extraction = Extraction { dir, trees, files: HashMap::new(), dirs: Vec::new() };
     extraction.skeleton(delta, &mut Vec::new())?;
     match contents.layer_of(delta)? {
-        Some(layer) => extraction.from_layer(store, &layer)?,
+        Some(layer) => extraction.read_layer(store, &layer)?,
         None => {
             contents.provide(trees, delta)?;
-            extraction.from_contents(contents)?;
+            extraction.read_contents(contents)?;
         }
     }
     extraction.finish()
@@ -82,7 +82,7 @@ impl Extraction<'_> {
     }
 
     /// Files out of the layer they are in, in one pass. Their times are the layer's: programs compare them.
-    fn from_layer(&mut self, store: &Store, layer: &Layer) -> Result<(), SnapshotError> {
+    fn read_layer(&mut self, store: &Store, layer: &Layer) -> Result<(), SnapshotError> {
         let blob = store.blobs().open(&layer.blob.digest)?;
         let tar =
             Bounded::new(layer::uncompressed(blob, layer.media_type)?, expansion_limit(layer.blob.size));
@@ -161,7 +161,7 @@ impl Extraction<'_> {
     }
 
     /// Files from wherever this build can read them.
-    fn from_contents(&mut self, contents: &Contents<'_>) -> Result<(), SnapshotError> {
+    fn read_contents(&mut self, contents: &Contents<'_>) -> Result<(), SnapshotError> {
         for (path, entry) in std::mem::take(&mut self.files) {
             let Node::File { content, size } = entry.node else { continue };
             let place = self.dir.path(&path);
