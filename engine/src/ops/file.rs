@@ -4,6 +4,7 @@
 //! resolved inside the tree it lands on, links inside a copied directory stay links. Directories above the
 //! destination that exist keep their headers; missing ones become 0755.
 
+mod select;
 mod spread;
 
 use std::collections::HashSet;
@@ -17,9 +18,10 @@ use crate::ops::access::{restyle, restyle_entry};
 use crate::ops::{Input, accounts, archive};
 use crate::pattern::{Pattern, PatternError};
 use crate::state::{Found, Resolved, State};
-use crate::tree::{Directory, Entry, Meta, Name, Node, TreeError, Trees, components, push_name};
+use crate::tree::{Entry, Meta, Name, Node, TreeError, Trees, components, push_name};
 use crate::untar::Untarred;
 
+use self::select::{select, without};
 use self::spread::Implied;
 
 /// A copy that cannot be done.
@@ -347,96 +349,6 @@ fn file_in_the_way(at: &Resolved, depth: usize) -> Option<String> {
             && components(&fact.path).count() <= names.len();
         (blocks && on_the_way).then(|| lossy(&fact.path))
     })
-}
-
-/// Matches of a pattern in an input, by path.
-fn select(trees: &Trees<'_>, input: &Input, text: &str) -> Result<Vec<(Vec<u8>, Entry)>, FileError> {
-    let (state, clean) = match input {
-        Input::Tree(tree) | Input::Download(tree) => (State { deltas: vec![*tree] }, true),
-        Input::State(state) => (state.clone(), false),
-    };
-    let pattern = Pattern::new(text)?;
-    let not_found = || FileError::NotFound { pattern: text.to_owned() };
-    let resolve = |path: &[u8]| -> Result<Found, FileError> {
-        let resolved = state.resolve(trees, path)?;
-        if resolved.is_loop() {
-            return Err(FileError::LinkLoop { path: lossy(path) });
-        }
-        Ok(resolved.found)
-    };
-    let whole = |found| -> Result<Option<Entry>, FileError> {
-        Ok(match found {
-            Found::Absent => None,
-            Found::Other(entry) => Some(entry),
-            Found::Dir { meta, parts } if clean => Some(Entry { meta, node: Node::Dir(parts[0]) }),
-            Found::Dir { meta, parts } => {
-                Some(Entry { meta, node: Node::Dir(State::merged(trees, &parts)?) })
-            }
-        })
-    };
-    if pattern.is_literal() {
-        let entry = whole(resolve(text.as_bytes())?)?.ok_or_else(not_found)?;
-        let path = components(text.as_bytes()).collect::<Vec<_>>().join(&b'/');
-        return Ok(vec![(path, entry)]);
-    }
-    let mut matches = Vec::new();
-    collect(trees, &state, &pattern, &mut Vec::new(), &mut matches)?;
-    let entries = matches.into_iter().filter_map(|(path, found)| {
-        let found = match found {
-            Found::Other(Entry { node: Node::Symlink(_), .. }) => match resolve(&path) {
-                Ok(found) => found,
-                Err(error) => return Some(Err(error)),
-            },
-            found => found,
-        };
-        whole(found).transpose().map(|entry| entry.map(|entry| (path, entry)))
-    });
-    let entries: Vec<_> = entries.collect::<Result<_, FileError>>()?;
-    if entries.is_empty() { Err(not_found()) } else { Ok(entries) }
-}
-
-fn collect(
-    trees: &Trees<'_>,
-    state: &State,
-    pattern: &Pattern,
-    path: &mut Vec<u8>,
-    matches: &mut Vec<(Vec<u8>, Found)>,
-) -> Result<(), FileError> {
-    let Found::Dir { parts, .. } = state.look_up(trees, path)? else { return Ok(()) };
-    for (name, found) in State::list(trees, &parts)? {
-        let length = path.len();
-        push_name(path, &name);
-        if pattern.matches(path) {
-            matches.push((path.clone(), found));
-        } else if matches!(found, Found::Dir { .. }) && pattern.could_match_below(path) {
-            collect(trees, state, pattern, path, matches)?;
-        }
-        path.truncate(length);
-    }
-    Ok(())
-}
-
-/// A tree without what the patterns name, relative to its root.
-fn without(
-    trees: &Trees<'_>,
-    tree: &TreeDigest,
-    patterns: &[Pattern],
-    path: &mut Vec<u8>,
-) -> Result<TreeDigest, TreeError> {
-    let mut kept = Directory::default();
-    for (name, entry) in &trees.load(tree)?.entries {
-        let length = path.len();
-        push_name(path, name);
-        if !patterns.iter().any(|pattern| pattern.matches_or_parent(path)) {
-            let mut entry = entry.clone();
-            if let Node::Dir(child) = &entry.node {
-                entry.node = Node::Dir(without(trees, child, patterns, path)?);
-            }
-            kept.entries.insert(name.clone(), entry);
-        }
-        path.truncate(length);
-    }
-    Ok(trees.add(kept))
 }
 
 fn base_name(path: &[u8]) -> &[u8] {

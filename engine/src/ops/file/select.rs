@@ -1,0 +1,103 @@
+//! What is copied: the matches of a pattern in an input, and a tree without what is left out.
+
+use solver::TreeDigest;
+
+use super::{FileError, lossy};
+use crate::ops::Input;
+use crate::pattern::Pattern;
+use crate::state::{Found, State};
+use crate::tree::{Directory, Entry, Node, TreeError, Trees, components, push_name};
+
+/// Matches of a pattern in an input, by path.
+pub(super) fn select(
+    trees: &Trees<'_>,
+    input: &Input,
+    text: &str,
+) -> Result<Vec<(Vec<u8>, Entry)>, FileError> {
+    let (state, clean) = match input {
+        Input::Tree(tree) | Input::Download(tree) => (State { deltas: vec![*tree] }, true),
+        Input::State(state) => (state.clone(), false),
+    };
+    let pattern = Pattern::new(text)?;
+    let not_found = || FileError::NotFound { pattern: text.to_owned() };
+    let resolve = |path: &[u8]| -> Result<Found, FileError> {
+        let resolved = state.resolve(trees, path)?;
+        if resolved.is_loop() {
+            return Err(FileError::LinkLoop { path: lossy(path) });
+        }
+        Ok(resolved.found)
+    };
+    let whole = |found| -> Result<Option<Entry>, FileError> {
+        Ok(match found {
+            Found::Absent => None,
+            Found::Other(entry) => Some(entry),
+            Found::Dir { meta, parts } if clean => Some(Entry { meta, node: Node::Dir(parts[0]) }),
+            Found::Dir { meta, parts } => {
+                Some(Entry { meta, node: Node::Dir(State::merged(trees, &parts)?) })
+            }
+        })
+    };
+    if pattern.is_literal() {
+        let entry = whole(resolve(text.as_bytes())?)?.ok_or_else(not_found)?;
+        let path = components(text.as_bytes()).collect::<Vec<_>>().join(&b'/');
+        return Ok(vec![(path, entry)]);
+    }
+    let mut matches = Vec::new();
+    collect(trees, &state, &pattern, &mut Vec::new(), &mut matches)?;
+    let entries = matches.into_iter().filter_map(|(path, found)| {
+        let found = match found {
+            Found::Other(Entry { node: Node::Symlink(_), .. }) => match resolve(&path) {
+                Ok(found) => found,
+                Err(error) => return Some(Err(error)),
+            },
+            found => found,
+        };
+        whole(found).transpose().map(|entry| entry.map(|entry| (path, entry)))
+    });
+    let entries: Vec<_> = entries.collect::<Result<_, FileError>>()?;
+    if entries.is_empty() { Err(not_found()) } else { Ok(entries) }
+}
+
+fn collect(
+    trees: &Trees<'_>,
+    state: &State,
+    pattern: &Pattern,
+    path: &mut Vec<u8>,
+    matches: &mut Vec<(Vec<u8>, Found)>,
+) -> Result<(), FileError> {
+    let Found::Dir { parts, .. } = state.look_up(trees, path)? else { return Ok(()) };
+    for (name, found) in State::list(trees, &parts)? {
+        let length = path.len();
+        push_name(path, &name);
+        if pattern.matches(path) {
+            matches.push((path.clone(), found));
+        } else if matches!(found, Found::Dir { .. }) && pattern.could_match_below(path) {
+            collect(trees, state, pattern, path, matches)?;
+        }
+        path.truncate(length);
+    }
+    Ok(())
+}
+
+/// A tree without what the patterns name, relative to its root.
+pub(super) fn without(
+    trees: &Trees<'_>,
+    tree: &TreeDigest,
+    patterns: &[Pattern],
+    path: &mut Vec<u8>,
+) -> Result<TreeDigest, TreeError> {
+    let mut kept = Directory::default();
+    for (name, entry) in &trees.load(tree)?.entries {
+        let length = path.len();
+        push_name(path, name);
+        if !patterns.iter().any(|pattern| pattern.matches_or_parent(path)) {
+            let mut entry = entry.clone();
+            if let Node::Dir(child) = &entry.node {
+                entry.node = Node::Dir(without(trees, child, patterns, path)?);
+            }
+            kept.entries.insert(name.clone(), entry);
+        }
+        path.truncate(length);
+    }
+    Ok(trees.add(kept))
+}
