@@ -53,6 +53,7 @@ fn mistakes_in_the_text_are_told_at_their_place() {
             "--chown takes no names beside --link",
         ),
         ("FROM scratch\nADD --unpack=perhaps a.yaml /\n", "Kubefile:2:5", "invalid value of --unpack"),
+        ("FROM scratch\nADD https://h/r.git#-x /\n", "Kubefile:2:5", "`-x` cannot be the name of a branch"),
         ("FROM scratch\nCOPY --chwon=1 a.yaml /\n", "Kubefile:2:6", "--chown"),
         ("COPY a.yaml /\n", "Kubefile:", "no FROM statement found"),
     ] {
