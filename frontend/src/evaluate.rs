@@ -9,6 +9,7 @@ use solver::{Base, Span};
 
 use crate::Options;
 use crate::ast::{Arguments, File, Statement, Word};
+use crate::context::context_name;
 use crate::diagnostic::{self, AppHelp, Diagnostic};
 use crate::expand::{self, Lookup};
 use crate::instruction;
@@ -328,7 +329,7 @@ impl Evaluator<'_> {
         let from_last = self.reachable(last);
         for index in 0..last {
             // Who puts something else in the place of a stage knows that it is not built.
-            let is_replaced = self.used_contexts.contains(&self.stages[index].name.to_lowercase());
+            let is_replaced = self.used_contexts.contains(&context_name(&self.stages[index].name));
             if !reachable[index] && !from_last[index] && !is_replaced {
                 let diagnostic = diagnostic::unused_stage(self.stages[index].span, &self.stages[index].name);
                 self.report(diagnostic);

@@ -1,5 +1,7 @@
 //! What is read out of git URLs, what is refused, and what nobody sees.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn parse(text: &str) -> GitSource {
@@ -104,4 +106,23 @@ fn credentials_stand_apart() {
     assert_eq!(parse("https://h/r.git#:d").shown(), "https://h/r.git#:d");
     assert_eq!(parse("ssh://me@h/r").credentials(), None);
     assert_eq!(parse("git@h:r").shown(), "git@h:r");
+}
+
+proptest! {
+    #[test]
+    fn no_text_gives_git_a_word_that_could_be_an_option(
+        text in "((https?|ssh|git|file|ext)://|git@)?[-a-z@:/.\\[\\]#% \\n]{0,24}(\\.git)?(#[-a-z/:.~^*@{]{0,12})?"
+    ) {
+        if let Ok(source) = GitSource::parse(&text) {
+            let url = source.bare_url();
+            let after = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+            let (address, path) = after.split_at(after.find(['/', ':']).expect("it has a path"));
+            let host = address.rsplit('@').next().expect("there is always a last part");
+            prop_assert!(!url.starts_with('-') && !address.starts_with('-') && !host.starts_with('-'), "{}", text);
+            prop_assert!(url.starts_with("http") || !path.trim_start_matches(['/', ':']).starts_with('-'), "{}", text);
+            prop_assert!(!url.contains([' ', '\n']) && !source.reference.is_some_and(|name| name.starts_with('-')));
+            prop_assert!(!source.subdir.split('/').any(|name| name == ".."));
+            prop_assert!(["http://", "https://", "ssh://", "git://", "git@"].iter().any(|start| url.starts_with(start)));
+        }
+    }
 }

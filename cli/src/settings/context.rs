@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use engine::{ContextSource, GitEnvironment};
+use engine::{ContextSource, GitEnvironment, redacted};
 use frontend::{NamedContext, context_name};
 use solver::{GitSource, LocalSource};
 
@@ -67,10 +67,14 @@ impl BuildContexts {
         let Some((name, value)) =
             word.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty())
         else {
+            let word = redacted(word);
             return Err(Failure::usage(format!("build contexts should be name=value, not `{word}`")));
         };
         let key = context_name(name);
         let context = if let Some(reference) = value.strip_prefix("docker-image://") {
+            if reference.is_empty() {
+                return Err(Failure::usage(format!("the build context `{name}` names no image")));
+            }
             NamedContext::Image(reference.to_owned())
         } else if value == "-" {
             return Err(Failure::usage(format!("the build context `{name}` cannot be standard input"))

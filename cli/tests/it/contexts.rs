@@ -324,6 +324,7 @@ fn named_contexts_are_directories_archives_urls_and_repositories() {
         &["the build context `extra` is not there"],
     );
     fails(&space, "context", &["--build-context", "extra"], b"", &["should be name=value"]);
+    fails(&space, "context", &["--build-context", "extra=docker-image://"], b"", &["names no image"]);
     fails(&space, "context", &["--build-context", "=x"], b"", &["should be name=value"]);
     fails(&space, "context", &["--build-context", "extra=-"], b"", &["cannot be standard input"]);
     fails(

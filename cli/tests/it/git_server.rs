@@ -107,11 +107,13 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start(root: &Path) -> Self {
+        // Started by `git`, it would outlive that.
+        let program = Path::new(git(root, &["--exec-path"]).trim()).join("git-daemon");
         // Another process may take the port in between.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut child = Command::new("git")
-                .args(["daemon", "--reuseaddr", "--export-all", "--listen=127.0.0.1"])
+            let mut child = Command::new(&program)
+                .args(["--reuseaddr", "--export-all", "--listen=127.0.0.1"])
                 .arg(format!("--port={port}"))
                 .arg(format!("--base-path={}", root.display()))
                 .stdout(Stdio::null())
@@ -138,9 +140,6 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // `git` waits for `git-daemon`, which would outlive it.
-        let pid = self.child.id().to_string();
-        let _ = Command::new("sh").args(["-c", &format!("kill $(ps -o pid= --ppid {pid}) {pid}")]).output();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

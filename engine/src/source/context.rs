@@ -113,8 +113,8 @@ impl<'a> Contexts<'a> {
         &self.git
     }
 
-    /// Reads a file of a context, up to a size; what an ignore file leaves out can be read too. `None` if there is no such
-    /// file. `received` hears how much of a remote context has come.
+    /// Reads a file of a context that is no directory, up to a size; what an ignore file leaves out can be read too. `None`
+    /// if there is no such file. `received` hears how much of a remote context has come.
     ///
     /// # Errors
     /// When the context cannot be opened, or the file not be read.
@@ -141,15 +141,7 @@ impl<'a> Contexts<'a> {
     ) -> Result<Option<Vec<u8>>, ContextError> {
         match &*self.open(name, received)? {
             Opened::Files(files) => files.read(self.store, path, limit),
-            Opened::Directory(context) => {
-                let path = context.root.join(path.trim_start_matches('/'));
-                match fs_err::metadata(&path) {
-                    Ok(file) if file.len() > limit => Err(ContextError::LargeFile { path, limit }),
-                    Ok(_) => Ok(Some(fs_err::read(path)?)),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                    Err(error) => Err(error.into()),
-                }
-            }
+            Opened::Directory(_) => Ok(None),
         }
     }
 

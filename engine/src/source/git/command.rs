@@ -54,7 +54,7 @@ const SETTINGS: [&str; 17] = [
     "index.version=2",
     "tar.umask=0022",
     "http.lowSpeedLimit=1",
-    "http.lowSpeedTime=60",
+    "http.lowSpeedTime=120",
     "protocol.version=2",
 ];
 
@@ -157,7 +157,7 @@ impl GitCommand {
         };
         let (taken, tail, failed) = std::thread::scope(|scope| {
             let tail = scope.spawn(|| listen(stderr, &is_over, &heard));
-            let mut out = Watched::new(stdout, &goes_on);
+            let mut out = Heard { inner: Watched::new(stdout, &goes_on), heard: &heard };
             let taken = take(&mut out);
             // git may wait to be read to its end, or be of no use any more.
             let rest = if taken.is_ok() { io::copy(&mut out, &mut io::sink()) } else { Ok(0) };
@@ -228,11 +228,25 @@ fn until(end: Instant) -> impl Fn() -> io::Result<()> {
     move || if Instant::now() < end { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
 }
 
+/// Output that is a sign of life.
+struct Heard<'a, R> {
+    inner: R,
+    heard: &'a AtomicU64,
+}
+
+impl<R: Read> Read for Heard<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.heard.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
 /// Looks at a run from outside.
 struct Watch<'a> {
     command: &'a GitCommand,
     call: &'a Call<'a>,
-    /// Bytes on standard error so far.
+    /// Bytes of output so far.
     heard: &'a AtomicU64,
     /// What was seen last, and since when.
     seen: Cell<(u64, Instant)>,
@@ -331,21 +345,15 @@ fn listen(stderr: ChildStderr, is_over: &AtomicBool, heard: &AtomicU64) -> Vec<u
 /// What git said last, without progress, control characters and credentials.
 fn last_words(tail: &[u8], source: &GitSource) -> Vec<String> {
     let text = String::from_utf8_lossy(tail);
-    let secrets: Vec<String> = source
-        .credentials()
-        .into_iter()
-        .flat_map(|(user, password)| {
-            let plain = |text: &str| String::from_utf8_lossy(&percent_decoded(text.as_bytes())).into_owned();
-            [
-                format!("{user}:{password}@"),
-                format!("{user}@"),
-                password.to_owned(),
-                plain(password),
-                user.to_owned(),
-            ]
-        })
-        .filter(|secret| secret.len() > 2)
-        .collect();
+    let plain = |text: &str| String::from_utf8_lossy(&percent_decoded(text.as_bytes())).into_owned();
+    let secrets = match source.credentials() {
+        None => Vec::new(),
+        // A token by itself.
+        Some((user, "")) => vec![user.to_owned(), plain(user)],
+        Some((user, password)) => {
+            vec![format!("{user}:{password}@"), password.to_owned(), plain(password)]
+        }
+    };
     let shown = |line: &str| {
         let mut line: String = line.chars().filter(|c| !c.is_control()).collect();
         secrets.iter().for_each(|secret| line = line.replace(secret.as_str(), "…"));

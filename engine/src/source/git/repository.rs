@@ -75,15 +75,15 @@ impl Repository {
         fs_err::create_dir_all(&dir)?;
         let repository = Self { dir, commit: commit.to_owned() };
         let dir = &repository.dir;
-        let format = if commit.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
-        git.text(Call::new(source, dir, &["init", "--quiet", "--bare", "--template=", format]), 4096)?;
+        let mut words = vec!["init", "--quiet", "--bare", "--template="];
+        words.extend((commit.len() == 64).then_some("--object-format=sha256"));
+        git.text(Call::new(source, dir, &words), 4096)?;
         fs_err::create_dir_all(dir.join("repo.git/info"))?;
         fs_err::write(dir.join("repo.git/info/attributes"), ATTRIBUTES)?;
 
         let url = source.bare_url();
         let fetch = |what: &[&str]| {
-            let words =
-                ["fetch", "--progress", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"];
+            let words = ["fetch", "--progress", "--no-tags", "--no-recurse-submodules"];
             let mut call = Call::new(source, dir, &[&words, what].concat());
             call.received = Some(received);
             git.text(call, 4096)?;
