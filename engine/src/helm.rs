@@ -91,6 +91,9 @@ pub enum RenderError {
     /// Values that do not fit the charts.
     #[error("{0}")]
     Values(String),
+    /// Charts that are needed and not there.
+    #[error("charts it depends on are missing: {}", .0.join(", "))]
+    Missing(Vec<String>),
     /// Values that the chart's schema refuses.
     #[error("the values do not fit the schema: {}", .0.join("; "))]
     Schema(Vec<String>),

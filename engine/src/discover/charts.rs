@@ -23,13 +23,6 @@ fn release() -> Release {
     Release { name: "dryrun".to_owned(), namespace: "default".to_owned() }
 }
 
-/// Searches a chart in a directory.
-pub(super) fn search_dir(path: &str, files: ChartFiles, searcher: &Searcher<'_>, search: &mut Search) {
-    let path = path.trim_end_matches('/');
-    let loaded = Chart::load(files.clone());
-    search_chart(path, loaded, searcher, search, || files);
-}
-
 /// Searches a packaged chart; an archive of anything else is none.
 pub(super) fn search_archive(path: &str, bytes: &[u8], searcher: &Searcher<'_>, search: &mut Search) {
     match Chart::load_archive(bytes) {
@@ -41,7 +34,8 @@ pub(super) fn search_archive(path: &str, bytes: &[u8], searcher: &Searcher<'_>, 
     }
 }
 
-fn search_chart(
+/// Searches a chart, or, if it could not be loaded, its files.
+pub(super) fn search_chart(
     path: &str,
     loaded: Result<Chart, ChartError>,
     searcher: &Searcher<'_>,

@@ -16,7 +16,7 @@ use super::units::Unit;
 use crate::contents::{ContentError, Contents};
 use crate::delta::OpenDir;
 use crate::error::BuildError;
-use crate::helm::ChartFiles;
+use crate::helm::{Chart, ChartError, ChartFiles};
 use crate::tree::{Directory, Entry, Meta, Node, Trees, components};
 
 /// Largest file that is read, in bytes; what is larger is no manifest.
@@ -107,6 +107,8 @@ struct ChartDir {
     /// With a `/` at its end, or empty.
     path: Vec<u8>,
     files: Vec<(Vec<u8>, Entry)>,
+    /// Nothing was left out for its size.
+    is_whole: bool,
 }
 
 impl Searcher<'_> {
@@ -122,12 +124,13 @@ impl Searcher<'_> {
         for (path, entry) in &wanted.texts {
             self.search_text(unit, path, entry, &wanted, &mut search)?;
         }
-        for ChartDir { path, files } in &wanted.charts {
+        for ChartDir { path, files, is_whole } in &wanted.charts {
             let mut chart = ChartFiles::new();
             for (name, entry) in files {
                 chart.insert(lossy(name), self.read(entry)?);
             }
-            charts::search_dir(&lossy(path), chart, self, &mut search);
+            let loaded = if *is_whole { Chart::load(chart.clone()) } else { Err(ChartError::TooLarge) };
+            charts::search_chart(lossy(path).trim_end_matches('/'), loaded, self, &mut search, || chart);
         }
         for (path, entry) in &wanted.archives {
             charts::search_archive(&lossy(path), &self.read(entry)?, self, &mut search);
@@ -176,15 +179,15 @@ impl Searcher<'_> {
         let inside = is_app && wanted.charts.iter().any(|chart| path.starts_with(&chart.path));
         if *unit != Unit::Manifests && !inside && is_chart(&directory) {
             let mut files = Vec::new();
-            self.files_of_chart(&mut Vec::new(), tree, &mut 0, &mut files)?;
-            let is_whole = directory.entries.contains_key(&b"values.yaml"[..]);
-            let is_root = path.is_empty();
+            let mut total = 0;
+            self.files_of_chart(&mut Vec::new(), tree, &mut total, &mut files)?;
+            let is_sealers = path.is_empty() && directory.entries.contains_key(&b"values.yaml"[..]);
             let mut dir = path.clone();
             if !dir.is_empty() {
                 dir.push(b'/');
             }
-            wanted.charts.push(ChartDir { path: dir, files });
-            if !is_app || (is_root && is_whole) {
+            wanted.charts.push(ChartDir { path: dir, files, is_whole: total <= CHART_LIMIT });
+            if !is_app || is_sealers {
                 return Ok(());
             }
         }
@@ -223,10 +226,11 @@ impl Searcher<'_> {
             crate::tree::push_name(path, name);
             match &entry.node {
                 Node::Dir(child) => self.files_of_chart(path, child, total, files)?,
-                // What is left out here is missing to the chart, and templates do not read files of such a size.
-                Node::File { size, .. } if *total + size <= CHART_LIMIT => {
+                Node::File { size, .. } => {
                     *total += size;
-                    files.push((path.clone(), entry.clone()));
+                    if *total <= CHART_LIMIT {
+                        files.push((path.clone(), entry.clone()));
+                    }
                 }
                 _ => {}
             }

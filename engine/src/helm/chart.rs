@@ -11,15 +11,15 @@ use serde_json::Value as Json;
 
 use super::ChartError;
 use super::ignore::Ignored;
-use super::metadata::Metadata;
+use super::metadata::{Dependency, Metadata};
 use crate::decompress::{Bounded, Compression};
 use crate::yaml::from_yaml;
 
 /// Files of a chart by their path in it.
 pub type ChartFiles = BTreeMap<String, Vec<u8>>;
 
-/// Most bytes of one packaged chart when it is unpacked, the charts packed in it included for themselves.
-const SIZE_LIMIT: u64 = 256 << 20;
+/// Most bytes that a packaged chart unpacks to, the charts packed in it included.
+const SIZE_LIMIT: u64 = 64 << 20;
 /// Most files of one chart.
 const FILE_LIMIT: usize = 50_000;
 /// How deep charts may hold charts.
@@ -51,7 +51,7 @@ impl Chart {
     pub fn load(files: ChartFiles) -> Result<Self, ChartError> {
         let ignored = Ignored::of(files.get(".helmignore").map_or(&[], Vec::as_slice));
         let kept = files.into_iter().filter(|(path, _)| !ignored.matches(path)).collect();
-        Self::load_below(kept, 0, &mut 0)
+        Self::load_below(kept, 0, &mut Room::new())
     }
 
     /// Loads a packaged chart (`.tgz`).
@@ -59,7 +59,8 @@ impl Chart {
     /// # Errors
     /// When it is no archive of a chart, or unreasonably much.
     pub fn load_archive(bytes: &[u8]) -> Result<Self, ChartError> {
-        Self::load_below(unpack(bytes)?, 0, &mut 0)
+        let mut room = Room::new();
+        Self::load_below(unpack(bytes, &mut room)?, 0, &mut room)
     }
 
     /// The files of a packaged chart, without the directory they are in.
@@ -67,7 +68,7 @@ impl Chart {
     /// # Errors
     /// When it is no archive of a chart, or unreasonably much.
     pub fn unpack(bytes: &[u8]) -> Result<ChartFiles, ChartError> {
-        unpack(bytes)
+        unpack(bytes, &mut Room::new())
     }
 
     /// Its name.
@@ -75,21 +76,17 @@ impl Chart {
         &self.metadata.name
     }
 
-    /// Its version, as written.
-    pub fn version(&self) -> &str {
-        &self.metadata.version
+    /// Charts that it and the charts below it need and do not have.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let has = |name: &str| self.charts.iter().any(|chart| chart.name() == name);
+        let wanted = self.metadata.dependencies.iter().map(Dependency::key);
+        let own = wanted.filter(|name| !has(name)).map(|name| format!("{}/charts/{name}", self.name()));
+        own.chain(self.charts.iter().flat_map(Self::missing)).collect()
     }
 
-    /// Dependencies that its `Chart.yaml` names and that are not below it.
-    pub fn missing(&self) -> Vec<&str> {
-        let is_there = |name: &str| self.charts.iter().any(|chart| chart.name() == name);
-        let wanted = self.metadata.dependencies.iter().map(|dependency| dependency.name.as_str());
-        wanted.filter(|name| !is_there(name)).collect()
-    }
-
-    fn load_below(files: ChartFiles, depth: usize, charts: &mut usize) -> Result<Self, ChartError> {
-        *charts += 1;
-        if depth > DEPTH_LIMIT || *charts > CHART_LIMIT || files.len() > FILE_LIMIT {
+    fn load_below(files: ChartFiles, depth: usize, room: &mut Room) -> Result<Self, ChartError> {
+        room.charts = room.charts.checked_sub(1).ok_or(ChartError::TooLarge)?;
+        if depth > DEPTH_LIMIT || files.len() > FILE_LIMIT {
             return Err(ChartError::TooLarge);
         }
         let yaml = |name: &str, bytes: &[u8]| {
@@ -131,21 +128,32 @@ impl Chart {
         for (name, mut files) in below {
             let chart = match files.remove("") {
                 _ if name.starts_with(['_', '.']) => continue,
-                Some(bytes) if name.ends_with(".tgz") => unpack(&bytes)?,
+                Some(bytes) if name.ends_with(".tgz") => unpack(&bytes, room)?,
                 Some(_) if files.is_empty() => continue,
                 _ => files,
             };
-            loaded.push(Self::load_below(chart, depth + 1, charts)?);
+            loaded.push(Self::load_below(chart, depth + 1, room)?);
         }
         Ok(Self { metadata, values, schema, templates, files: others, charts: loaded })
     }
 }
 
-/// The files of a packaged chart, without the directory they are in.
-fn unpack(bytes: &[u8]) -> Result<ChartFiles, ChartError> {
+/// How much more there may be of a chart.
+struct Room {
+    charts: usize,
+    bytes: u64,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self { charts: CHART_LIMIT, bytes: SIZE_LIMIT }
+    }
+}
+
+fn unpack(bytes: &[u8], room: &mut Room) -> Result<ChartFiles, ChartError> {
     let fail = |error: std::io::Error| ChartError::Archive(error.to_string());
     let reader = Compression::of(bytes).reader(bytes).map_err(fail)?;
-    let mut archive = tar::Archive::new(Bounded::new(reader, SIZE_LIMIT));
+    let mut archive = tar::Archive::new(Bounded::new(reader, room.bytes));
     let mut files = ChartFiles::new();
     for entry in archive.entries().map_err(fail)? {
         let mut entry = entry.map_err(fail)?;

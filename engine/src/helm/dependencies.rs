@@ -35,7 +35,7 @@ fn take(chart: &mut Chart, values: &Table, path: &str, taken: Taken) -> Result<(
     }
     let fits = |dependency: &Dependency, below: &Chart| {
         below.name() == dependency.name
-            && (dependency.version.is_empty() || is_compatible(&dependency.version, below.version()))
+            && (dependency.version.is_empty() || is_compatible(&dependency.version, &below.metadata.version))
     };
     let unlisted = |below: &&Chart| !dependencies.iter().any(|dependency| fits(dependency, below));
     let mut charts: Vec<Chart> = chart.charts.iter().filter(unlisted).cloned().collect();

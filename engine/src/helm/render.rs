@@ -40,6 +40,10 @@ pub fn render(
     let enabled = resolved(chart, &given, Taken::Enabled)?;
     let values = coalesced(&enabled, &given)?;
     let mut rendered = Rendered::default();
+    let missing = enabled.missing();
+    if !missing.is_empty() {
+        rendered.failed.push(RenderError::Missing(missing));
+    }
     rendered.failed.extend(schema::check(&enabled, &values).err());
     let rendering = Rendering::new(&enabled, &values, release, capabilities);
     let mut templates = Templates::default();

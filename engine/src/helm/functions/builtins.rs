@@ -17,7 +17,7 @@ pub(super) const TABLE: &[Entry] = &[
     ("le", 2, 2, |call| Ok(Value::Bool(order(call)? != Ordering::Greater))),
     ("gt", 2, 2, |call| Ok(Value::Bool(order(call)? == Ordering::Greater))),
     ("ge", 2, 2, |call| Ok(Value::Bool(order(call)? != Ordering::Less))),
-    ("print", 0, ANY, print_all),
+    ("print", 0, ANY, |call| call.made(printed(call, call.args)?)),
     ("println", 0, ANY, println),
     ("printf", 1, ANY, |call| call.made(printf(call.text(0)?, &call.args[1..], &call.run.work)?)),
     ("html", 0, ANY, |call| call.made(gotmpl::html_escape(&joined(call)?))),
@@ -105,16 +105,16 @@ fn order(call: &Call<'_>) -> Outcome<Ordering> {
 }
 
 /// `print`: spaces only between arguments that are both no texts.
-fn print_all(call: &Call<'_>) -> Outcome<Value> {
+fn printed(call: &Call<'_>, values: &[Value]) -> Outcome<String> {
     let mut out = String::new();
-    for (at, value) in call.args.iter().enumerate() {
+    for (at, value) in values.iter().enumerate() {
         let is_text = |value: &Value| matches!(value, Value::Text(_));
-        if at > 0 && !is_text(value) && !is_text(&call.args[at - 1]) {
+        if at > 0 && !is_text(value) && !is_text(&values[at - 1]) {
             out.push(' ');
         }
         out.push_str(&print(value, &call.run.work)?);
     }
-    call.made(out)
+    Ok(out)
 }
 
 fn println(call: &Call<'_>) -> Outcome<Value> {
@@ -128,9 +128,12 @@ fn joined(call: &Call<'_>) -> Outcome<String> {
     match call.args {
         [Value::Nil] => Ok("<no value>".to_owned()),
         [one] => text_of(one, &call.run.work).map(|text| text.to_string()),
-        _ => match print_all(call)? {
-            Value::Text(text) => Ok(text.to_string()),
-            _ => Ok(String::new()),
-        },
+        several => {
+            let shown = |value: &Value| match value {
+                Value::Nil => Value::text("<no value>"),
+                other => other.clone(),
+            };
+            printed(call, &several.iter().map(shown).collect::<Vec<_>>())
+        }
     }
 }

@@ -83,6 +83,9 @@ fn divided(call: &Call<'_>, operation: fn(i64, i64) -> i64) -> Outcome<Value> {
 
 fn folded(call: &Call<'_>, operation: char) -> Outcome<Value> {
     let first = call.float(0);
+    if operation == '/' && floats(call).skip(1).any(|divisor| divisor == 0.0) {
+        return Err(call.wrong("decimal division by 0"));
+    }
     Ok(Value::Float(floats(call).skip(1).fold(first, |a, b| decimal(a, b, operation))))
 }
 
@@ -121,7 +124,7 @@ fn decimal(a: f64, b: f64, operation: char) -> f64 {
 }
 
 fn round(call: &Call<'_>) -> Outcome<Value> {
-    let (number, places) = (call.float(0), to_float(call.arg(1)));
+    let (number, places) = (call.float(0), to_float(&Value::Int(call.int(1)?)));
     let half = call.args.get(2).map_or(0.5, to_float);
     let power = 10_f64.powf(places);
     let shifted = power * number;

@@ -107,12 +107,23 @@ fn translated(pattern: &str) -> String {
                 in_class = false;
                 out.push(']');
             }
+            // A brace that repeats nothing is one.
+            '{' if !in_class && !is_repetition(&chars) => out.push_str("\\{"),
             // Set operations of Rust's library, plain characters in Go's.
             '&' | '~' if in_class => out.push_str(&format!("\\{c}")),
             c => out.push(c),
         }
     }
     out
+}
+
+/// Whether what follows a brace makes it a repetition: `n}`, `n,}` or `n,m}`.
+fn is_repetition(rest: &std::iter::Peekable<std::str::Chars<'_>>) -> bool {
+    let inside: String = rest.clone().take_while(|c| *c != '}').take(16).collect();
+    let closes = rest.clone().any(|c| c == '}');
+    let (least, most) = inside.split_once(',').unwrap_or((&inside, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    closes && !least.is_empty() && is_number(least) && is_number(most)
 }
 
 /// How many are wanted: below zero is all.

@@ -129,10 +129,10 @@ fn indented(call: &Call<'_>) -> Outcome<String> {
 }
 
 fn join(call: &Call<'_>) -> Outcome<Value> {
-    let (separator, words) = (call.any_text(0)?, call.texts(1)?);
+    let (separator, words) = (call.text(0)?, call.texts(1)?);
     let size: usize = words.iter().map(|word| word.len()).sum();
     call.run.work.bytes(size.saturating_add(separator.len().saturating_mul(words.len())))?;
-    Ok(Value::text(words.join(&*separator)))
+    Ok(Value::text(words.join(separator)))
 }
 
 /// A map `_0`, `_1` … of the parts.

@@ -11,8 +11,8 @@ pub(super) const TABLE: &[Entry] = &[
     ("include", 2, 2, |call| Ok(Value::text(call.scope.execute(call.run, call.text(0)?, call.arg(1))?))),
     ("tpl", 2, 2, tpl),
     ("required", 2, 2, required),
-    ("fail", 1, 1, |call| Err(Fault::failed(format!("error calling fail: {}", call.text(0)?)))),
-    ("lookup", 4, 4, |_| Ok(Value::map([]))),
+    ("fail", 1, 1, |call| Err(call.wrong(call.text(0)?))),
+    ("lookup", 4, 4, |call| (0..4).try_for_each(|at| call.text(at).map(drop)).map(|()| Value::map([]))),
     ("getHostByName", 1, 1, |_| Ok(Value::text(""))),
     ("env", 1, 1, no_environment),
     ("expandenv", 1, 1, no_environment),
@@ -38,11 +38,10 @@ fn tpl(call: &Call<'_>) -> Outcome<Value> {
 }
 
 fn required(call: &Call<'_>) -> Outcome<Value> {
+    let message = call.text(0)?;
     match call.arg(1) {
-        Value::Nil => Err(Fault::failed(format!("error calling required: {}", call.text(0)?))),
-        Value::Text(text) if text.is_empty() => {
-            Err(Fault::failed(format!("error calling required: {}", call.text(0)?)))
-        }
+        Value::Nil => Err(call.wrong(message)),
+        Value::Text(text) if text.is_empty() => Err(call.wrong(message)),
         value => Ok(value.clone()),
     }
 }

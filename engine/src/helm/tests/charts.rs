@@ -326,4 +326,12 @@ fn broken_charts_say_what_is_wrong() {
         ("charts/b/Chart.yaml", "name: b\nversion: 1.0.0"),
     ];
     assert!(rendered(&chart).unwrap_err().to_string().contains("no table"));
+    let chart = [
+        (
+            "Chart.yaml",
+            "apiVersion: v2\nname: a\ndependencies:\n- {name: b, version: 1.0.0}\n- {name: c, version: 1.0.0, condition: c.use}\n",
+        ),
+        ("values.yaml", "c: {use: false}"),
+    ];
+    assert_eq!(rendered(&chart).unwrap_err(), RenderError::Missing(vec!["a/charts/b".to_owned()]));
 }

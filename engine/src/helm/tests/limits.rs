@@ -116,7 +116,7 @@ fn archives_stay_small_and_inside() {
     for path in ["c/../../x", "c//x", "x"] {
         assert!(matches!(Chart::load_archive(&packed(path, b"")), Err(ChartError::Archive(_))), "{path}");
     }
-    let bomb = packed("c/big", &vec![0; 300 << 20]);
+    let bomb = packed("c/big", &vec![0; 100 << 20]);
     assert!(bomb.len() < 4 << 20);
     assert!(matches!(Chart::load_archive(&bomb), Err(ChartError::Archive(_))));
     assert!(matches!(Chart::load_archive(b"nothing"), Err(ChartError::Archive(_))));
