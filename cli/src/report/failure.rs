@@ -276,7 +276,8 @@ fn hint_of_step(error: &OpError) -> Option<String> {
         }
         OpError::Git(error) => return hint_of_git(error),
         OpError::Context(ContextError::NoArchive { .. }) => {
-            "a tar archive is wanted, plain or compressed with gzip, bzip2, xz or zstd".to_owned()
+            "a tar archive is wanted, plain or compressed with gzip, bzip2, xz or zstd; URLs of git repositories end in .git"
+                .to_owned()
         }
         OpError::Base(error) => return hint_of_registry(error),
         OpError::Exec(error) => match &**error {
