@@ -112,7 +112,11 @@ fn search_files(path: &str, files: &ChartFiles, search: &mut Search) {
         let is_template = name.starts_with("templates/") || name.contains("/templates/");
         if is_values || is_template {
             let at = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-            search.text(&at, &String::from_utf8_lossy(bytes), is_values, None);
+            let text = String::from_utf8_lossy(bytes);
+            // Values name images in parts; their lines would give the parts for images.
+            if !is_values || !search.fields(&at, &text) {
+                search.text(&at, &text, false, None);
+            }
         }
     }
 }

@@ -72,6 +72,16 @@ impl Search {
         parsed
     }
 
+    /// Searches a text that should be YAML by its fields alone. Tells whether it is.
+    pub(super) fn fields(&mut self, path: &str, text: &str) -> bool {
+        let (fields, parsed) = named(text);
+        for field in fields {
+            let by = FoundBy::Field { kind: field.kind, field: field.field };
+            self.add(path, field.line, field.reference, by, None);
+        }
+        parsed
+    }
+
     fn add(&mut self, path: &str, line: u64, reference: String, by: FoundBy, chart: Option<&ChartOf>) {
         let path = path.to_owned();
         if is_word(&reference) {

@@ -119,3 +119,7 @@ pub(super) fn visible(deltas: &[Vec<Part>]) -> BTreeMap<Unit, Vec<(usize, usize)
     units.retain(|_, parts| !parts.is_empty());
     units
 }
+
+#[cfg(test)]
+#[path = "units_tests.rs"]
+mod tests;
