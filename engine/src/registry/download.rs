@@ -18,8 +18,8 @@ use crate::tree::Trees;
 
 /// Layers fetched at once.
 const AT_ONCE: usize = 6;
-/// Chunks that may wait for the indexing.
-const WAITING: usize = 64;
+/// Chunks that may wait for the indexing; each has some 400 KiB at most.
+const WAITING: usize = 16;
 
 /// Freed once, a block of so many bytes makes glibc keep twice as many of freed memory instead of giving them back.
 const KEPT: usize = 16 << 20;
