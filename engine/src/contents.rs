@@ -365,6 +365,10 @@ impl<'store> Contents<'store> {
         let blob = self.store.blobs().open(&layer.blob.digest)?;
         layer::for_each_file(blob, layer.media_type, &mut |path, reader| {
             let Some(content) = by_path.get(path) else { return Ok(()) };
+            // The same bytes under another path: whoever reads those that are there must not lose them.
+            if self.lock().places.contains_key(content) {
+                return Ok(());
+            }
             let name = content.hex();
             let mut out = fs_err::File::create(dir.join(&name))?;
             let found = copy_hashed(reader, &mut out)?;
