@@ -32,7 +32,7 @@ pub use context::Context;
 pub use error::LocalError;
 pub use look::Look;
 
-pub(super) use error::LINK_LIMIT;
+pub(super) use locate::{Standing, follow};
 
 /// What a scan needs beside the pattern.
 #[derive(Clone, Copy)]

@@ -9,7 +9,7 @@ use super::ContextError;
 use super::files::Files;
 use crate::ignore::Matched;
 use crate::pattern::Pattern;
-use crate::source::local::{LINK_LIMIT, LocalError, below, joined, lossy};
+use crate::source::local::{LocalError, Standing, below, follow, joined, lossy};
 use crate::tree::{Directory, Entry, Meta, Name, Node, TreeError, Trees, components, push_name};
 
 impl Files<'_> {
@@ -58,32 +58,14 @@ impl Files<'_> {
 
     /// Follows the links of a literal path inside the context. `None` when nothing is there.
     pub(super) fn resolve(&self, path: &[Name], shown: &str) -> Result<Option<Vec<Name>>, ContextError> {
-        let mut ahead: Vec<Name> = path.iter().rev().cloned().collect();
-        let mut at: Vec<Name> = Vec::new();
-        let mut links = 0;
-        while let Some(name) = ahead.pop() {
-            if name == b".." {
-                at.pop();
-                continue;
-            }
-            at.push(name);
-            let Some(entry) = self.at(&at)? else { return Ok(None) };
-            let Node::Symlink(target) = &entry.node else { continue };
-            links += 1;
-            if links > LINK_LIMIT {
-                return Err(LocalError::LinkLoop { path: shown.to_owned() }.into());
-            }
-            let link = joined(&at);
-            at.pop();
-            let inside = inside(&at, target).ok_or_else(|| LocalError::Escapes {
-                path: shown.to_owned(),
-                link: lossy(&link),
-                target: lossy(target),
-            })?;
-            at.clear();
-            ahead.extend(inside.into_iter().rev());
-        }
-        Ok(Some(at))
+        let standing = |at: &[Name]| -> Result<Standing, ContextError> {
+            Ok(match self.at(at)?.map(|entry| entry.node) {
+                None => Standing::Nothing,
+                Some(Node::Symlink(target)) => Standing::Link(target.to_vec()),
+                Some(_) => Standing::Other,
+            })
+        };
+        follow(path, shown, standing, inside)
     }
 
     /// The same, for what no ignore file leaves out.

@@ -9,7 +9,7 @@ use crate::ignore::IgnoreError;
 use crate::pattern::PatternError;
 
 /// Most links followed for one source path, as Linux does (`MAXSYMLINKS`).
-pub(in crate::source) const LINK_LIMIT: usize = 40;
+pub(super) const LINK_LIMIT: usize = 40;
 
 /// A context that cannot be read as asked.
 #[derive(Debug, Error)]

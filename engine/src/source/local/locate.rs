@@ -1,6 +1,6 @@
 //! Where a path of the context leads: links are followed one by one, and never out of it.
 
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use rustix::fs::FileType;
@@ -20,40 +20,67 @@ pub(super) enum Located {
     Nowhere,
 }
 
+/// What stands at one path, no link followed.
+pub(in crate::source) enum Standing {
+    Nothing,
+    /// A link, and its target.
+    Link(Vec<u8>),
+    Other,
+}
+
+/// Follows the links of a literal path one by one. `standing` looks, `inside` says where a link's target lies, `None` when that is
+/// outside; the result is `None` when nothing is there.
+pub(in crate::source) fn follow<E: From<LocalError>>(
+    path: &[Name],
+    shown: &str,
+    standing: impl Fn(&[Name]) -> Result<Standing, E>,
+    inside: impl Fn(&[Name], &[u8]) -> Option<Vec<Name>>,
+) -> Result<Option<Vec<Name>>, E> {
+    let mut ahead: Vec<Name> = path.iter().rev().cloned().collect();
+    let mut at: Vec<Name> = Vec::new();
+    let mut links = 0;
+    while let Some(name) = ahead.pop() {
+        if name == b".." {
+            at.pop();
+            continue;
+        }
+        at.push(name);
+        let target = match standing(&at)? {
+            Standing::Nothing => return Ok(None),
+            Standing::Link(target) => target,
+            Standing::Other => continue,
+        };
+        links += 1;
+        if links > LINK_LIMIT {
+            return Err(LocalError::LinkLoop { path: shown.to_owned() }.into());
+        }
+        let link = joined(&at);
+        at.pop();
+        let inside = inside(&at, &target).ok_or_else(|| LocalError::Escapes {
+            path: shown.to_owned(),
+            link: lossy(&link),
+            target: lossy(&target),
+        })?;
+        at.clear();
+        ahead.extend(inside.into_iter().rev());
+    }
+    Ok(Some(at))
+}
+
 impl Context {
     /// Follows the links of a literal path inside the context.
     pub(super) fn locate(&self, path: &[Name], shown: &str) -> Result<Located, LocalError> {
-        let mut ahead: Vec<Name> = path.iter().rev().cloned().collect();
-        let mut at: Vec<Name> = Vec::new();
-        let mut links = 0;
-        while let Some(name) = ahead.pop() {
-            if name == b".." {
-                at.pop();
-                continue;
-            }
-            at.push(name);
-            let host = self.host(&at);
-            let Ok(stat) = rustix::fs::lstat(&host) else { return Ok(Located::Nowhere) };
+        let standing = |at: &[Name]| -> Result<Standing, LocalError> {
+            let host = self.host(at);
+            let Ok(stat) = rustix::fs::lstat(&host) else { return Ok(Standing::Nothing) };
             if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-                continue;
+                return Ok(Standing::Other);
             }
-            links += 1;
-            if links > LINK_LIMIT {
-                return Err(LocalError::LinkLoop { path: shown.to_owned() });
-            }
-            let target =
-                fs_err::read_link(&host).map_err(|source| LocalError::Io { path: host.clone(), source })?;
-            let link = at.clone();
-            at.pop();
-            let inside =
-                self.inside(&at, target.as_os_str().as_bytes()).ok_or_else(|| LocalError::Escapes {
-                    path: shown.to_owned(),
-                    link: lossy(&joined(&link)),
-                    target: target.display().to_string(),
-                })?;
-            at.clear();
-            ahead.extend(inside.into_iter().rev());
-        }
+            let target = fs_err::read_link(&host).map_err(|source| LocalError::Io { path: host, source })?;
+            Ok(Standing::Link(target.into_os_string().into_vec()))
+        };
+        let inside = |at: &[Name], target: &[u8]| self.inside(at, target);
+        let Some(at) = follow(path, shown, standing, inside)? else { return Ok(Located::Nowhere) };
         let path = joined(&at);
         let left_out = !path.is_empty() && self.ignore.is_ignored(&path) && self.ignore.can_prune(&path);
         Ok(if left_out { Located::LeftOut } else { Located::At(at) })
