@@ -25,20 +25,32 @@ const INTERVAL: Duration = Duration::from_millis(10);
 /// Keys this process makes, announced until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    _own: File,
+    own: File,
     /// Announcements of others, made before this one, that have keys of it.
     before: Vec<File>,
 }
 
 impl Flight {
-    /// Announces keys. `own` is a directory of this process below `tmp`.
-    pub(crate) fn announce(root: &Path, own: &Path, keys: &[[u8; 32]]) -> Result<Self, CacheError> {
+    /// Announces keys. `own` is a directory of this process below `tmp`; what it has announced `already` stays so.
+    ///
+    /// Work comes in turns: the keys of a later turn are no one's of an earlier one, and who waits in one turn has not
+    /// announced the next. So this, too, leads to no circle.
+    pub(crate) fn announce(
+        root: &Path,
+        own: &Path,
+        already: Option<Self>,
+        keys: &[[u8; 32]],
+    ) -> Result<Self, CacheError> {
         let order = lock_file(&root.join("flight.lock"))?;
         order.file().lock()?;
         let mine: HashSet<&[u8]> = keys.iter().map(<[u8; 32]>::as_slice).collect();
         let mut before = Vec::new();
         for dir in fs_err::read_dir(root.join("tmp"))? {
-            let Ok(mut file) = File::open(dir?.path().join(FILE)) else { continue };
+            let dir = dir?.path();
+            let Ok(mut file) = File::open(dir.join(FILE)) else { continue };
+            if dir == own {
+                continue;
+            }
             // Whoever does not hold its announcement has ended.
             if !matches!(file.file().try_lock_shared(), Err(TryLockError::WouldBlock)) {
                 continue;
@@ -49,10 +61,16 @@ impl Flight {
                 before.push(file);
             }
         }
-        let mut file = lock_file(&own.join(FILE))?;
-        file.file().lock()?;
-        file.write_all(keys.as_flattened())?;
-        Ok(Self { _own: file, before })
+        let mut own = match already {
+            Some(already) => already.own,
+            None => {
+                let file = lock_file(&own.join(FILE))?;
+                file.file().lock()?;
+                file
+            }
+        };
+        own.write_all(keys.as_flattened())?;
+        Ok(Self { own, before })
     }
 
     /// Whether others were first.
@@ -140,10 +158,14 @@ mod tests {
     use super::*;
 
     fn announced(root: &Path, name: &str, keys: &[u8]) -> Flight {
+        announced_too(root, name, None, keys)
+    }
+
+    fn announced_too(root: &Path, name: &str, already: Option<Flight>, keys: &[u8]) -> Flight {
         let own = root.join("tmp").join(name);
         fs_err::create_dir_all(&own).unwrap();
         let keys: Vec<[u8; 32]> = keys.iter().map(|key| [*key; 32]).collect();
-        Flight::announce(root, &own, &keys).unwrap()
+        Flight::announce(root, &own, already, &keys).unwrap()
     }
 
     #[test]
@@ -161,6 +183,16 @@ mod tests {
         assert!(!third.is_second());
         drop(third);
         assert!(!announced(root.path(), "4", &[1, 2, 3]).is_second(), "what was left behind is not held");
+    }
+
+    #[test]
+    fn a_later_turn_is_announced_beside_the_first() {
+        let root = tempfile::tempdir().unwrap();
+        let first = announced(root.path(), "1", &[1]);
+        let first = announced_too(root.path(), "1", Some(first), &[7]);
+        assert!(!first.is_second(), "nobody waits for himself");
+        assert!(announced(root.path(), "2", &[1]).is_second());
+        assert!(announced(root.path(), "3", &[7]).is_second());
     }
 
     #[test]

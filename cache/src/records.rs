@@ -48,6 +48,12 @@ pub enum Table {
     Packed = 16,
     /// Content digest of an archive → directories that it only implies.
     Archives = 17,
+    /// Blob digest → its content digest, and the layer that has its bytes, if they are no blob of their own.
+    Places = 18,
+    /// Name of a container image, hashed → the manifest it led to.
+    Resolved = 19,
+    /// Digest of a container image's manifest or index → its bytes.
+    Manifests = 20,
 }
 
 impl Table {

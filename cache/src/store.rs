@@ -156,7 +156,8 @@ impl Store {
         waits: impl FnOnce(),
         is_over: &dyn Fn() -> bool,
     ) -> Result<bool, CacheError> {
-        let mut flight = Flight::announce(&self.root, &self.tmp_dir()?, keys)?;
+        let already = self.flight.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut flight = Flight::announce(&self.root, &self.tmp_dir()?, already, keys)?;
         if flight.is_second() {
             waits();
             flight.wait(is_over)?;

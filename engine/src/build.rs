@@ -13,12 +13,14 @@ use cache::Table;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use rayon::prelude::*;
 use solver::{
-    AppFacts, CacheKey, ContentRead, Event, ExecOp, Facts, Layer, Limits, ManifestDigest, Op, Outcome, Plan,
-    Record, Scheduler, Step, StepOutcome, TreeDigest, VertexDigest, VertexIndex, content_key, key_facts,
+    AppFacts, CacheKey, ContentRead, Event, ExecOp, Facts, Lane, Layer, Limits, ManifestDigest, Op, Outcome,
+    Plan, Record, Scheduler, Step, StepOutcome, TreeDigest, VertexDigest, VertexIndex, content_key,
+    key_facts,
 };
 
 use crate::cancel::Cancel;
 use crate::chain::{Chain, state_of};
+use crate::container::Carried;
 use crate::error::{BuildError, OpError};
 use crate::explain::{self, StepReport, Trace, Why};
 use crate::group::{LAYER_LIMIT, group_key, groups, merged};
@@ -26,11 +28,15 @@ use crate::layer::TimePolicy;
 use crate::ops::{Input, app, exec, file};
 use crate::outcome::ImageOutcome;
 use crate::plan::Planned;
-use crate::session::{Pins, Session};
+use crate::session::{Pins, STACK_SIZE, Session};
 use crate::stamp;
 use crate::state::State;
 use crate::tree::{Entry, Node};
 
+/// Layers that steps leave to the container images that come after them.
+const IMAGE_LAYERS: usize = 16;
+/// Downloads at once; each registry has a limit of its own.
+const DOWNLOADS: usize = 16;
 /// How often a waiting loop looks whether the build was cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -64,6 +70,8 @@ pub struct BuiltImage {
     pub facts: HashMap<VertexDigest, AppFacts>,
     /// What each step adds, oldest first.
     pub deltas: Vec<TreeDigest>,
+    /// Container images it carries.
+    pub carried: Carried,
 }
 
 type Results = Vec<OnceLock<Record>>;
@@ -82,8 +90,7 @@ impl Session<'_> {
                 self.finished(index, StepOutcome::Cached);
             }
         }
-        let budgets =
-            self.chains.iter().map(|chain| self.layer_budget(chain)).collect::<Result<Vec<_>, _>>()?;
+        let budgets = self.layer_budgets()?;
         let mut makes_layer = vec![false; self.graph.len()];
         for (chain, budget) in self.chains.iter().zip(&budgets) {
             let is_single = chain.steps.len() <= *budget;
@@ -116,22 +123,16 @@ impl Session<'_> {
         Ok(work.built(images))
     }
 
-    /// How many layers an image may have above its base.
-    fn layer_budget(&self, chain: &Chain) -> Result<usize, BuildError> {
-        let base = self.base_of(chain).and_then(|digest| self.bases.get(&digest));
-        let count = base.map_or(0, |base| base.image.layers.len());
-        // A base may have more, as long as nothing is put on top of it.
-        let budget = LAYER_LIMIT.saturating_sub(count);
-        let budget = Some(budget).filter(|budget| *budget > 0 || chain.steps.is_empty());
-        budget.ok_or(BuildError::TooManyLayers { count })
-    }
-
-    /// The base of an image.
-    fn base_of(&self, chain: &Chain) -> Option<ManifestDigest> {
-        match &self.graph.vertex(chain.base?).op {
-            Op::Image(image) => Some(image.digest),
-            _ => None,
-        }
+    /// How many layers the steps of each image may have.
+    fn layer_budgets(&self) -> Result<Vec<usize>, BuildError> {
+        let budget = |(chain, &count): (&Chain, &usize)| {
+            // A base may have more, as long as nothing is put on top of it.
+            let all = LAYER_LIMIT.saturating_sub(count);
+            let kept = if self.options.carries_images { IMAGE_LAYERS.min(all / 2) } else { 0 };
+            let budget = Some(all - kept).filter(|budget| *budget > 0 || chain.steps.is_empty());
+            budget.ok_or(BuildError::TooManyLayers { count })
+        };
+        self.chains.iter().zip(&self.layers_below).map(budget).collect()
     }
 
     /// The layers of an image, and for each step whether it is the first of its layer.
@@ -201,42 +202,64 @@ impl Work<'_, '_> {
     fn run_all(&self, plan: &Plan<Record>) -> Result<(), BuildError> {
         let session = self.session;
         let jobs = session.options.jobs.max(1);
-        let mut scheduler = Scheduler::new(&session.graph, plan, Limits { cpu: jobs, net: jobs });
+        let mut scheduler = Scheduler::new(&session.graph, plan, Limits { cpu: jobs, net: DOWNLOADS });
         let (tx, rx) = crossbeam_channel::unbounded::<Message>();
         let mut failed = Vec::new();
-        session.pool.in_place_scope(|scope| {
-            loop {
-                while let Some(index) = scheduler.next_start() {
-                    self.started(index);
-                    let tx = tx.clone();
-                    scope.spawn(move |_| self.work(index, &tx));
-                }
-                if scheduler.is_finished() {
-                    break;
-                }
-                match rx.recv_timeout(CANCEL_INTERVAL) {
-                    Ok((index, Ok(outcome))) => {
-                        scheduler.finish(index, Outcome::Done);
-                        session.finished(index, outcome);
+        // Who waits for a server has a thread of its own, and keeps no core idle.
+        std::thread::scope(|threads| {
+            session.pool.in_place_scope(|scope| {
+                loop {
+                    while let Some(index) = scheduler.next_start() {
+                        self.started(index);
+                        let tx = tx.clone();
+                        match Lane::from(&session.graph.vertex(index).op) {
+                            Lane::Net => self.waiting(threads, index, tx),
+                            Lane::Cpu => scope.spawn(move |_| self.work(index, &tx)),
+                        }
                     }
-                    Ok((index, Err(error))) => {
-                        scheduler.finish(index, Outcome::Failed);
-                        self.stop.cancel();
-                        session.finished(index, StepOutcome::Failed);
-                        failed.push(session.step_error(index, error));
+                    if scheduler.is_finished() {
+                        break;
                     }
-                    Err(RecvTimeoutError::Timeout) if session.options.cancel.is_cancelled() => {
-                        scheduler.stop()
+                    match rx.recv_timeout(CANCEL_INTERVAL) {
+                        Ok((index, Ok(outcome))) => {
+                            scheduler.finish(index, Outcome::Done);
+                            session.finished(index, outcome);
+                        }
+                        Ok((index, Err(error))) => {
+                            scheduler.finish(index, Outcome::Failed);
+                            self.stop.cancel();
+                            session.finished(index, StepOutcome::Failed);
+                            failed.push(session.step_error(index, error));
+                        }
+                        Err(RecvTimeoutError::Timeout) if session.options.cancel.is_cancelled() => {
+                            scheduler.stop()
+                        }
+                        Err(RecvTimeoutError::Timeout) => {}
+                        Err(RecvTimeoutError::Disconnected) => unreachable!("the loop itself holds a sender"),
                     }
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => unreachable!("the loop itself holds a sender"),
                 }
-            }
+            })
         });
         if !failed.is_empty() {
             return Err(session.failure(failed));
         }
         if session.options.cancel.is_cancelled() { Err(BuildError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Does a step on a thread of its own.
+    fn waiting<'t>(
+        &'t self,
+        threads: &'t std::thread::Scope<'t, '_>,
+        index: VertexIndex,
+        tx: Sender<Message>,
+    ) {
+        let failed = tx.clone();
+        let work = move || self.work(index, &tx);
+        let thread = std::thread::Builder::new().stack_size(STACK_SIZE);
+        if let Err(error) = thread.spawn_scoped(threads, work) {
+            // The loop listens until every step has answered.
+            let _ = failed.send((index, Err(OpError::Thread(error))));
+        }
     }
 
     fn started(&self, index: VertexIndex) {
@@ -299,6 +322,13 @@ impl Work<'_, '_> {
                 self.keep(index, Some(key), record)
             }
             Op::Exec(op) => self.exec(index, op),
+            Op::Blob(blob) => self.session.fetch_blob(index, blob).map(|()| StepOutcome::Done),
+            Op::ContainerImage(op) => {
+                let (delta, reads) = self.session.container_image(index, op)?;
+                self.explain(index, &reads, delta);
+                let key = content_key(&vertex.op, &reads);
+                self.keep(index, Some(key), Record { delta, facts: Facts::None })
+            }
         }
     }
 
@@ -459,7 +489,8 @@ impl Work<'_, '_> {
                     Facts::None | Facts::Exec(_) => None,
                 });
             BuiltImage {
-                base: session.base_of(chain),
+                base: chain.base_digest(&session.graph),
+                carried: Carried::default(),
                 facts: facts.collect(),
                 deltas: outcome.records.iter().map(|record| record.delta).collect(),
                 layers: outcome.layers,

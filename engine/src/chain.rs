@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use solver::{Graph, Op, TreeDigest, VertexIndex};
+use solver::{Graph, ManifestDigest, Op, TreeDigest, VertexIndex};
 
 use crate::state::State;
 
@@ -13,6 +13,16 @@ pub struct Chain {
     pub base: Option<VertexIndex>,
     /// The steps.
     pub steps: Vec<VertexIndex>,
+}
+
+impl Chain {
+    /// The base image.
+    pub(crate) fn base_digest(&self, graph: &Graph) -> Option<ManifestDigest> {
+        match &graph.vertex(self.base?).op {
+            Op::Image(image) => Some(image.digest),
+            _ => None,
+        }
+    }
 }
 
 /// The image of a target, down to its base.

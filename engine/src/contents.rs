@@ -67,6 +67,15 @@ pub enum Location {
     },
     /// The whole of a blob.
     Blob(BlobDigest),
+    /// A part of a blob.
+    Part {
+        /// The blob.
+        blob: BlobDigest,
+        /// Where it begins, in bytes.
+        offset: u64,
+        /// Its length, in bytes.
+        length: u64,
+    },
     /// Bytes given in the text.
     Inline(Arc<[u8]>),
 }
@@ -266,7 +275,7 @@ impl<'store> Contents<'store> {
     /// The bytes of a file were not what they should be: if they are in a blob, that may be damaged.
     pub(crate) fn doubt(&self, content: &ContentDigest) {
         let location = self.lock().location(content);
-        if let Some(Location::Blob(blob)) = location {
+        if let Some(Location::Blob(blob) | Location::Part { blob, .. }) = location {
             self.store.blobs().doubt(&blob);
         }
     }
@@ -320,6 +329,11 @@ impl<'store> Contents<'store> {
                 Ok(Opened::File(file))
             }
             Some(Location::Blob(blob)) => Ok(Opened::File(self.store.blobs().open(&blob)?)),
+            Some(Location::Part { blob, offset, length }) => {
+                let mut part = Opened::Part { file: self.store.blobs().open(&blob)?, offset, length, at: 0 };
+                part.seek_to(0)?;
+                Ok(part)
+            }
             Some(Location::Inline(bytes)) => Ok(Opened::Bytes(io::Cursor::new(bytes))),
             None => Err(ContentError::Unknown { path: String::new(), digest: *digest }),
         }
@@ -391,6 +405,17 @@ impl<'store> Contents<'store> {
 pub enum Opened {
     /// A file of the host or the store.
     File(fs_err::File),
+    /// A part of a file.
+    Part {
+        /// The file.
+        file: fs_err::File,
+        /// Where the part begins in it.
+        offset: u64,
+        /// How long it is.
+        length: u64,
+        /// Where in the part the next byte is.
+        at: u64,
+    },
     /// Bytes in memory.
     Bytes(io::Cursor<Arc<[u8]>>),
 }
@@ -399,6 +424,12 @@ impl Read for Opened {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.read(buffer),
+            Self::Part { file, length, at, .. } => {
+                let rest = usize::try_from(*length - *at).unwrap_or(usize::MAX).min(buffer.len());
+                let read = file.read(&mut buffer[..rest])?;
+                *at += read as u64;
+                Ok(read)
+            }
             Self::Bytes(bytes) => bytes.read(buffer),
         }
     }
@@ -412,6 +443,7 @@ impl Opened {
     pub fn size(&self) -> io::Result<u64> {
         match self {
             Self::File(file) => Ok(file.metadata()?.len()),
+            Self::Part { length, .. } => Ok(*length),
             Self::Bytes(bytes) => Ok(bytes.get_ref().len() as u64),
         }
     }
@@ -424,6 +456,10 @@ impl Opened {
         use io::Seek;
         match self {
             Self::File(file) => file.seek(io::SeekFrom::Start(offset)).map(drop),
+            Self::Part { file, offset: start, length, at } => {
+                *at = offset.min(*length);
+                file.seek(io::SeekFrom::Start(*start + *at)).map(drop)
+            }
             Self::Bytes(bytes) => bytes.seek(io::SeekFrom::Start(offset)).map(drop),
         }
     }

@@ -1,11 +1,11 @@
 //! What can stop a build, with the step it happened in.
 
 use cache::CacheError;
-use solver::{GraphError, Span};
+use solver::{BlobDigest, GraphError, Span};
 use thiserror::Error;
 
+use crate::container::FailedImage;
 use crate::contents::ContentError;
-use crate::discover::FoundImage;
 use crate::frames::FrameError;
 use crate::images::ImagesError;
 use crate::ops::app::AppError;
@@ -43,6 +43,15 @@ pub enum OpError {
     /// APP.
     #[error(transparent)]
     App(#[from] AppError),
+    /// A blob that was at hand, and is not any more.
+    #[error("the blob {digest} has gone from the store while the build ran; build again")]
+    BlobGone {
+        /// It.
+        digest: BlobDigest,
+    },
+    /// No thread to wait for the network.
+    #[error("no thread can be started: {0}")]
+    Thread(std::io::Error),
     /// RUN.
     #[error(transparent)]
     Exec(#[from] Box<ExecError>),
@@ -88,9 +97,9 @@ pub enum BuildError {
         /// Whether one of several sources is a packaged chart.
         several_sources: bool,
     },
-    /// Container images were found, and carrying them is not possible yet.
-    #[error("container images are not supported yet, and the image's files name some")]
-    ContainerImages(Vec<FoundImage>),
+    /// Container images that cannot be had.
+    #[error("{} cannot be had", if .0.len() == 1 { "a container image" } else { "container images" })]
+    ContainerImages(Vec<FailedImage>),
     /// The base already has as many layers as an image may have.
     #[error("the base image has {count} layers; an image may have 120")]
     TooManyLayers {

@@ -70,6 +70,7 @@ pub fn export(
             base: base.as_ref().map(|base| &base.image),
             layers: &image.layers,
             own_layer: &image.own_layer,
+            carried: &image.carried,
             facts: &image.facts,
             image_type: &export.image_type,
             annotations: &export.annotations,

@@ -39,6 +39,9 @@ impl LayerCompression {
     /// gzip as other tools make it.
     pub const GZIP: Self = Self { media_type: MediaType::TarGzip, level: 6 };
 
+    /// None, for what is compressed already.
+    pub const NONE: Self = Self { media_type: MediaType::Tar, level: 0 };
+
     /// Feeds everything that decides compressed bytes.
     pub(crate) fn feed(self, hasher: &mut Hasher) {
         hasher.number(self.media_type as u64);

@@ -20,6 +20,7 @@ use thiserror::Error;
 pub use self::dirs::{DirKind, KeptDir};
 pub use self::policy::{Chosen, Policy};
 pub use self::verify::{Damage, Verified, verify};
+use crate::container::Place;
 use crate::images::{Images, ImagesError, Tagged};
 use crate::oci::JSON_LIMIT;
 use crate::outcome::Outcome;
@@ -210,6 +211,12 @@ fn mark_known(store: &Store, entries: &mut BTreeMap<BlobDigest, Entry>) -> Resul
         let digest = key.try_into().map(BlobDigest::from_bytes).ok();
         if let Some(entry) = digest.and_then(|digest| entries.get_mut(&digest)) {
             entry.kind = EntryKind::Layer;
+        }
+    })?;
+    store.scan(Table::Places, &mut |key, place: Option<Place>| {
+        let digest = key.try_into().map(BlobDigest::from_bytes).ok();
+        if let (Some(_), Some(entry)) = (place, digest.and_then(|digest| entries.get_mut(&digest))) {
+            entry.kind = EntryKind::Source;
         }
     })?;
     store.scan(Table::Packed, &mut |_, packed: Option<Packed>| {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use solver::{AppFacts, AppSpec, Application, ImageSpec, Layer, VertexDigest};
 
+use crate::container::{Carried, carried_list};
 use crate::error::BuildError;
 use crate::extension::{BuildClient, Extension, SCHEMA_VERSION, go_json};
 use crate::images::StoredImage;
@@ -28,6 +29,8 @@ pub struct Parts<'a> {
     /// For each step of the history that makes a layer, in order: whether the layer is its own, or one it shares with
     /// an earlier step.
     pub own_layer: &'a [bool],
+    /// Container images it carries.
+    pub carried: &'a Carried,
     /// Facts of the applications by vertex.
     pub facts: &'a HashMap<VertexDigest, AppFacts>,
     /// `kube-installer` or `app-installer`.
@@ -57,7 +60,7 @@ pub fn assemble(parts: &Parts<'_>) -> Result<Assembled, BuildError> {
     let config = config(parts);
     let blob = oci::described(&config);
     let base_layers = parts.base.map(|base| base.layers.as_slice()).unwrap_or_default();
-    let layers = base_layers.iter().chain(parts.layers);
+    let layers = base_layers.iter().chain(parts.layers).chain(&parts.carried.layers);
     let layers: Vec<_> =
         layers.map(|layer| oci::descriptor(oci::layer_media_type(layer.media_type), &layer.blob)).collect();
     let manifest = ImageManifestBuilder::default()
@@ -93,8 +96,12 @@ fn config(parts: &Parts<'_>) -> Vec<u8> {
         config["config"]["Labels"] = json!(spec.labels);
     }
     let base_layers = parts.base.map(|base| base.layers.as_slice()).unwrap_or_default();
-    let diff_ids: Vec<String> =
-        base_layers.iter().chain(parts.layers).map(|layer| layer.diff_id.to_string()).collect();
+    let diff_ids: Vec<String> = base_layers
+        .iter()
+        .chain(parts.layers)
+        .chain(&parts.carried.layers)
+        .map(|layer| layer.diff_id.to_string())
+        .collect();
     config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
     let mut own_layer = parts.own_layer.iter();
     let before = config["history"].as_array().into_iter().flatten().cloned().map(Entry::Base);
@@ -103,7 +110,11 @@ fn config(parts: &Parts<'_>) -> Vec<u8> {
         let (created_by, empty_layer) = (&step.text, !makes_layer);
         Entry::Step(Step { comment: "sealer", created: &created, created_by, empty_layer })
     });
-    let history = before.chain(steps).collect();
+    let carried = parts.carried.history.iter().map(|(text, makes_layer)| {
+        let empty_layer = !makes_layer;
+        Entry::Step(Step { comment: "sealer", created: &created, created_by: text, empty_layer })
+    });
+    let history = before.chain(steps).chain(carried).collect();
     let Some(fields) = config.as_object() else { unreachable!("a config was made an object above") };
     let mut fields: BTreeMap<&str, Field<'_>> =
         fields.iter().map(|(key, value)| (key.as_str(), Field::Value(value))).collect();
@@ -143,6 +154,7 @@ fn annotations(parts: &Parts<'_>) -> Result<HashMap<String, String>, BuildError>
         annotations.insert(BASE_NAME.to_owned(), parts.spec.base.reference.clone());
         annotations.insert(BASE_DIGEST.to_owned(), base.digest.to_string());
     }
+    carried_list(parts.carried, &mut annotations);
     annotations.extend(parts.annotations.clone());
     annotations.insert(EXTENSION.to_owned(), go_json(&extension(parts)?));
     Ok(annotations)

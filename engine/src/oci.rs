@@ -25,6 +25,8 @@ pub const REMOTES: &str = "sealer.remotes";
 pub const EXTENSION: &str = "sealer.image.extension";
 /// Annotation with the list of container images (spec §2.1).
 pub const CONTAINER_IMAGES: &str = "sealer.image.container.images";
+/// Annotation that says that the list is all there is: the image was searched.
+pub const CONTAINER_IMAGES_COMPLETE: &str = "sealer.image.container.images.complete";
 /// Annotation with the base's name.
 pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
 /// Annotation with the base's manifest digest.

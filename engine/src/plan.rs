@@ -133,6 +133,7 @@ impl Session<'_> {
                 file.unpack == Unpack::Nothing && !self.graph.inputs(index)[states..].iter().any(of_state)
             }
             Op::Exec(_) => false,
+            Op::ContainerImage(image) => self.has_blobs(index, image),
             _ => true,
         };
         if readable {

@@ -2,15 +2,15 @@
 
 mod sources;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
 use solver::{
-    Definition, Descriptor, Event, EventSink, Graph, HardLinks, Layer, ManifestDigest, Op, Pin, StepOutcome,
-    TreeDigest, VertexIndex,
+    BlobDigest, Definition, Descriptor, Event, EventSink, Graph, HardLinks, Layer, ManifestDigest, Op, Pin,
+    StepOutcome, TreeDigest, VertexIndex,
 };
 
 use crate::bases::Bases;
@@ -18,6 +18,7 @@ use crate::build::BuiltImage;
 use crate::cache_mounts::CacheMounts;
 use crate::cancel::Cancel;
 use crate::chain::{Chain, chain};
+use crate::container::BlobSources;
 use crate::contents::Contents;
 use crate::discover::{Discovered, Searcher, discover};
 use crate::error::{BuildError, OpError, StepError};
@@ -62,6 +63,8 @@ pub struct BuildOptions {
     pub download_limit_bytes: u64,
     /// Repository of the image, which its steps are remembered by from build to build.
     pub repository: String,
+    /// Container images come after the steps, and get some of the layers an image may have.
+    pub carries_images: bool,
     /// A `helm` program, for charts that use what cannot be rendered here.
     pub helm: Option<PathBuf>,
     /// Say why each step ran.
@@ -130,6 +133,12 @@ pub struct Session<'a> {
     pub(crate) contexts: &'a Contexts<'a>,
     /// Contexts whose files can be read.
     registered: OnceMap<String, ()>,
+    /// By image: layers that are there before the first step's.
+    pub(crate) layers_below: Vec<usize>,
+    /// Where blobs come from.
+    pub(crate) blob_sources: BlobSources,
+    /// Blobs that came in this build.
+    pub(crate) downloaded: Mutex<HashSet<BlobDigest>>,
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -152,7 +161,10 @@ impl<'a> Session<'a> {
         events: &'a dyn EventSink,
     ) -> Result<Self, BuildError> {
         let graph = Graph::new(definition)?;
-        let chains = graph.targets().iter().map(|target| chain(&graph, *target)).collect();
+        let chains: Vec<Chain> = graph.targets().iter().map(|target| chain(&graph, *target)).collect();
+        let layers_of = |chain: &Chain| chain.base_digest(&graph).and_then(|digest| bases.get(&digest));
+        let layers_below =
+            chains.iter().map(|chain| layers_of(chain).map_or(0, |base| base.image.layers.len())).collect();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.jobs.max(1))
             .stack_size(STACK_SIZE)
@@ -178,6 +190,9 @@ impl<'a> Session<'a> {
             identities: OnceLock::new(),
             contexts,
             registered: OnceMap::default(),
+            layers_below,
+            blob_sources: BlobSources::default(),
+            downloaded: Mutex::default(),
         })
     }
 
@@ -320,7 +335,8 @@ impl<'a> Session<'a> {
             Op::App(app) => Member { delta, name: app.name.clone(), own_dir: Some(app::dir(&app.name)) },
             Op::File(file) => Member { delta, name: format!("/{}", file.destination), own_dir: None },
             Op::Exec(_) => Member { delta, name: self.graph.metadata(index).name.clone(), own_dir: None },
-            Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Image(_) | Op::State => {
+            Op::ContainerImage(image) => Member { delta, name: image.name.clone(), own_dir: None },
+            Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Image(_) | Op::Blob(_) | Op::State => {
                 Member { delta, name: String::new(), own_dir: None }
             }
         }
@@ -370,7 +386,9 @@ impl<'a> Session<'a> {
                 Ok(Pinned { commit: Some(resolved), ..pinned })
             }
             Op::Image(source) => Ok(Pinned::new(Pin::Image(source.digest), None)),
-            Op::File(_) | Op::App(_) | Op::Exec(_) | Op::State => unreachable!("only sources are pinned"),
+            Op::Blob(_) | Op::File(_) | Op::App(_) | Op::Exec(_) | Op::ContainerImage(_) | Op::State => {
+                unreachable!("only sources whose digest is not known are pinned")
+            }
         }
     }
 

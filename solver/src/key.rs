@@ -7,6 +7,7 @@
 //! | identities of the inputs | yes | – | – |
 //! | definition keys of the inputs | – | yes | – |
 //! | pin of a source (context selection, HTTP body and file name, commit, manifest) | – | yes | – |
+//! | digest of a blob; paths and links of a container image's files | yes | yes | yes |
 //! | digests of the selected subtrees of the inputs | – | through pins | yes |
 //! | destination facts (what stands where a File op lands) | – | through the state's key | yes |
 //! | platform | Image and Exec | Image and Exec | Exec |
@@ -21,8 +22,9 @@
 //! One function, [`walk_op`], decides what of an op counts. A change here changes every key: bump [`KEY_VERSION`].
 
 use crate::{
-    Account, CacheKey, Chmod, Chown, ContentDigest, CopySource, ExecOp, Graph, Hasher, ManifestDigest, Mount,
-    MountKind, Network, Op, Owner, SourceKind, TreeDigest, Unpack, VertexIndex,
+    Account, CacheKey, Chmod, Chown, ContainerImageOp, ContentDigest, CopySource, ExecOp, Graph, Hasher,
+    ManifestDigest, Mount, MountKind, Network, Op, Owner, SourceKind, StoreContent, TreeDigest, Unpack,
+    VertexIndex,
 };
 
 /// Part of every hash; a new number makes every old record a miss.
@@ -143,6 +145,11 @@ pub(crate) fn walk_op(op: &Op, to: &mut dyn Walk) {
             to.bytes("reference", image.reference.as_bytes());
             to.bytes("platform", image.platform.to_string().as_bytes());
         }
+        Op::Blob(blob) => {
+            to.bytes("op", b"blob");
+            to.bytes("digest", blob.digest.as_bytes());
+            to.number("size", blob.size);
+        }
         Op::File(file) => walk_file(file, to),
         Op::App(app) => {
             to.bytes("op", b"app");
@@ -154,6 +161,7 @@ pub(crate) fn walk_op(op: &Op, to: &mut dyn Walk) {
             }
         }
         Op::Exec(exec) => walk_exec(exec, to),
+        Op::ContainerImage(image) => walk_container_image(image, to),
         Op::State => to.bytes("op", b"state"),
     }
 }
@@ -169,10 +177,26 @@ pub(crate) fn walk_wiring(op: &Op, to: &mut dyn Walk) {
             }
         }
     }
+    if let Op::ContainerImage(image) = op {
+        image.inputs().for_each(|input| to.number("input", input as u64));
+    }
     if let Op::Exec(exec) = op {
         to.number("below", exec.below.into());
         exec.mounted_inputs().for_each(|(input, _)| to.number("input", input as u64));
     }
+}
+
+fn walk_container_image(image: &ContainerImageOp, to: &mut dyn Walk) {
+    to.bytes("op", b"container image");
+    to.bytes("name", image.name.as_bytes());
+    for file in &image.files {
+        to.bytes("path", file.path.as_bytes());
+        match file.content {
+            StoreContent::Input(_) => to.bytes("blob", b""),
+            StoreContent::Link(digest) => to.bytes("link", digest.as_bytes()),
+        }
+    }
+    image.empty_dirs.iter().for_each(|path| to.bytes("directory", path.as_bytes()));
 }
 
 fn walk_exec(exec: &ExecOp, to: &mut dyn Walk) {
@@ -296,7 +320,9 @@ pub fn definition_keys(graph: &Graph, mut pin: impl FnMut(VertexIndex) -> Pin) -
                 Pin::Git(commit) => hasher.bytes("commit", commit.as_bytes()),
                 Pin::Image(manifest) => hasher.bytes("manifest", manifest.as_bytes()),
             },
-            Op::File(_) | Op::App(_) | Op::Exec(_) | Op::State => {}
+            // The digest is a parameter.
+            Op::Blob(_) => {}
+            Op::File(_) | Op::App(_) | Op::Exec(_) | Op::ContainerImage(_) | Op::State => {}
         }
         graph.inputs(index).iter().for_each(|input| hasher.bytes("input", keys[input.position()].as_bytes()));
         keys.push(CacheKey::from_bytes(hasher.finish()));

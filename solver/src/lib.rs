@@ -36,8 +36,8 @@ pub use graph::{Graph, VertexIndex};
 pub use image_spec::{AppSpec, Application, Base, HistoryStep, ImageSpec, Launch, Platform};
 pub use key::{ContentRead, DestinationFact, Header, KEY_VERSION, Pin, content_key, definition_keys};
 pub use op::{
-    AppOp, AppSource, CopySource, FileOp, HttpSource, ImageSource, Inline, LocalSource, Op, SourceKind,
-    Unpack,
+    AppOp, AppSource, ContainerImageOp, CopySource, FileOp, HttpSource, ImageSource, Inline, LocalSource, Op,
+    SourceKind, StoreContent, StoreFile, Unpack,
 };
 pub use plan::{MissReason, Plan, Step, plan};
 pub use result::{AppFacts, AppKind, Descriptor, Facts, HardLinks, Layer, MediaType, Record};

@@ -1,10 +1,10 @@
 //! The closed set of work a build is made of.
 //!
 //! An op holds parameters only; what it works on are the vertex's inputs, named here by their index. Ops that later
-//! features bring (container images) become variants of this enum, and the compiler's exhaustive matches lead to every
-//! place that must know them.
+//! features bring become variants of this enum, and the compiler's exhaustive matches lead to every place that must
+//! know them.
 
-use crate::{Chmod, Chown, ExecOp, GitSource, ManifestDigest, Platform};
+use crate::{BlobDigest, Chmod, Chown, Descriptor, ExecOp, GitSource, ManifestDigest, Platform};
 
 /// One kind of work with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +17,16 @@ pub enum Op {
     Git(GitSource),
     /// The layers of an image: its output is a state.
     Image(ImageSource),
+    /// Bytes known by their digest, wherever they are.
+    Blob(Descriptor),
     /// Copies files onto a state.
     File(FileOp),
     /// Puts an application's files under `application/apps/NAME/`.
     App(AppOp),
     /// Runs a command on a state.
     Exec(ExecOp),
+    /// Puts a container image into the image, as files of a registry's store.
+    ContainerImage(ContainerImageOp),
     /// The state after a step: input 0 is the step, input 1, if any, the state below it. Costs nothing.
     State,
 }
@@ -154,4 +158,44 @@ pub enum SourceKind {
     Local,
     /// `http://` or `https://`
     Remote,
+}
+
+/// The files a container image has in the store of a registry (spec §3.6); those that another image of the build has
+/// already are left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerImageOp {
+    /// Repository and tag it has there, `library/nginx:1.25`; a digest where there is no tag.
+    pub name: String,
+    /// By path, ascending.
+    pub files: Vec<StoreFile>,
+    /// Directories that hold nothing, ascending.
+    pub empty_dirs: Vec<String>,
+}
+
+impl ContainerImageOp {
+    /// The inputs of its files, in their order.
+    pub fn inputs(&self) -> impl Iterator<Item = usize> {
+        self.files.iter().filter_map(|file| match file.content {
+            StoreContent::Input(input) => Some(input),
+            StoreContent::Link(_) => None,
+        })
+    }
+}
+
+/// A file of a registry's store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreFile {
+    /// Path in the image, no leading `/`.
+    pub path: String,
+    /// What is in it.
+    pub content: StoreContent,
+}
+
+/// What a file of a registry's store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreContent {
+    /// The bytes of an input of the vertex, by its index.
+    Input(usize),
+    /// The text of a digest: a reference to a blob.
+    Link(BlobDigest),
 }

@@ -68,10 +68,10 @@ pub fn plan<R>(
                     steps[index.position()] = Step::State;
                     pending.extend(graph.inputs(index));
                 }
-                Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Image(_) => {
+                Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Image(_) | Op::Blob(_) => {
                     steps[index.position()] = Step::Source;
                 }
-                Op::File(_) | Op::App(_) | Op::Exec(_) => wave.push(index),
+                Op::File(_) | Op::App(_) | Op::Exec(_) | Op::ContainerImage(_) => wave.push(index),
             }
         }
         wave.sort_unstable();

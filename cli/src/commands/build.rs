@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cache::Store;
-use engine::{Bases, BuildError, BuildOptions, Built, Contexts, PullPolicy, Session};
+use engine::{Bases, BuildError, BuildOptions, Built, Carrying, Contexts, PullPolicy, Session, Wanted};
 use frontend::{BaseRequest, Diagnostic, ImageKey, Options, Severity};
 use solver::{Base, Definition, Event, EventSink, ImageSpec, SourceFile};
 
@@ -39,6 +39,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
     let store = Store::open(root)?;
     let options = settings.engine(args, &interrupt.cancel);
+    let image_options = engine::container::options(&options);
     let sources = settings.contexts.sources.clone();
     let contexts = Contexts::new(&store, registry.fetcher(), settings::git_environment(), &options, sources);
     let own = settings.contexts.own();
@@ -62,9 +63,12 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
         store: &store,
         definition: &definition,
         options: &options,
+        image_options: &image_options,
         bases: &bases,
         contexts: &contexts,
         events: &told,
+        specs: &specs,
+        policy: settings.pull,
     };
     let built = work.build(settings.carries_images);
     let fail = |error: BuildError| {
@@ -97,9 +101,13 @@ struct Work<'a> {
     store: &'a Store,
     definition: &'a Definition,
     options: &'a BuildOptions,
+    /// For its container images.
+    image_options: &'a BuildOptions,
     bases: &'a Bases<'a>,
     contexts: &'a Contexts<'a>,
     events: &'a dyn EventSink,
+    specs: &'a [ImageSpec],
+    policy: PullPolicy,
 }
 
 impl Work<'_> {
@@ -121,20 +129,32 @@ impl Work<'_> {
 
     /// Pin, plan, run; and in mode `all` the look for container images.
     fn attempt(&self, carries_images: bool) -> Result<Built, BuildError> {
-        let Self { store, definition, options, bases, contexts, events } = *self;
+        let Self { store, definition, options, bases, contexts, events, .. } = *self;
         let session = Session::new(store, definition, options, bases, contexts, events)?;
         let pins = session.pin()?;
         let plan = session.plan(&pins)?;
-        let built = session.run(&pins, &plan)?;
-        for image in built.images.iter().filter(|_| carries_images) {
-            let discovered = session.discover(image)?;
-            if !discovered.images.is_empty() {
-                return Err(BuildError::ContainerImages(discovered.images));
-            }
+        let mut built = session.run(&pins, &plan)?;
+        if carries_images {
+            self.carry(&session, &mut built)?;
         }
         // The process ends soon, all at once; taking a hundred thousand directories apart one by one takes longer.
         std::mem::forget(session);
         Ok(built)
+    }
+}
+
+impl Work<'_> {
+    /// The second turn: the container images that the files name.
+    fn carry(&self, session: &Session<'_>, built: &mut Built) -> Result<(), BuildError> {
+        let mut all = Vec::new();
+        for (image, spec) in built.images.iter().zip(self.specs) {
+            let mut wanted = Wanted::of(spec);
+            let discovered = session.discover(image)?;
+            wanted.add_found(&discovered, &|_| false)?;
+            all.push((spec.platform.clone(), wanted));
+        }
+        let Self { store, image_options: options, bases, contexts, events, policy, .. } = *self;
+        engine::carry(&Carrying { store, options, bases, contexts, events, policy }, all, built)
     }
 }
 

@@ -9,8 +9,8 @@ use engine::ops::file::FileError;
 use engine::source::http::HttpError;
 use engine::transport::TransportError;
 use engine::{
-    BuildError, ContentError, ContextError, ExecError, FetchError, GitError, ImagesError, LocalError,
-    OpError, RegistryError,
+    BuildError, ContainerError, ContentError, ContextError, ExecError, FailedImage, FetchError, GitError,
+    ImagesError, LocalError, OpError, RegistryError,
 };
 use frontend::{Diagnostic, nearest};
 use solver::{SourceFile, Span};
@@ -82,7 +82,10 @@ impl Failure {
             BuildError::UntypedApp { span, several_sources, .. } => {
                 untyped_app(&error, source, span, several_sources).into()
             }
-            BuildError::ContainerImages(found) => container_images(&found).into(),
+            BuildError::ContainerImages(failed) => {
+                Self::Pages(failed.iter().map(|one| container_image(one).at(source, &one.spans)).collect())
+                    .hint(WITHOUT_IMAGES)
+            }
             BuildError::Cache(error) => error.into(),
             BuildError::Images(error) => error.into(),
             BuildError::Registry(error) => Self::registry(*error, signal),
@@ -365,15 +368,34 @@ fn untyped_app(error: &BuildError, source: &Arc<SourceFile>, span: Span, several
     }
 }
 
-fn container_images(found: &[engine::FoundImage]) -> Page {
-    let mut message =
-        String::from("container images are not supported yet, and files of the image name some:");
-    for image in found.iter().take(20) {
-        message.push_str(&format!("\n  {image}"));
+/// How many of those who name a container image are told.
+const NAMERS: usize = 5;
+
+/// A container image that cannot be had, and who names it.
+fn container_image(failed: &FailedImage) -> Page {
+    let mut message = format!("container image `{}` cannot be had: {}", failed.name, failed.source);
+    for cause in super::causes(&failed.source) {
+        message.push_str(&format!(": {cause}"));
     }
-    if found.len() > 20 {
-        message.push_str(&format!("\n  and {} more", found.len() - 20));
+    for named_by in failed.named_by.iter().take(NAMERS) {
+        message.push_str(&format!("\n  named by {named_by}"));
     }
-    Page::error("container-images", message)
-        .hint("`--build-mode lite` builds the image without container images")
+    if failed.named_by.len() > NAMERS {
+        message.push_str(&format!("\n  and {} more", failed.named_by.len() - NAMERS));
+    }
+    let page = Page::error("container-image", message);
+    match &failed.source {
+        ContainerError::Registry(error) => match hint_of_registry(error) {
+            Some(hint) => page.hint(hint),
+            None => page,
+        },
+        ContainerError::Collision { .. } => page
+            .hint("give one of them another tag or repository, or leave it out with `--ignored-image-list`"),
+        ContainerError::NotAsked { .. } => page.hint("give it with `--image-archive`, or let `--pull` ask"),
+        _ => page,
+    }
 }
+
+/// What goes for all container images that cannot be had.
+const WITHOUT_IMAGES: &str =
+    "`--ignored-image-list` leaves images out; `--build-mode lite` builds without container images";

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cache::{CacheError, Store, Table};
 use solver::{BlobDigest, ContentDigest, Descriptor, Layer, Record, TreeDigest};
 
+use crate::container::{Kept, Known, Place};
 use crate::discover::Scan;
 use crate::explain::Trace;
 use crate::frames::{Checkpoint, KnownFrame};
@@ -78,6 +79,9 @@ impl Sweep<'_> {
             key.try_into().is_ok_and(|digest| sweep.kept.contains_key(&BlobDigest::from_bytes(digest)))
         };
         self.each(Table::Checkpoints, |sweep, key, _: Vec<Checkpoint>| is_kept(sweep, key))?;
+        self.each(Table::Places, |sweep, key, place: Place| {
+            place.is_kept(key, |layer| sweep.has(layer), |key| is_kept(sweep, key))
+        })?;
         let mut live = Vec::new();
         self.each(Table::Packed, |sweep, _, packed: Packed| {
             let is_whole = packed.parts.iter().all(|(_, layer)| sweep.has(&layer.blob));
@@ -113,6 +117,8 @@ impl Sweep<'_> {
             let deltas = scan.deltas(key);
             !deltas.is_empty() && deltas.iter().all(|delta| sweep.live.contains(delta))
         })?;
+        self.each(Table::Resolved, |sweep, _, known: Stamped<Known>| !sweep.is_old(&known))?;
+        self.each(Table::Manifests, |sweep, _, kept: Stamped<Kept>| !sweep.is_old(&kept))?;
         self.each(Table::Archives, |sweep, _, dirs: Stamped<Vec<Vec<u8>>>| !sweep.is_old(&dirs))?;
         self.each(Table::Stat, |sweep, _, listing: Stamped<Listing>| !sweep.is_old(&listing))
     }

@@ -1,12 +1,13 @@
 //! Layers on their way into the store: written, hashed and, where they are needed as trees, indexed, in one pass.
 
 use std::io::{self, Read, Write};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use bytes::Bytes;
 use cache::{Store, WorkLock};
 use serde::{Deserialize, Serialize};
-use solver::{Descriptor, Hasher, Layer};
+use solver::{ContentDigest, Descriptor, Hasher, Layer};
 
 use super::Registry;
 use super::error::RegistryError;
@@ -55,6 +56,7 @@ impl<'a> LayerSource<'a> {
         trees: Option<&Trees<'_>>,
         progress: &LayerProgress<'_>,
     ) -> Result<(), RegistryError> {
+        let looking = trees.map_or(Looking::Not, Looking::AtFiles);
         let is_wanted = |layer: &&Layer| match trees {
             Some(trees) => image::known_tree(layer, self.store, trees).is_none(),
             None => !self.store.blobs().contains(&layer.blob),
@@ -69,7 +71,7 @@ impl<'a> LayerSource<'a> {
         let work = || -> Result<(), RegistryError> {
             use std::sync::atomic::Ordering::Relaxed;
             while let Some(layer) = wanted.get(next.fetch_add(1, Relaxed)).filter(|_| !failed.load(Relaxed)) {
-                self.fetch_one(layer, trees, &|bytes| progress(layer, bytes))
+                self.fetch_one(layer, looking, &|bytes| progress(layer, bytes))
                     .inspect_err(|_| failed.store(true, Relaxed))?;
             }
             Ok(())
@@ -95,19 +97,34 @@ impl<'a> LayerSource<'a> {
 
     /// Fetches one blob that nobody looks into.
     pub(super) fn fetch_blob(&self, blob: &Descriptor) -> Result<(), RegistryError> {
-        let layer = Layer {
-            diff_id: solver::DiffId::from_bytes(*blob.digest.as_bytes()),
-            blob: *blob,
-            media_type: solver::MediaType::Tar,
-            frames: Vec::new(),
-        };
-        self.fetch_one(&layer, None, &|_| {})
+        self.fetch_one(&opaque(blob), Looking::Not, &|_| {})
+    }
+
+    /// Fetches one blob, and says what our identity of its bytes is.
+    ///
+    /// # Errors
+    /// When nobody has it, or what comes is something else.
+    pub(crate) fn fetch_content(
+        &self,
+        blob: &Descriptor,
+        progress: &dyn Fn(u64),
+    ) -> Result<ContentDigest, RegistryError> {
+        let content = OnceLock::new();
+        self.fetch_one(&opaque(blob), Looking::AtBytes(&content), progress)?;
+        match content.get() {
+            Some(content) => Ok(*content),
+            // It came from another build, or was there.
+            None => {
+                let mut file = self.store.blobs().open(&blob.digest)?;
+                Ok(crate::contents::copy_hashed(&mut file, &mut io::sink())?)
+            }
+        }
     }
 
     fn fetch_one(
         &self,
         layer: &Layer,
-        trees: Option<&Trees<'_>>,
+        trees: Looking<'_>,
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
         let cancel = self.registry.fetcher.cancel();
@@ -128,15 +145,15 @@ impl<'a> LayerSource<'a> {
         }
         drop(lock);
         match trees {
-            Some(trees) => Ok(image::index(layer, self.store, trees).map(drop)?),
-            None => Ok(()),
+            Looking::AtFiles(trees) => Ok(image::index(layer, self.store, trees).map(drop)?),
+            Looking::AtBytes(_) | Looking::Not => Ok(()),
         }
     }
 
     fn download(
         &self,
         layer: &Layer,
-        trees: Option<&Trees<'_>>,
+        trees: Looking<'_>,
         lock: Option<WorkLock>,
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
@@ -168,18 +185,26 @@ impl<'a> LayerSource<'a> {
         &self,
         repository: &Repository,
         layer: &Layer,
-        trees: Option<&Trees<'_>>,
+        looking: Looking<'_>,
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
         let mut writer = self.store.blobs().writer()?;
         writer.expect(layer.blob.size);
-        let Some(trees) = trees else {
+        let Looking::AtFiles(trees) = looking else {
+            let mut hasher = blake3::Hasher::new();
             self.registry.fetch_blob(repository, &layer.blob, &mut |chunk| {
+                if let Looking::AtBytes(_) = looking {
+                    hasher.update(chunk);
+                }
                 writer.write_all(chunk)?;
                 progress(chunk.len() as u64);
                 Ok(())
             })?;
-            return complete(writer, repository, &layer.blob);
+            complete(writer, repository, &layer.blob)?;
+            if let Looking::AtBytes(content) = looking {
+                content.get_or_init(|| ContentDigest::from_bytes(*hasher.finalize().as_bytes()));
+            }
+            return Ok(());
         };
         std::thread::scope(|scope| {
             let (to, from) = sync_channel(WAITING);
@@ -202,6 +227,22 @@ impl<'a> LayerSource<'a> {
             Ok(image::keep_tree(layer, tree, self.store, trees)?)
         })
     }
+}
+
+/// What else is wanted of bytes that come.
+#[derive(Clone, Copy)]
+enum Looking<'a> {
+    Not,
+    /// The tree of a layer.
+    AtFiles(&'a Trees<'a>),
+    /// Our identity.
+    AtBytes(&'a OnceLock<ContentDigest>),
+}
+
+/// A blob of which nothing is known but its digest.
+fn opaque(blob: &Descriptor) -> Layer {
+    let diff_id = solver::DiffId::from_bytes(*blob.digest.as_bytes());
+    Layer { diff_id, blob: *blob, media_type: solver::MediaType::Tar, frames: Vec::new() }
 }
 
 fn complete(

@@ -125,7 +125,7 @@ fn known(store: &Store, reference: &Reference, digest: BlobDigest) -> Option<Raw
 }
 
 /// The entry of an index for a platform; the only one, if it does not say what it is for.
-fn choose(
+pub(crate) fn choose(
     reference: &Reference,
     index: &RawManifest,
     wanted: &Platform,

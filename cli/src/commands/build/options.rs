@@ -93,6 +93,7 @@ impl Settings {
             compression: self.compression,
             download_limit_bytes: self.download_limit_bytes,
             repository: self.repository(),
+            carries_images: self.carries_images,
             helm: settings::program("helm"),
             explain: args.explain.is_some(),
             exec: self.exec.clone(),

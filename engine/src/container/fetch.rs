@@ -1,0 +1,172 @@
+//! The two steps of container images: blobs are fetched, and an image's files are put together.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cache::Table;
+use solver::{
+    BlobDigest, ContainerImageOp, ContentDigest, ContentRead, Descriptor, Event, Op, StoreContent,
+    TreeDigest, VertexIndex,
+};
+
+use super::places::{self, Place};
+use super::resolve::ResolvedImage;
+use crate::build::Built;
+use crate::contents::{Location, content_digest};
+use crate::delta::OpenDir;
+use crate::error::OpError;
+use crate::registry::{LayerSource, Repository};
+use crate::session::Session;
+use crate::tree::{Entry, Meta, Node, TreeError, Trees, components};
+
+/// What a directory of a registry's store has, and a file (spec §3.6).
+const DIR_MODE: u32 = 0o750;
+const FILE_MODE: u32 = 0o600;
+
+/// Where blobs come from that the store does not have.
+#[derive(Debug, Default)]
+pub(crate) struct BlobSources {
+    /// Manifests and indexes.
+    pub(super) small: HashMap<BlobDigest, Vec<u8>>,
+    /// Repositories that have a blob, best first.
+    pub(super) repositories: HashMap<BlobDigest, Vec<Repository>>,
+}
+
+impl BlobSources {
+    /// Adds what an image is made of.
+    pub(super) fn add(&mut self, image: &ResolvedImage) {
+        for manifest in [&image.root, &image.manifest] {
+            self.small.insert(manifest.blob.digest, manifest.bytes.clone());
+        }
+        for blob in &image.blobs {
+            let known = self.repositories.entry(blob.digest).or_default();
+            let new = image.repositories.iter().filter(|one| !known.contains(one)).cloned();
+            let new: Vec<_> = new.collect();
+            known.extend(new);
+        }
+    }
+}
+
+impl Session<'_> {
+    /// The content of a blob whose bytes are at hand, readable from here on.
+    pub(crate) fn blob_at_hand(&self, blob: &Descriptor) -> Option<ContentDigest> {
+        if let Some(bytes) = self.blob_sources.small.get(&blob.digest) {
+            let content = content_digest(bytes);
+            self.contents.add(content, Location::Inline(bytes.as_slice().into()));
+            return Some(content);
+        }
+        places::at_hand(self.store, &self.contents, blob)
+    }
+
+    /// Makes sure that a blob's bytes are at hand.
+    ///
+    /// # Errors
+    /// When nobody has it, or what comes is something else.
+    pub(crate) fn fetch_blob(&self, index: VertexIndex, blob: &Descriptor) -> Result<(), OpError> {
+        if self.blob_at_hand(blob).is_some() {
+            return Ok(());
+        }
+        let vertex = self.graph.digest(index);
+        let total_bytes = Some(blob.size);
+        let done = std::sync::atomic::AtomicU64::new(0);
+        let progress = |more| {
+            let done_bytes = done.fetch_add(more, std::sync::atomic::Ordering::Relaxed) + more;
+            self.events.event(Event::Progress { vertex, done_bytes, total_bytes });
+        };
+        let repositories = self.blob_sources.repositories.get(&blob.digest).cloned().unwrap_or_default();
+        let source = LayerSource { registry: self.bases.registry(), store: self.store, repositories };
+        let content = source.fetch_content(blob, &progress)?;
+        lock(&self.downloaded).insert(blob.digest);
+        self.store.put(Table::Places, blob.digest.as_bytes(), &Place { content, layer: None });
+        self.contents.add(content, Location::Blob(blob.digest));
+        Ok(())
+    }
+
+    /// The files of a container image, whose blobs are at hand, and what they are made of.
+    ///
+    /// # Errors
+    /// When a blob has gone meanwhile.
+    pub(crate) fn container_image(
+        &self,
+        index: VertexIndex,
+        op: &ContainerImageOp,
+    ) -> Result<(TreeDigest, Vec<ContentRead>), OpError> {
+        let (mut root, mut reads) = (OpenDir::root(), Vec::new());
+        for file in &op.files {
+            let (content, size) = match &file.content {
+                StoreContent::Link(digest) => {
+                    let text = digest.to_string().into_bytes();
+                    let content = content_digest(&text);
+                    let size = text.len() as u64;
+                    self.contents.add(content, Location::Inline(text.into()));
+                    (content, size)
+                }
+                StoreContent::Input(input) => {
+                    let blob = self.blob_of(index, *input);
+                    let content =
+                        self.blob_at_hand(&blob).ok_or(OpError::BlobGone { digest: blob.digest })?;
+                    let path = file.path.clone().into_bytes();
+                    reads.push(ContentRead::Subtree { source: *input, path, digest: *content.as_bytes() });
+                    (content, blob.size)
+                }
+            };
+            let entry = Entry { meta: Meta::with_mode(FILE_MODE), node: Node::File { content, size } };
+            put(&mut root, &self.trees, &file.path, Some(entry))?;
+        }
+        for path in &op.empty_dirs {
+            put(&mut root, &self.trees, path, None)?;
+        }
+        Ok((root.finish(&self.trees), reads))
+    }
+
+    /// Remembers where blobs stand in the layers that were made, and drops what was downloaded for them.
+    ///
+    /// # Errors
+    /// When a directory is missing.
+    pub(crate) fn settle(&self, built: &Built) -> Result<(), TreeError> {
+        if built.layers_made == 0 {
+            return Ok(());
+        }
+        let downloaded = lock(&self.downloaded);
+        for layer in built.images.iter().flat_map(|image| &image.layers) {
+            let delta: Option<TreeDigest> = self.store.get(Table::LayerIndex, layer.blob.digest.as_bytes());
+            if let Some(delta) = delta {
+                let is_dropped = |blob: &BlobDigest| downloaded.contains(blob);
+                places::settle(self.store, &self.trees, &delta, layer, self.options.times, &is_dropped)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything a container image is made of is at hand.
+    pub(crate) fn has_blobs(&self, index: VertexIndex, op: &ContainerImageOp) -> bool {
+        op.inputs().all(|input| self.blob_at_hand(&self.blob_of(index, input)).is_some())
+    }
+
+    fn blob_of(&self, index: VertexIndex, input: usize) -> Descriptor {
+        match &self.graph.vertex(self.graph.inputs(index)[input]).op {
+            Op::Blob(blob) => *blob,
+            _ => unreachable!("the inputs of a container image are blobs"),
+        }
+    }
+}
+
+fn lock(downloaded: &Mutex<HashSet<BlobDigest>>) -> MutexGuard<'_, HashSet<BlobDigest>> {
+    // Only whole digests are put behind it.
+    downloaded.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts a file, or an empty directory, at a path.
+fn put(root: &mut OpenDir, trees: &Trees<'_>, path: &str, file: Option<Entry>) -> Result<(), TreeError> {
+    let meta = Meta::with_mode(DIR_MODE);
+    let mut names: Vec<&[u8]> = components(path.as_bytes()).collect();
+    let last = file.as_ref().and_then(|_| names.pop());
+    let mut dir = root;
+    for name in names {
+        dir = dir.dir(trees, name, &meta)?;
+    }
+    if let (Some(name), Some(entry)) = (last, file) {
+        dir.put(trees, name, entry)?;
+    }
+    Ok(())
+}
