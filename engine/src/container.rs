@@ -3,6 +3,7 @@
 //!
 //! Names are resolved to manifests all at once; what comes of it is a definition of its own, planned and run as any other.
 
+mod base;
 mod carry;
 mod fetch;
 mod layout;

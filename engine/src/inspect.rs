@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::container::ContainerImage;
 use crate::extension::{BuildClient, Extension, StoredLaunch};
 use crate::images::StoredImage;
-use crate::oci::{CONTAINER_IMAGES, EXTENSION};
+use crate::oci::{CONTAINER_IMAGES, CONTAINER_IMAGES_COMPLETE, EXTENSION};
 
 pub use self::template::{TemplateError, format};
 
@@ -52,7 +53,7 @@ pub struct Inspection {
     pub labels: BTreeMap<String, String>,
     /// Container images inside.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub container_image_list: Option<Value>,
+    pub container_image_list: Option<Vec<ContainerImage>>,
 }
 
 /// An application as documented: its files are `launchfiles`.
@@ -112,6 +113,7 @@ pub fn inspect(image: &StoredImage) -> Inspection {
     if let Some(annotations) = manifest.get_mut("annotations").and_then(Value::as_object_mut) {
         annotations.remove(EXTENSION);
         annotations.remove(CONTAINER_IMAGES);
+        annotations.remove(CONTAINER_IMAGES_COMPLETE);
     }
     if manifest.get("annotations").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
         manifest.as_object_mut().expect("a manifest is an object").remove("annotations");

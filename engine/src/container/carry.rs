@@ -71,7 +71,7 @@ pub fn carry(
     let (mut definitions, mut failed) = (Vec::new(), Vec::new());
     for ((platform, wanted), images) in wanted.iter().zip(&resolved) {
         images.iter().for_each(|image| sources.add(image));
-        match lower(images) {
+        match lower(images, &wanted.present) {
             Ok(definition) => definitions.push((platform.to_string(), definition)),
             Err(collisions) => {
                 failed.extend(collisions.into_iter().map(|(name, source)| wanted.failed(name, source)))

@@ -7,7 +7,7 @@ use solver::{BlobDigest, Descriptor};
 use super::resolve::ResolvedImage;
 
 /// Where the store is in the image.
-const ROOT: &str = "registry/docker/registry/v2";
+pub(super) const ROOT: &str = "registry/docker/registry/v2";
 
 /// What a file of the store holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,13 @@ pub(super) struct ImageFiles {
 
 /// The files of an image. The host of its name is not in them: whoever pulls from the store names another one.
 pub(super) fn files_of(image: &ResolvedImage) -> ImageFiles {
-    let repository = format!("{ROOT}/repositories/{}", image.reference.repository.path);
+    let path = &image.reference.repository.path;
+    let repository = format!("{ROOT}/repositories/{path}");
     let mut files = BTreeMap::new();
     let root = image.root.blob;
     for blob in [root, image.manifest.blob] {
         files.insert(blob_path(&blob.digest), Content::Blob(blob));
-        let path = format!("{repository}/_manifests/revisions/sha256/{}/link", blob.digest.hex());
-        files.insert(path, Content::Link(blob.digest));
+        files.insert(revision_link(path, &blob.digest), Content::Link(blob.digest));
     }
     for blob in &image.blobs {
         files.insert(blob_path(&blob.digest), Content::Blob(*blob));
@@ -41,8 +41,8 @@ pub(super) fn files_of(image: &ResolvedImage) -> ImageFiles {
         files.insert(path, Content::Link(blob.digest));
     }
     if let Some(tag) = &image.reference.tag {
+        files.insert(tag_link(path, tag), Content::Link(root.digest));
         let tag = format!("{repository}/_manifests/tags/{tag}");
-        files.insert(format!("{tag}/current/link"), Content::Link(root.digest));
         files.insert(format!("{tag}/index/sha256/{}/link", root.digest.hex()), Content::Link(root.digest));
     }
     ImageFiles { files, empty_dirs: vec![format!("{repository}/_uploads")] }
@@ -59,6 +59,11 @@ pub(super) fn blob_at(path: &[u8]) -> Option<BlobDigest> {
     let path = std::str::from_utf8(path).ok()?.strip_prefix(ROOT)?.strip_prefix("/blobs/sha256/")?;
     let (_, rest) = path.split_once('/')?;
     format!("sha256:{}", rest.strip_suffix("/data")?).parse().ok()
+}
+
+/// The link that says that a repository has a manifest.
+pub(super) fn revision_link(path: &str, digest: &BlobDigest) -> String {
+    format!("{ROOT}/repositories/{path}/_manifests/revisions/sha256/{}/link", digest.hex())
 }
 
 /// The link that says what a tag leads to.

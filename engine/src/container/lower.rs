@@ -4,17 +4,22 @@ use std::collections::HashMap;
 
 use solver::{ContainerImageOp, Definition, Metadata, Op, StoreContent, StoreFile, VertexDigest};
 
+use super::base::Present;
 use super::layout::{Content, files_of};
 use super::resolve::{ContainerError, ResolvedImage};
 
 /// Between the name of an image and the first digits of a blob, in the name of a step.
 pub(super) const BLOB: &str = ": blob ";
 
-/// Lowers the container images of one image, sorted by name: a file that several have is the first one's.
+/// Lowers the container images of one image, sorted by name: a file that several have is the first one's, and one that is
+/// present is no one's.
 ///
 /// # Errors
 /// Every two that want different files at one path.
-pub(super) fn lower(images: &[ResolvedImage]) -> Result<Definition, Vec<(String, ContainerError)>> {
+pub(super) fn lower(
+    images: &[ResolvedImage],
+    present: &Present,
+) -> Result<Definition, Vec<(String, ContainerError)>> {
     let mut taken: HashMap<String, (Content, &ResolvedImage)> = HashMap::new();
     let (mut definition, mut below) = (Definition::default(), None);
     let mut collisions = Vec::new();
@@ -22,6 +27,9 @@ pub(super) fn lower(images: &[ResolvedImage]) -> Result<Definition, Vec<(String,
         let all = files_of(image);
         let mut own = Vec::new();
         for (path, content) in all.files {
+            if present.has(&path) {
+                continue;
+            }
             match taken.get(&path) {
                 None => {
                     taken.insert(path.clone(), (content, image));

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use solver::{AppSpec, ImageSpec, Platform, Span};
 
+use super::base::Present;
 use super::carry::Carried;
 use super::resolve::{ContainerError, FailedImage};
 use crate::discover::{Discovered, FoundImage};
@@ -100,6 +101,8 @@ pub struct Wanted {
     /// Where the text declares its applications.
     applications: BTreeMap<String, Span>,
     platform: ListedPlatform,
+    /// What is in the base's registry, where it had to be looked at.
+    pub(super) present: Present,
 }
 
 /// One of them.
@@ -176,6 +179,12 @@ impl Wanted {
                 self.images.remove(&reference.to_string());
             }
         }
+    }
+
+    /// Leaves out what is in the registry of a base that says nothing of it.
+    pub(super) fn take_present(&mut self, present: Present) {
+        self.images.retain(|_, image| !present.has_image(&image.reference));
+        self.present = present;
     }
 
     /// A container image that cannot be had.
