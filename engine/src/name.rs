@@ -44,7 +44,7 @@ pub fn full_name(name: &str) -> Result<String, ImagesError> {
 }
 
 /// `host[:port]` (distribution's grammar).
-fn is_domain(domain: &str) -> bool {
+pub(crate) fn is_domain(domain: &str) -> bool {
     let (host, port) = domain.split_once(':').map_or((domain, None), |(host, port)| (host, Some(port)));
     let label = |label: &str| {
         let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());

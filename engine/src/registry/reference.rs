@@ -11,6 +11,11 @@ use crate::name;
 const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 
+/// Digits of an image's id, which distribution takes for no name.
+const ID_DIGITS: usize = 64;
+/// Most bytes of a name without tag and digest (distribution's `NameTotalLengthMax`).
+const NAME_LIMIT: usize = 255;
+
 /// A repository of a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Repository {
@@ -38,6 +43,14 @@ pub(super) fn server(host: &str) -> &str {
     }
 }
 
+/// Whether a part of a path has single separators only (distribution's grammar); the rest of the grammar is `name.rs`'s.
+fn is_component(part: &str) -> bool {
+    let separators = part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    separators
+        .into_iter()
+        .all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-'))
+}
+
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.host, self.path)
@@ -61,7 +74,52 @@ impl Reference {
     /// # Errors
     /// When it is not a name by the rules of the distribution spec.
     pub fn parse(text: &str) -> Result<Self, ImagesError> {
-        let text = text.strip_prefix("docker://").unwrap_or(text);
+        let mut reference = Self::as_written(text.strip_prefix("docker://").unwrap_or(text))?;
+        if reference.digest.is_none() {
+            reference.tag.get_or_insert_with(|| "latest".to_owned());
+        }
+        Ok(reference)
+    }
+
+    /// A reference spelled out as distribution's `ParseNormalizedNamed` does it: with its host, with `library/` where that
+    /// belongs, with the tag and digest that were given and no other.
+    ///
+    /// # Errors
+    /// When distribution would refuse it, or it has a digest that is not SHA-256.
+    pub fn normalised(text: &str) -> Result<String, ImagesError> {
+        Self::normalised_in(DOCKER_HUB, text)
+    }
+
+    /// The same, where a reference without a host belongs to another registry than Docker Hub.
+    ///
+    /// # Errors
+    /// As [`Reference::normalised`].
+    pub(crate) fn normalised_in(registry: &str, text: &str) -> Result<String, ImagesError> {
+        let fail = |reason| ImagesError::Name { name: text.to_owned(), reason };
+        if text.len() == ID_DIGITS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(fail("64 hexadecimal digits are the id of an image, not its name"));
+        }
+        let plain = text.split_once('@').map_or(text, |(plain, _)| plain);
+        let full = match name::split_domain(plain) {
+            (Some(_), _) => text.to_owned(),
+            (None, _) => format!("{registry}/{text}"),
+        };
+        // What was written is what the error is about.
+        let reference = Self::as_written(&full).map_err(|error| match error {
+            ImagesError::Name { reason, .. } => fail(reason),
+            other => other,
+        })?;
+        if !reference.repository.path.split('/').all(is_component) {
+            return Err(fail("`.`, `_`, `__` and dashes may only stand alone between letters and digits"));
+        }
+        if reference.repository.to_string().len() > NAME_LIMIT {
+            return Err(fail("a name has 255 characters at most"));
+        }
+        Ok(reference.to_string())
+    }
+
+    /// Reads a name, and gives it no tag that it has not.
+    fn as_written(text: &str) -> Result<Self, ImagesError> {
         let (plain, digest) = match text.split_once('@') {
             Some((plain, digest)) => {
                 let wrong = || ImagesError::Name {
@@ -81,7 +139,7 @@ impl Reference {
         }
         let has_tag = plain.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/'));
         let tag = full.rsplit_once(':').map(|(_, tag)| tag.to_owned());
-        Ok(Self { repository, tag: tag.filter(|_| has_tag || digest.is_none()), digest })
+        Ok(Self { repository, tag: tag.filter(|_| has_tag), digest })
     }
 
     /// What the registry is asked for.
@@ -135,5 +193,54 @@ mod tests {
         for wrong in ["a@sha256:00", "A/b", "", "a@b@c"] {
             assert!(Reference::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn references_are_normalised_as_distribution_does() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (text, wanted) in [
+            ("nginx", "docker.io/library/nginx"),
+            ("nginx:1.25", "docker.io/library/nginx:1.25"),
+            ("docker.io/nginx", "docker.io/library/nginx"),
+            ("index.docker.io/x", "docker.io/library/x"),
+            ("index.docker.io/team/x:1", "docker.io/team/x:1"),
+            ("team/x", "docker.io/team/x"),
+            ("localhost/x", "localhost/x"),
+            ("127.0.0.1:5000/a/b:V1", "127.0.0.1:5000/a/b:V1"),
+            ("quay.io/a.b/c__d/e---f", "quay.io/a.b/c__d/e---f"),
+            (&format!("x@{digest}"), &format!("docker.io/library/x@{digest}")),
+            (&format!("quay.io/a/b:v1@{digest}"), &format!("quay.io/a/b:v1@{digest}")),
+        ] {
+            assert_eq!(Reference::normalised(text).unwrap(), wanted, "{text}");
+            // It is a fixed point, and the same image.
+            assert_eq!(Reference::normalised(wanted).unwrap(), wanted);
+            assert_eq!(Reference::parse(wanted).unwrap(), Reference::parse(text).unwrap(), "{text}");
+        }
+        for wrong in [
+            "",
+            "a b",
+            "Nginx",
+            "docker.io/Nginx",
+            "a..b",
+            "a._b",
+            "a___b",
+            "-a",
+            "a:",
+            "a/",
+            "docker://quay.io/a",
+            "https://quay.io/a",
+            "nginx@sha256:00",
+            "nginx:1@",
+            "{{ .Values.x }}",
+            &"a".repeat(64),
+            &"x/".repeat(130),
+            &format!("{}x", "x/".repeat(130)),
+        ] {
+            let error = Reference::normalised(wrong).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{wrong}` is not an image name")), "{error}");
+        }
+        assert_eq!(Reference::normalised_in("quay.io", "a/b:1").unwrap(), "quay.io/a/b:1");
+        assert_eq!(Reference::normalised_in("quay.io", "gcr.io/a").unwrap(), "gcr.io/a");
+        assert_eq!(Reference::normalised_in("index.docker.io", "a").unwrap(), "docker.io/library/a");
     }
 }
