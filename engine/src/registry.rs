@@ -68,6 +68,13 @@ impl Registry {
         &self.credentials
     }
 
+    /// Makes somebody known for one repository, whatever the files say; for no other of its registry.
+    pub fn assume(&self, reference: &Reference, who: Credential) {
+        let repository = &reference.repository;
+        self.credentials.assume(repository, who);
+        self.host(&repository.host).forget_tokens();
+    }
+
     fn host(&self, name: &str) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(hosts.entry(name.to_owned()).or_insert_with(|| Arc::new(Host::new(name))))

@@ -89,7 +89,8 @@ pub(super) struct Host {
     pub(super) name: String,
     pub(super) endpoint: OnceCell<Endpoint>,
     pub(super) challenge: Mutex<Option<Challenge>>,
-    /// By scope.
+    /// By scope. A scope begins with the repository that it is for, and a repository has one user: what one user was given
+    /// is said for no repository of another.
     pub(super) tokens: Mutex<HashMap<String, HeaderValue>>,
     /// Held while a token is asked for.
     pub(super) asking: tokio::sync::Mutex<()>,
@@ -112,6 +113,11 @@ impl Host {
             asking: tokio::sync::Mutex::default(),
             permits: Semaphore::new(CONCURRENCY),
         }
+    }
+
+    /// Forgets what was given to whom: somebody is somebody else from now on.
+    pub(super) fn forget_tokens(&self) {
+        lock(&self.tokens).clear();
     }
 
     /// Sends a request until it is answered: with success, or with what asking again would not change. Answers to
