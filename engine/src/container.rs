@@ -15,8 +15,8 @@ mod wanted;
 
 pub use self::carry::{Carried, Carrying, carry, options};
 pub(crate) use self::fetch::BlobSources;
-pub(crate) use self::places::Place;
 pub use self::lists::{Ignored, ImageList, ListError, Listed, WithAuth};
+pub(crate) use self::places::Place;
 pub use self::resolve::{ContainerError, FailedImage};
 pub(crate) use self::resolve::{Kept, Known};
 pub(crate) use self::wanted::carried_list;

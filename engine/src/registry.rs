@@ -10,6 +10,7 @@ mod credentials;
 mod download;
 mod error;
 mod host;
+mod mirrors;
 mod pull;
 mod push;
 mod reference;
@@ -25,7 +26,8 @@ pub use self::api::RawManifest;
 pub use self::credentials::{Credential, Credentials};
 pub use self::download::{LayerProgress, LayerSource};
 pub use self::error::RegistryError;
-use self::host::Host;
+use self::host::{Host, Role};
+pub use self::mirrors::{Mirror, MirrorError, Tried};
 pub use self::pull::{Pulled, Resolved, complete, look, pull_layers, resolve};
 pub(crate) use self::pull::{choose, repositories_of};
 pub use self::push::{Pushed, push};
@@ -39,13 +41,14 @@ pub struct Registry {
     fetcher: Fetcher,
     trust: Trust,
     credentials: Credentials,
-    hosts: Mutex<HashMap<String, Arc<Host>>>,
+    mirrors: Vec<Mirror>,
+    hosts: Mutex<HashMap<(String, Role), Arc<Host>>>,
 }
 
 impl Registry {
     /// Prepares the way. Requests share the fetcher's threads, counters and cancelling.
     pub fn new(fetcher: Fetcher, trust: Trust, credentials: Credentials) -> Self {
-        Self { fetcher, trust, credentials, hosts: Mutex::default() }
+        Self { fetcher, trust, credentials, mirrors: Vec::new(), hosts: Mutex::default() }
     }
 
     /// A way that trusts whom the system trusts, for somebody without credentials.
@@ -68,7 +71,7 @@ impl Registry {
         &self.credentials
     }
 
-    /// Makes somebody known for one repository, whatever the files say; for no other of its registry.
+    /// Makes somebody known for one repository, whatever the files say; for no other of its registry, and for no mirror.
     pub fn assume(&self, reference: &Reference, who: Credential) {
         let repository = &reference.repository;
         self.credentials.assume(repository, who);
@@ -76,8 +79,12 @@ impl Registry {
     }
 
     fn host(&self, name: &str) -> Arc<Host> {
+        self.host_as(name, Role::Registry)
+    }
+
+    fn host_as(&self, name: &str, role: Role) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(hosts.entry(name.to_owned()).or_insert_with(|| Arc::new(Host::new(name))))
+        Arc::clone(hosts.entry((name.to_owned(), role)).or_insert_with(|| Arc::new(Host::new(name, role))))
     }
 }
 

@@ -225,8 +225,7 @@ fn hint_of_transport(error: &TransportError) -> Option<&'static str> {
 
 /// What may help with a registry.
 pub(crate) fn hint_of_registry(error: &RegistryError) -> Option<String> {
-    Some(match error {
-        RegistryError::Of { source, .. } => return hint_of_registry(source),
+    Some(match error.plain() {
         RegistryError::Unauthorized { host, is_known: false, .. } => format!("log in: `sealer login -u NAME --password-stdin {host}`"),
         RegistryError::Unauthorized { host, .. } => {
             format!("ask for the right, or log in as somebody else: `sealer login -u NAME --password-stdin {host}`")

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use engine::registry::Mirror;
 use engine::{Cancel, Credentials, Fetcher, PullPolicy, Registry, Trust};
 
 use crate::args::{Global, RegistryFlags};
@@ -34,7 +35,20 @@ pub(crate) fn registry_with(
         authorities: flags.cacert.iter().cloned().chain(authorities).collect(),
         certificate_dirs,
     };
-    Ok(Registry::new(Fetcher::new(cancel.clone()), trust, credentials(flags.authfile.as_deref())))
+    let registry = Registry::new(Fetcher::new(cancel.clone()), trust, credentials(flags.authfile.as_deref()));
+    Ok(registry.with_mirrors(mirrors(&flags.registry_mirror)?))
+}
+
+/// `--registry-mirror`; a variable that is set to nothing names none.
+fn mirrors(given: &[String]) -> Result<Vec<Mirror>, Failure> {
+    let one = |text: &String| {
+        Mirror::parse(text.trim()).map_err(|error| {
+            Failure::usage(error.to_string()).hint(
+                "write HOST=MIRROR, such as docker.io=mirror.example:5000/hub; `sealer login` keeps credentials",
+            )
+        })
+    };
+    given.iter().filter(|text| !text.trim().is_empty()).map(one).collect()
 }
 
 /// The files with authorities in a directory (`--cert-dir`).

@@ -17,6 +17,7 @@ mod golden;
 mod images;
 mod lint;
 mod merging;
+mod mirrors;
 mod origins;
 mod pages;
 mod peers;

@@ -11,10 +11,10 @@ use crate::space::{Run, Space};
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A registry with one image, whose layer is answered as the test likes.
-struct Fake {
-    server: Server,
-    layer: String,
-    manifest: String,
+pub(crate) struct Fake {
+    pub(crate) server: Server,
+    pub(crate) layer: String,
+    pub(crate) manifest: String,
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -51,7 +51,7 @@ fn image(layer: &[u8]) -> (Vec<u8>, Vec<u8>) {
 }
 
 impl Fake {
-    fn new(answer: impl Fn(&Request, &[u8]) -> Response + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(answer: impl Fn(&Request, &[u8]) -> Response + Send + Sync + 'static) -> Self {
         let layer = layer();
         let (config, manifest) = image(&layer);
         let fake = Self { server: Server::start(), layer: digest(&layer), manifest: digest(&manifest) };
@@ -67,11 +67,11 @@ impl Fake {
         fake
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{}/x/y:1", self.server.address())
     }
 
-    fn hits(&self) -> usize {
+    pub(crate) fn hits(&self) -> usize {
         self.server.hits(&blob_path(&self.layer))
     }
 }
@@ -85,13 +85,13 @@ fn pull(space: &Space, name: &str) -> Run {
 }
 
 /// The layer is whole and right.
-fn check_layer(space: &Space, fake: &Fake) {
+pub(crate) fn check_layer(space: &Space, fake: &Fake) {
     let blob = space.blob(&fake.layer);
     assert_eq!(digest(&blob), fake.layer);
 }
 
 /// Nothing of an image is in the store but what is right.
-fn nothing_is_kept(space: &Space, fake: &Fake) {
+pub(crate) fn nothing_is_kept(space: &Space, fake: &Fake) {
     let layer = space.store().join("blobs/sha256").join(&fake.layer[7..]);
     assert!(!layer.exists());
     let left = |dir: &Path| fs_err::read_dir(dir).map_or(0, Iterator::count);

@@ -283,6 +283,7 @@ fn definition() -> solver::Definition {
 /// One build by the library: what its layers hold.
 fn build(store: &cache::Store, definition: &solver::Definition, context: &Path) -> BTreeMap<String, Item> {
     let options = BuildOptions {
+        carries_images: false,
         jobs: 2,
         no_cache: false,
         no_cache_filter: Vec::new(),

@@ -156,7 +156,7 @@ impl Wanted {
         named_by: NamedBy,
         ignored: &dyn Fn(&str) -> bool,
     ) -> Result<(), ImagesError> {
-        let normalised = normalised(name)?;
+        let normalised = Reference::normalised(name)?;
         if !ignored(&normalised) {
             self.add(Reference::parse(name)?, normalised, named_by);
         }
@@ -201,15 +201,6 @@ impl Wanted {
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()
     }
-}
-
-/// A reference as distribution normalises it, without adding a tag.
-fn normalised(name: &str) -> Result<String, ImagesError> {
-    let reference = Reference::parse(name)?;
-    let (plain, _) = name.split_once('@').unwrap_or((name, ""));
-    let has_tag = plain.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/'));
-    let reference = Reference { tag: reference.tag.filter(|_| has_tag), ..reference };
-    Ok(reference.to_string())
 }
 
 /// What an image carries, as far as it says so and says all: images of other builders, and those of mode `lite`,

@@ -10,6 +10,7 @@ use solver::{BlobDigest, Descriptor};
 use super::credentials::Credential;
 use super::error::RegistryError;
 use super::host::{Access, BodyParts, Call, block_on};
+use super::mirrors::Place;
 use super::reference::{Reference, Repository};
 use super::{Registry, limited};
 use crate::images::ManifestKind;
@@ -72,17 +73,21 @@ impl RawManifest {
 }
 
 impl Registry {
-    /// The digest that a tag leads to now; `None` where the registry does not say.
+    /// The digest that a tag leads to now, by a mirror or the registry; `None` where it does not say.
     ///
     /// # Errors
     /// When the registry does not answer, or has no such image.
     pub fn digest_of(&self, reference: &Reference) -> Result<Option<BlobDigest>, RegistryError> {
-        let repository = &reference.repository;
+        self.read(&reference.repository, &mut |place| self.digest_at(place, reference))
+    }
+
+    fn digest_at(&self, place: &Place, reference: &Reference) -> Result<Option<BlobDigest>, RegistryError> {
+        let repository = &place.repository;
         let access = Access::pull(repository);
         let url = format!("/v2/{}/manifests/{}", repository.path, reference.asked());
         let call =
             Call { accept: ACCEPT, ..Call::new(Method::HEAD, &url, &access, "a question about a manifest") };
-        let host = self.host(&repository.host);
+        let host = self.host_of(place);
         block_on(&self.fetcher, &repository.host, async {
             let response = host.send(self, &call).await?;
             match response.status() {
@@ -96,17 +101,29 @@ impl Registry {
         })
     }
 
-    /// A manifest or an index.
+    /// A manifest or an index, from a mirror or the registry.
     ///
     /// # Errors
     /// When there is none, or it is not what its digest says.
     pub fn manifest(&self, reference: &Reference) -> Result<RawManifest, RegistryError> {
-        let repository = &reference.repository;
+        self.read(&reference.repository, &mut |place| self.manifest_at(place, reference))
+    }
+
+    /// A manifest or an index of one place.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub(super) fn manifest_at(
+        &self,
+        place: &Place,
+        reference: &Reference,
+    ) -> Result<RawManifest, RegistryError> {
+        let repository = &place.repository;
         let access = Access::pull(repository);
         let url = format!("/v2/{}/manifests/{}", repository.path, reference.asked());
         let call =
             Call { accept: ACCEPT, ..Call::new(Method::GET, &url, &access, "a request for a manifest") };
-        let host = self.host(&repository.host);
+        let host = self.host_of(place);
         let (bytes, stated, promised) = block_on(&self.fetcher, &repository.host, async {
             let response = host.send(self, &call).await?;
             match response.status() {
@@ -172,32 +189,36 @@ impl Registry {
             let url = format!("{repository}@{}", blob.digest);
             return Err(FetchError::TooLarge { url, limit: JSON_LIMIT }.into());
         }
-        let mut bytes = Vec::new();
-        self.fetch_blob(repository, blob, &mut |chunk| {
-            bytes.extend_from_slice(chunk);
-            Ok(())
-        })?;
-        let found = BlobDigest::from_bytes(Sha256::digest(&bytes).into());
-        if found != blob.digest {
-            return Err(RegistryError::Digest { what: format!("{repository}@{}", blob.digest), found });
-        }
-        Ok(bytes)
+        self.read(repository, &mut |place| {
+            let mut bytes = Vec::new();
+            self.fetch_blob(place, blob, &mut |chunk| {
+                bytes.extend_from_slice(chunk);
+                Ok(())
+            })?;
+            let found = BlobDigest::from_bytes(Sha256::digest(&bytes).into());
+            if found != blob.digest {
+                let what = format!("{}@{}", place.repository, blob.digest);
+                return Err(RegistryError::Digest { what, found });
+            }
+            Ok(bytes)
+        })
     }
 
-    /// Streams a blob into a sink, each byte once and in order, whatever drops on the way. Its digest is for the sink to
-    /// check; its size is checked here.
+    /// Streams a blob of one place into a sink, each byte once and in order, whatever drops on the way. Its digest is for
+    /// the sink to check; its size is checked here. What two places send is never mixed: one of them may lie.
     ///
     /// # Errors
     /// When it is not there, or has another size, or what the sink returns.
     pub(super) fn fetch_blob(
         &self,
-        repository: &Repository,
+        place: &Place,
         blob: &Descriptor,
         sink: &mut dyn FnMut(&Bytes) -> std::io::Result<()>,
     ) -> Result<(), RegistryError> {
+        let repository = &place.repository;
         let access = Access::pull(repository);
         let url = format!("/v2/{}/blobs/{}", repository.path, blob.digest);
-        let host = self.host(&repository.host);
+        let host = self.host_of(place);
         block_on(&self.fetcher, &repository.host, async {
             let settings = self.fetcher.settings();
             let (mut taken, mut furthest, mut failures) = (0, 0, 0);
@@ -232,7 +253,7 @@ impl Registry {
                     (furthest, failures) = (taken, 0);
                 }
                 failures += 1;
-                if !is_passing || failures >= settings.attempts {
+                if !is_passing || failures >= host.tries(settings) {
                     return Err(error);
                 }
                 tokio::time::sleep(crate::net::backoff(settings.base_delay, failures)).await;

@@ -1,5 +1,6 @@
 //! Layers on their way into the store: written, hashed and, where they are needed as trees, indexed, in one pass.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -11,6 +12,7 @@ use solver::{ContentDigest, Descriptor, Hasher, Layer};
 
 use super::Registry;
 use super::error::RegistryError;
+use super::mirrors::Place;
 use super::reference::Repository;
 use super::repositories_of;
 use crate::images::Tagged;
@@ -158,8 +160,22 @@ impl<'a> LayerSource<'a> {
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
         let mut failure = None;
+        // What comes again from another place is no progress.
+        let shown = Cell::new(0);
         for repository in &self.repositories {
-            match self.download_from(repository, layer, trees, progress) {
+            let mut from = |place: &Place| {
+                let at = Cell::new(0);
+                let progress = |bytes: u64| {
+                    at.set(at.get() + bytes);
+                    let more = at.get().saturating_sub(shown.get());
+                    if more > 0 {
+                        shown.set(at.get());
+                        progress(more);
+                    }
+                };
+                self.download_from(place, layer, trees, &progress)
+            };
+            match self.registry.read(repository, &mut from) {
                 Ok(()) => {
                     if let (Some(mut lock), Some(path)) =
                         (lock, self.store.blobs().pending_path(&layer.blob.digest))
@@ -169,10 +185,12 @@ impl<'a> LayerSource<'a> {
                     }
                     return Ok(());
                 }
-                Err(error @ (RegistryError::BlobUnknown { .. } | RegistryError::Unauthorized { .. })) => {
-                    failure = failure.or(Some(error));
-                }
-                Err(error) => return Err(error),
+                Err(error) => match error.plain() {
+                    RegistryError::BlobUnknown { .. } | RegistryError::Unauthorized { .. } => {
+                        failure = failure.or(Some(error));
+                    }
+                    _ => return Err(error),
+                },
             }
         }
         Err(failure.unwrap_or_else(|| RegistryError::BlobUnknown {
@@ -183,7 +201,7 @@ impl<'a> LayerSource<'a> {
 
     fn download_from(
         &self,
-        repository: &Repository,
+        place: &Place,
         layer: &Layer,
         looking: Looking<'_>,
         progress: &dyn Fn(u64),
@@ -192,7 +210,7 @@ impl<'a> LayerSource<'a> {
         writer.expect(layer.blob.size);
         let Looking::AtFiles(trees) = looking else {
             let mut hasher = blake3::Hasher::new();
-            self.registry.fetch_blob(repository, &layer.blob, &mut |chunk| {
+            self.registry.fetch_blob(place, &layer.blob, &mut |chunk| {
                 if let Looking::AtBytes(_) = looking {
                     hasher.update(chunk);
                 }
@@ -200,7 +218,7 @@ impl<'a> LayerSource<'a> {
                 progress(chunk.len() as u64);
                 Ok(())
             })?;
-            complete(writer, repository, &layer.blob)?;
+            complete(writer, &place.repository, &layer.blob)?;
             if let Looking::AtBytes(content) = looking {
                 content.get_or_init(|| ContentDigest::from_bytes(*hasher.finalize().as_bytes()));
             }
@@ -212,7 +230,7 @@ impl<'a> LayerSource<'a> {
             let indexing = indexing.spawn_scoped(scope, move || {
                 image::read_layer(layer, Chunks { from, at: Bytes::new() }, trees)
             })?;
-            let fetched = self.registry.fetch_blob(repository, &layer.blob, &mut |chunk| {
+            let fetched = self.registry.fetch_blob(place, &layer.blob, &mut |chunk| {
                 // Who cannot make sense of it has hung up; the digest is looked at first.
                 drop(to.send(chunk.clone()));
                 writer.write_all(chunk)?;
@@ -222,7 +240,7 @@ impl<'a> LayerSource<'a> {
             drop(to);
             let indexed = indexing.join().expect("reading a layer does not panic");
             fetched?;
-            complete(writer, repository, &layer.blob)?;
+            complete(writer, &place.repository, &layer.blob)?;
             let tree = indexed?;
             Ok(image::keep_tree(layer, tree, self.store, trees)?)
         })

@@ -6,6 +6,7 @@ use cache::CacheError;
 use solver::BlobDigest;
 use thiserror::Error;
 
+use super::mirrors::Tried;
 use crate::images::ImagesError;
 use crate::net::FetchError;
 
@@ -137,6 +138,14 @@ pub enum RegistryError {
     /// Reading or writing failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// Neither mirrors of a registry were of use, nor the registry.
+    #[error("{source}; mirrors tried before: {}", .tried.iter().map(Tried::to_string).collect::<Vec<_>>().join("; "))]
+    Mirrored {
+        /// What happened with the registry itself.
+        source: Box<Self>,
+        /// The mirrors, in the order they were asked in.
+        tried: Vec<Tried>,
+    },
     /// What happened to one image of several, or to one part of it.
     #[error("{image}: {source}")]
     Of {
@@ -166,30 +175,33 @@ impl RegistryError {
         }
     }
 
+    /// What happened, without of which image it is and which mirrors were tried.
+    pub fn plain(&self) -> &Self {
+        match self {
+            Self::Of { source, .. } | Self::Mirrored { source, .. } => source.plain(),
+            other => other,
+        }
+    }
+
     /// Whether this only says that the user stopped it.
     pub fn is_cancelled(&self) -> bool {
-        match self {
-            Self::Net(error) => error.is_cancelled(),
-            Self::Of { source, .. } => source.is_cancelled(),
-            _ => false,
-        }
+        matches!(self.plain(), Self::Net(error) if error.is_cancelled())
+    }
+
+    /// Whether it happened on this side, so that asking somebody else helps nothing.
+    pub(super) fn is_ours(&self) -> bool {
+        let is_kept_wrong =
+            matches!(self.plain(), Self::Images(_) | Self::Cache(_) | Self::Layer(_) | Self::Io(_));
+        is_kept_wrong || self.is_cancelled()
     }
 
     /// Whether the registry could not be asked, rather than that it said no.
     pub fn is_unreachable(&self) -> bool {
-        match self {
-            Self::Net(error) => !error.is_cancelled(),
-            Self::Of { source, .. } => source.is_unreachable(),
-            _ => false,
-        }
+        matches!(self.plain(), Self::Net(error) if !error.is_cancelled())
     }
 
     /// Whether the registry has no such image, or does not say so to strangers.
     pub fn is_absent(&self) -> bool {
-        match self {
-            Self::NotFound { .. } | Self::Unauthorized { .. } => true,
-            Self::Of { source, .. } => source.is_absent(),
-            _ => false,
-        }
+        matches!(self.plain(), Self::NotFound { .. } | Self::Unauthorized { .. })
     }
 }

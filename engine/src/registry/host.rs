@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -14,12 +15,14 @@ use super::challenge::Challenge;
 use super::error::RegistryError;
 use super::reference::{Repository, server};
 use super::{Registry, limited};
-use crate::net::{FetchError, Fetcher, Live, MAX_WAIT, backoff, redacted, retry_after};
+use crate::net::{FetchError, FetchSettings, Fetcher, Live, MAX_WAIT, backoff, redacted, retry_after};
 
 /// Requests to one registry under way at once.
 const CONCURRENCY: usize = 8;
 /// Tries to connect.
 const CONNECTS: u32 = 2;
+/// Tries of a mirror: there is somebody else to ask.
+const MIRROR_TRIES: u32 = 3;
 /// Largest token taken, in bytes.
 pub(super) const TOKEN_LIMIT: u64 = 1 << 20;
 /// Most of an error's text that is shown, in characters.
@@ -83,10 +86,24 @@ impl<'a> Call<'a> {
     }
 }
 
+/// What a host is asked as. What is known of it in one role means nothing in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Role {
+    /// A registry that names of images name.
+    Registry,
+    /// A mirror of one.
+    Mirror,
+    /// A mirror that is spoken to by HTTP, on purpose.
+    PlainMirror,
+}
+
 /// A registry that is talked to.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) name: String,
+    role: Role,
+    /// Whether a request was given up because nobody answered.
+    is_silent: AtomicBool,
     pub(super) endpoint: OnceCell<Endpoint>,
     pub(super) challenge: Mutex<Option<Challenge>>,
     /// By scope. A scope begins with the repository that it is for, and a repository has one user: what one user was given
@@ -104,15 +121,27 @@ pub(super) struct Endpoint {
 }
 
 impl Host {
-    pub(super) fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str, role: Role) -> Self {
         Self {
             name: name.to_owned(),
+            role,
+            is_silent: AtomicBool::new(false),
             endpoint: OnceCell::new(),
             challenge: Mutex::default(),
             tokens: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             permits: Semaphore::new(CONCURRENCY),
         }
+    }
+
+    /// Whether nobody answered when a request was given up.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
+    }
+
+    /// Tries before something is given up.
+    pub(super) fn tries(&self, settings: &FetchSettings) -> u32 {
+        if self.role == Role::Registry { settings.attempts } else { settings.attempts.min(MIRROR_TRIES) }
     }
 
     /// Forgets what was given to whom: somebody is somebody else from now on.
@@ -123,6 +152,14 @@ impl Host {
     /// Sends a request until it is answered: with success, or with what asking again would not change. Answers to
     /// challenges on the way.
     pub(super) async fn send(&self, registry: &Registry, call: &Call<'_>) -> Result<Response, RegistryError> {
+        let answer = self.ask(registry, call).await;
+        if let Err(RegistryError::Net(FetchError::Transport { .. })) = &answer {
+            self.is_silent.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    async fn ask(&self, registry: &Registry, call: &Call<'_>) -> Result<Response, RegistryError> {
         let live = registry.fetcher.live()?;
         let settings = registry.fetcher.settings();
         let mut failures = 0;
@@ -143,7 +180,8 @@ impl Host {
             };
             // Names that lead nowhere are typed more often than registries start within seconds.
             let nobody = matches!(&error, RegistryError::Net(error) if error.is_connect());
-            if failures >= if nobody { CONNECTS.min(settings.attempts) } else { settings.attempts } {
+            let tries = self.tries(settings);
+            if failures >= if nobody { CONNECTS.min(tries) } else { tries } {
                 return Err(error);
             }
             let wait = asked_wait.unwrap_or_else(|| backoff(settings.base_delay, failures));
@@ -250,6 +288,9 @@ impl Host {
             };
             Ok(Endpoint { base, client })
         };
+        if self.role == Role::PlainMirror {
+            return endpoint("http");
+        }
         let schemes: &[&str] = match (is_loopback(host), is_insecure) {
             (true, _) if authorities.is_empty() => &["http", "https"],
             (_, true) => &["https", "http"],

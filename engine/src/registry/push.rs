@@ -11,6 +11,7 @@ use super::Registry;
 use super::api::RawManifest;
 use super::download::LayerSource;
 use super::error::RegistryError;
+use super::mirrors::Place;
 use super::pull::repositories_of;
 use super::reference::{Reference, Repository};
 use super::upload::Arrival;
@@ -148,7 +149,9 @@ impl Push<'_> {
         if self.to.tag.is_none() {
             return Ok(HashSet::new());
         }
-        match self.registry.manifest(&Reference { digest: None, ..self.to.clone() }) {
+        // A mirror says nothing of what is where this goes to.
+        let place = Place::itself(&self.to.repository);
+        match self.registry.manifest_at(&place, &Reference { digest: None, ..self.to.clone() }) {
             Ok(manifest) if manifest.kind == ManifestKind::Image => {
                 let named =
                     entries(&manifest.bytes, "layers").into_iter().chain(entries(&manifest.bytes, "config"));

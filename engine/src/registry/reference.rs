@@ -44,7 +44,7 @@ pub(super) fn server(host: &str) -> &str {
 }
 
 /// Whether a part of a path has single separators only (distribution's grammar); the rest of the grammar is `name.rs`'s.
-fn is_component(part: &str) -> bool {
+pub(super) fn is_component(part: &str) -> bool {
     let separators = part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     separators
         .into_iter()
