@@ -14,11 +14,13 @@ use crate::report::Failure;
 
 mod context;
 mod exec;
+mod image_lists;
 mod output;
 mod registry;
 
 pub(crate) use self::context::{BuildContexts, KubefilePlace, git_environment, kubefile_place};
 pub(crate) use self::exec::{allows_insecure, exec};
+pub(crate) use self::image_lists::ImageLists;
 pub(crate) use self::output::{Output, OutputType, check_stdout, outputs};
 pub(crate) use self::registry::{
     boolean, certificates_of, credentials, pull_policy, registry, registry_with,

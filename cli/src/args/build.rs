@@ -50,7 +50,7 @@ pub(crate) struct Build {
     /// Platform of the image, as os/arch[/variant]; several make an index of images [default: this machine's]
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
-    /// `all` looks for container images to carry, `lite` does not
+    /// `all` looks for container images and carries them, `lite` does not
     #[arg(long, value_name = "MODE", default_value = "all")]
     pub(crate) build_mode: String,
     /// Build this stage instead of the last
@@ -120,13 +120,13 @@ pub(crate) struct Build {
     /// Write what was built, and at what cost, to a JSON file
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
-    /// Not supported yet
-    #[arg(long, value_name = "FILE", hide = true)]
+    /// Container images to carry besides those that are found: a reference a line
+    #[arg(long, value_name = "FILE")]
     pub(crate) image_list: Option<PathBuf>,
-    /// Not supported yet
-    #[arg(long, value_name = "FILE", hide = true)]
+    /// Container images not to carry: a reference or a pattern a line
+    #[arg(long, value_name = "FILE")]
     pub(crate) ignored_image_list: Option<PathBuf>,
-    /// Not supported yet
-    #[arg(long, value_name = "FILE", hide = true)]
+    /// Container images to carry, with who may fetch them: a YAML list of registry, username, password and images
+    #[arg(long, value_name = "FILE")]
     pub(crate) image_list_with_auth: Option<PathBuf>,
 }

@@ -23,7 +23,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::{self, Watcher};
 use crate::report::{self, Failure, Page, Reporter};
 use crate::rootless;
-use crate::settings;
+use crate::settings::{self, ImageLists};
 
 /// Builds an image and tells what it cost.
 pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
@@ -37,6 +37,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     }
     let interrupt = Interrupt::listen()?;
     let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
+    settings.lists.introduce(&registry)?;
     let store = Store::open(root)?;
     let options = settings.engine(args, &interrupt.cancel);
     let image_options = engine::container::options(&options);
@@ -69,6 +70,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
         events: &told,
         specs: &specs,
         policy: settings.pull,
+        lists: &settings.lists,
     };
     let built = work.build(settings.carries_images);
     let fail = |error: BuildError| {
@@ -108,6 +110,7 @@ struct Work<'a> {
     events: &'a dyn EventSink,
     specs: &'a [ImageSpec],
     policy: PullPolicy,
+    lists: &'a ImageLists,
 }
 
 impl Work<'_> {
@@ -150,7 +153,8 @@ impl Work<'_> {
         for (image, spec) in built.images.iter().zip(self.specs) {
             let mut wanted = Wanted::of(spec);
             let discovered = session.discover(image)?;
-            wanted.add_found(&discovered, &|_| false)?;
+            wanted.add_found(&discovered, &|name| self.lists.ignored.matches(name))?;
+            self.lists.add_to(&mut wanted)?;
             all.push((spec.platform.clone(), wanted));
         }
         let Self { store, image_options: options, bases, contexts, events, policy, .. } = *self;

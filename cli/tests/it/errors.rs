@@ -370,7 +370,7 @@ fn wrong_usage_is_exit_code_1() {
         (&["build", "-t", "X:Y:Z", "."], "is not an image name"),
         (&["build", "-t", "x", "--compression", "lzma", "."], "compression `lzma` is not supported"),
         (&["build", "-t", "x", "--build-arg", "A", "."], "build args should be key=value"),
-        (&["build", "-t", "x", "--image-list", "l", "."], "not supported yet"),
+        (&["build", "-t", "x", "--image-list", "l", "."], "a list of images cannot be read"),
         (&["build", "-t", "x", "nowhere"], "Kubefile"),
         (&["inspect", "nope"], "image not known"),
     ] {

@@ -9,7 +9,7 @@ use solver::{HistoryStep, ImageSpec, Platform};
 use crate::args::Build;
 use crate::commands::save::warn_of_loss;
 use crate::report::{Failure, Reporter};
-use crate::settings::{self, BuildContexts, Output, OutputType};
+use crate::settings::{self, BuildContexts, ImageLists, Output, OutputType};
 
 /// Written into every image unless the user gives labels of their own (spec §2.6).
 const VERSION_LABEL: &str = "io.sealer.version";
@@ -25,6 +25,7 @@ pub(super) struct Settings {
     pub(super) export: Export,
     pub(super) outputs: Vec<Output>,
     pub(super) carries_images: bool,
+    pub(super) lists: ImageLists,
     pub(super) times: TimePolicy,
     compression: engine::LayerCompression,
     download_limit_bytes: u64,
@@ -34,7 +35,7 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn new(args: &Build) -> Result<Self, Failure> {
-        refuse_unsupported(args)?;
+        let carries_images = settings::carries_images(&args.build_mode)?;
         let times = settings::times(args.tunables.timestamp.as_deref())?;
         let outputs = settings::outputs(&args.output)?;
         let names: Vec<String> = args.tag.iter().map(|tag| full_name(tag)).collect::<Result<_, _>>()?;
@@ -74,7 +75,8 @@ impl Settings {
             },
             outputs,
             pushed,
-            carries_images: settings::carries_images(&args.build_mode)?,
+            carries_images,
+            lists: ImageLists::new(args, carries_images)?,
             times,
             compression: settings::compression(&args.tunables.compression)?,
             download_limit_bytes: settings::size(&args.tunables.max_download)?,
@@ -127,22 +129,6 @@ impl Settings {
         spec.labels.extend(labels);
         spec
     }
-}
-
-/// Flags of later features say so, rather than being ignored.
-fn refuse_unsupported(args: &Build) -> Result<(), Failure> {
-    let lists = [
-        ("--image-list", &args.image_list),
-        ("--ignored-image-list", &args.ignored_image_list),
-        ("--image-list-with-auth", &args.image_list_with_auth),
-    ];
-    if let Some((flag, _)) = lists.iter().find(|(_, given)| given.is_some()) {
-        return Err(Failure::usage(format!(
-            "`{flag}` is not supported yet: images cannot carry container images"
-        ))
-        .hint("leave it out and use `--build-mode lite`"));
-    }
-    Ok(())
 }
 
 /// Where names say an image goes.
