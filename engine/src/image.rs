@@ -181,7 +181,7 @@ fn extension(parts: &Parts<'_>) -> Result<Extension, BuildError> {
 fn application(app: &AppSpec, facts: &HashMap<VertexDigest, AppFacts>) -> Result<Application, BuildError> {
     let (name, vertex, env, cmds, single_source, span) = match app {
         AppSpec::Inherited(application) => return Ok(application.clone()),
-        AppSpec::Declared { name, vertex, env, cmds, single_source, span } => {
+        AppSpec::Declared { name, vertex, env, cmds, single_source, span, .. } => {
             (name, vertex, env, cmds, *single_source, *span)
         }
     };

@@ -15,7 +15,7 @@ pub(crate) use launch::{check_cmd, launch_rules};
 
 use std::fmt;
 
-use self::flags::{CHECKSUM, CHMOD, CHOWN, EXCLUDE, LINK, PARENTS};
+use self::flags::{CHECKSUM, CHMOD, CHOWN, EXCLUDE, LINK, PARENTS, SET, VALUES};
 use crate::ast::Statement;
 use crate::evaluate::Evaluator;
 
@@ -178,10 +178,10 @@ pub const INSTRUCTIONS: &[Instruction] = &[
     },
     Instruction {
         keyword: "APP",
-        syntax: "APP [--checksum=sha256:HEX] NAME SOURCE…",
+        syntax: "APP [--checksum=sha256:HEX] [--values=FILE] [--set=KEY=VALUE] NAME SOURCE…",
         doc: "declares an application and brings in its files",
         text: include_str!("instruction/text/app.md"),
-        flags: &[CHECKSUM],
+        flags: &[CHECKSUM, VALUES, SET],
         form: Form::WordsOrJson,
         apply: app::apply,
     },
@@ -232,19 +232,19 @@ pub const INSTRUCTIONS: &[Instruction] = &[
     },
     Instruction {
         keyword: "CNI",
-        syntax: "CNI [--checksum=sha256:HEX] NAME SOURCE…",
+        syntax: "CNI [--checksum=sha256:HEX] [--values=FILE] [--set=KEY=VALUE] NAME SOURCE…",
         doc: "declares an application that is a network plugin",
         text: include_str!("instruction/text/cni.md"),
-        flags: &[CHECKSUM],
+        flags: &[CHECKSUM, VALUES, SET],
         form: Form::WordsOrJson,
         apply: app::apply,
     },
     Instruction {
         keyword: "CSI",
-        syntax: "CSI [--checksum=sha256:HEX] NAME SOURCE…",
+        syntax: "CSI [--checksum=sha256:HEX] [--values=FILE] [--set=KEY=VALUE] NAME SOURCE…",
         doc: "declares an application that is a storage plugin",
         text: include_str!("instruction/text/csi.md"),
-        flags: &[CHECKSUM],
+        flags: &[CHECKSUM, VALUES, SET],
         form: Form::WordsOrJson,
         apply: app::apply,
     },

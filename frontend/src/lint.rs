@@ -22,7 +22,7 @@ use crate::check::Selection;
 use crate::diagnostic::Diagnostic;
 use crate::evaluate::{self, Evaluation};
 use crate::paths;
-use crate::stage::{CopyFrom, Stage, Step, Work};
+use crate::stage::{App, CopyFrom, Stage, Step, Work};
 
 /// A row of the table.
 #[derive(Clone, Copy)]
@@ -180,7 +180,20 @@ impl<'a> Subject<'a> {
         let is_built = |index: usize| evaluation.reachable.get(index) == Some(&true);
         let stages = evaluation.stages.iter().enumerate().filter(move |(index, _)| is_built(*index));
         let subject = *self;
-        stages.flat_map(|(_, stage)| &stage.steps).flat_map(move |step| subject.sources_of(step))
+        let sources =
+            stages.flat_map(|(_, stage)| &stage.steps).flat_map(move |step| subject.sources_of(step));
+        sources.chain(self.values_files())
+    }
+
+    /// The values files of the applications of the image.
+    fn values_files(&self) -> impl Iterator<Item = ContextSource> {
+        let Subject { evaluation, .. } = *self;
+        let target = evaluation.target.and_then(|target| evaluation.stages.get(target));
+        let files = target.into_iter().flat_map(|stage| &stage.apps.list).flat_map(|app| match app {
+            App::Declared(app) => app.values.files.as_slice(),
+            App::Inherited(_) => &[],
+        });
+        files.map(|(file, span)| ContextSource { pattern: file.pattern.clone(), span: *span })
     }
 
     fn sources_of(&self, step: &'a Step) -> Vec<ContextSource> {

@@ -270,6 +270,7 @@ impl Lowering<'_> {
                 env: overrides.env,
                 cmds: overrides.cmds,
                 single_source: app.sources == 1,
+                values: app.values.clone(),
                 span: app.span,
             },
         }

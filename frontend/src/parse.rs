@@ -93,14 +93,22 @@ impl Parser {
             }
             let end = words::first(&text.value, start, Quotes::Respected(self.escape));
             let word = &text.value[start + 2..end];
-            let span = text.span(start..end);
             position = end;
             if word.is_empty() {
                 return (flags, skip_space(&text.value, position));
             }
             let name = word.split('=').next().unwrap_or_default();
             let value_start = start + 2 + name.len() + 1;
-            let value = (value_start <= end).then(|| shell_word(text, value_start..end));
+            let mut value = (value_start <= end).then(|| shell_word(text, value_start..end));
+            if value.is_none() && instruction.flag(name).is_some_and(|known| known.spaced) {
+                let next = skip_space(&text.value, end);
+                let next_end = words::first(&text.value, next, Quotes::Respected(self.escape));
+                if next_end > next && !text.value[next..].starts_with("--") {
+                    value = Some(shell_word(text, next..next_end));
+                    position = next_end;
+                }
+            }
+            let span = text.span(start..position);
             match instruction.flag(name) {
                 None => {
                     let known = nearest(name, instruction.flags.iter().map(|flag| flag.name));

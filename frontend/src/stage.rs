@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use solver::{
-    Application, Base, Chmod, Chown, GitSource, Inline, Launch, Mount, Network, SourceKind, Span, Unpack,
+    Application, Base, ChartValues, Chmod, Chown, GitSource, Inline, Launch, Mount, Network, SourceKind,
+    Span, Unpack,
 };
 
 use crate::expand::Lookup;
@@ -198,6 +199,7 @@ pub(crate) struct DeclaredApp {
     pub(crate) step: Option<(usize, usize)>,
     /// How many sources are written, faulty ones too.
     pub(crate) sources: usize,
+    pub(crate) values: ChartValues,
     pub(crate) span: Span,
 }
 

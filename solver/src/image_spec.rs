@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::{ManifestDigest, Span, VertexDigest};
+use crate::{LocalSource, ManifestDigest, Span, VertexDigest};
 
 /// Operating system and architecture (image-spec, index, `platform`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,9 +89,28 @@ pub enum AppSpec {
         cmds: Option<Vec<String>>,
         /// Whether it has exactly one source: only then a packaged chart launches by itself (spec §9).
         single_source: bool,
+        /// What its charts are rendered with when container images are looked for.
+        values: ChartValues,
         /// The declaring statement, for the one error that only its content can show.
         span: Span,
     },
+}
+
+/// Values for the charts of an application, beside their own. They decide which container images are found, and nothing
+/// of the application itself: like everything here they are in no key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChartValues {
+    /// Files of the build context with where they are named; later ones win.
+    pub files: Vec<(LocalSource, Span)>,
+    /// Texts in the language of Helm's `--set`, which win over all files; later ones over earlier ones.
+    pub set: Vec<(String, Span)>,
+}
+
+impl ChartValues {
+    /// Whether charts have their own values alone.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.set.is_empty()
+    }
 }
 
 /// One history entry of the config (image-spec, config, `history`).

@@ -33,7 +33,7 @@ pub use exec::{ExecOp, Mount, MountKind, Network, Sharing};
 pub use explain::{Difference, KeyFact, first_difference, key_facts};
 pub use git::{GitSource, GitUrlError};
 pub use graph::{Graph, VertexIndex};
-pub use image_spec::{AppSpec, Application, Base, HistoryStep, ImageSpec, Launch, Platform};
+pub use image_spec::{AppSpec, Application, Base, ChartValues, HistoryStep, ImageSpec, Launch, Platform};
 pub use key::{ContentRead, DestinationFact, Header, KEY_VERSION, Pin, content_key, definition_keys};
 pub use op::{
     AppOp, AppSource, ContainerImageOp, CopySource, FileOp, HttpSource, ImageSource, Inline, LocalSource, Op,

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use solver::{GitSource, SourceKind, Span};
+use solver::{ChartValues, GitSource, LocalSource, SourceKind, Span};
 
-use super::copy::checksum;
-use crate::ast::{Arguments, Statement, Word};
+use super::copy::{checksum, value};
+use crate::ast::{Arguments, Flag, Statement, Word};
 use crate::diagnostic::{self, AppHelp};
 use crate::evaluate::{self, Evaluator, Scope};
 use crate::instruction;
@@ -13,6 +13,9 @@ use crate::paths;
 use crate::stage::{App, AppFrom, DeclaredApp, History, Overrides, Step, Work};
 use crate::suggest::nearest;
 use crate::words::{self, JsonList};
+
+/// What `--set` takes.
+const SET: &str = "KEY=VALUE, as in Helm's --set";
 
 /// Applies APP, CNI and CSI.
 pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
@@ -25,6 +28,7 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     let mut sources: Vec<Option<AppFrom>> =
         sources.iter().map(|word| source(evaluator, statement, word)).collect();
     pin(evaluator, statement, &mut sources);
+    let values = values(evaluator, statement);
     let written = sources.len();
     evaluator.stage().has_files |= written > 0;
     let Some(name) = name else {
@@ -34,7 +38,12 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     // With a faulty source the name still counts: what refers to it is not wrong.
     let sources: Vec<AppFrom> = sources.into_iter().collect::<Option<_>>().unwrap_or_default();
     warn_same_names(evaluator, &sources);
-    declare(evaluator, statement, name, written, sources);
+    declare(
+        evaluator,
+        statement,
+        DeclaredApp { name, step: None, sources: written, values, span: statement.span },
+        sources,
+    );
 }
 
 fn app_name(evaluator: &mut Evaluator<'_>, statement: &Statement, word: &Word) -> Option<String> {
@@ -110,6 +119,31 @@ fn pin(evaluator: &mut Evaluator<'_>, statement: &Statement, sources: &mut [Opti
     }
 }
 
+/// `--values` and `--set`. What is not known yet is left out: an evaluation that counts knows all variables.
+fn values(evaluator: &mut Evaluator<'_>, statement: &Statement) -> ChartValues {
+    let mut values = ChartValues::default();
+    for flag in &statement.flags {
+        match flag.name.as_str() {
+            "values" => values.files.extend(values_file(evaluator, flag).map(|file| (file, flag.span))),
+            "set" => values.set.extend(value(evaluator, flag, SET).map(|text| (text, flag.span))),
+            _ => {}
+        }
+    }
+    values
+}
+
+fn values_file(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<LocalSource> {
+    const EXPECTED: &str = "the path of a file of the build context";
+    let path = value(evaluator, flag, EXPECTED)?;
+    let cleaned = paths::clean(&path);
+    if path.contains("://") || path.ends_with('/') || cleaned == "." {
+        evaluator.report(diagnostic::flag_value(flag.span, &flag.name, EXPECTED));
+        return None;
+    }
+    let pattern = paths::literal_pattern(&cleaned);
+    Some(LocalSource { context: LocalSource::OWN.to_owned(), pattern, parents: false })
+}
+
 /// Two files of one name meet in the application's directory. What has no extension may be a directory.
 fn warn_same_names(evaluator: &mut Evaluator<'_>, sources: &[AppFrom]) {
     if sources.len() < 2 {
@@ -134,33 +168,28 @@ fn warn_same_names(evaluator: &mut Evaluator<'_>, sources: &[AppFrom]) {
     }
 }
 
-/// `written` counts the sources in the text; there are fewer `sources` if one is faulty: none.
+/// Puts an application with the sources it has; none, if one of those in the text is faulty.
 fn declare(
     evaluator: &mut Evaluator<'_>,
     statement: &Statement,
-    name: String,
-    written: usize,
+    mut app: DeclaredApp,
     sources: Vec<AppFrom>,
 ) {
     let stage_index = evaluator.stages.len() - 1;
     let stage = evaluator.stage();
+    let name = app.name.clone();
     let step = (!sources.is_empty()).then_some(stage.steps.len());
     if step.is_some() {
         let work = Work::App { name: name.clone(), sources };
         stage.steps.push(Step { line: statement.line.clone(), span: statement.span, work });
         stage.history.push(History { text: statement.line.clone(), step });
     }
+    app.step = step.map(|step| (stage_index, step));
     if statement.keyword != "APP" {
         let label = format!("cluster.alpha.sealer.io/kube-{}-{name}", statement.keyword.to_lowercase());
         stage.history.push(History { text: format!("LABEL {label}=\"true\""), step: None });
         stage.labels.insert(label, "true".to_owned());
     }
-    let app = DeclaredApp {
-        name: name.clone(),
-        step: step.map(|step| (stage_index, step)),
-        sources: written,
-        span: statement.span,
-    };
     if let Some(App::Declared(first)) = stage.apps.put(App::Declared(app)) {
         evaluator.report(diagnostic::app_redeclared(statement.span, first.span, &name));
     }

@@ -11,15 +11,21 @@ pub struct FlagSyntax {
     pub doc: &'static str,
     /// Whether it may be given several times.
     pub repeats: bool,
+    /// Whether its value may also be the next word: `--set a=b` as well as `--set=a=b`.
+    pub spaced: bool,
 }
 
 impl FlagSyntax {
     pub(super) const fn new(name: &'static str, value: &'static str, doc: &'static str) -> Self {
-        Self { name, value, doc, repeats: false }
+        Self { name, value, doc, repeats: false, spaced: false }
     }
 
     pub(super) const fn repeating(self) -> Self {
         Self { repeats: true, ..self }
+    }
+
+    pub(super) const fn spaced(self) -> Self {
+        Self { spaced: true, ..self }
     }
 
     /// As it is written: `--name=VALUE`, or `--name`.
@@ -56,3 +62,17 @@ pub(super) const CHECKSUM: FlagSyntax = FlagSyntax::new(
     "sha256:HEX",
     "what the one http(s) source must be; it is fetched again only when this changes",
 );
+pub(super) const VALUES: FlagSyntax = FlagSyntax::new(
+    "values",
+    "FILE",
+    "a values file of the build context that its charts are rendered with to find container images; later ones win",
+)
+.repeating()
+.spaced();
+pub(super) const SET: FlagSyntax = FlagSyntax::new(
+    "set",
+    "KEY=VALUE",
+    "values as in Helm's `--set`, over those of all files; `--set KEY=VALUE` is the same",
+)
+.repeating()
+.spaced();

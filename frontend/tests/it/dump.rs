@@ -137,9 +137,11 @@ fn facts(out: &mut String, image: &ImageSpec, numbers: &HashMap<VertexDigest, us
             AppSpec::Inherited(app) => {
                 writeln!(out, "app {} inherited env={:?} cmds={:?}", app.name, app.env, app.cmds)?;
             }
-            AppSpec::Declared { name, vertex: files, env, cmds, single_source, .. } => {
+            AppSpec::Declared { name, vertex: files, env, cmds, single_source, values, .. } => {
                 let files = vertex(files);
                 writeln!(out, "app {name} {files} env={env:?} cmds={cmds:?} single={single_source}")?;
+                values.files.iter().try_for_each(|(file, _)| writeln!(out, "  values {}", file.pattern))?;
+                values.set.iter().try_for_each(|(text, _)| writeln!(out, "  set {text}"))?;
             }
         }
     }

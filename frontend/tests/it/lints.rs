@@ -196,6 +196,18 @@ fn sources_that_the_context_lacks_are_named_where_they_stand() {
         &context,
         &["nothing-selected 3:6 a", "ignored-source 3:8 $D/b*", "nothing-selected 4:7 local://c[1].yaml"],
     );
+    // Of values files those count that the image's applications have in the end.
+    let text = "FROM scratch AS s\nAPP --values=s.yaml s local://ok\nFROM scratch\nCOPY --from=s / /\n\
+                APP --values=old.yaml x local://ok\nAPP --values=v.yaml --values i.yaml x local://ok\nLAUNCH x";
+    let context = [
+        ("s.yaml", Selection::Nothing),
+        ("old.yaml", Selection::Nothing),
+        ("v.yaml", Selection::Nothing),
+        ("i.yaml", Selection::Ignored),
+    ];
+    let again = "app-redeclared 6:1 APP --values=v.yaml --values i.yaml x local://ok";
+    let expected = [again, "nothing-selected 6:5 --values=v.yaml", "ignored-source 6:21 --values i.yaml"];
+    check_with(text, &context, &expected);
     let source = SourceFile {
         name: "Kubefile".into(),
         text: "FROM scratch AS t\nCOPY no /\nFROM scratch\nCOPY yes ./yes <<h https://h/x /d/\nh\n"
