@@ -11,12 +11,14 @@ mod eval;
 mod fault;
 mod files;
 mod functions;
+mod given;
 mod ignore;
 mod metadata;
 mod objects;
 mod print;
 mod render;
 mod schema;
+mod set;
 mod templates;
 mod value;
 mod values;
@@ -30,7 +32,9 @@ use crate::yaml::YamlError;
 
 pub use self::capabilities::Capabilities;
 pub use self::chart::{Chart, ChartFiles};
+pub use self::given::{Given, GivenError};
 pub use self::render::render;
+pub use self::set::SetError;
 pub use self::versions::Version;
 
 /// A chart that cannot be loaded.

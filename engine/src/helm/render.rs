@@ -156,7 +156,7 @@ impl Rendering {
             ("HelmVersion", pairs(capabilities.helm_version())),
         ]);
         let mut collected = Vec::new();
-        let values = Value::from_json(&Json::Object(values.clone()));
+        let values = Value::from_values(&Json::Object(values.clone()));
         collect(chart, chart.name(), (&values, &release, &capabilities), &mut collected);
         collected.sort_by_cached_key(|entry: &Entry| {
             Reverse((entry.path.matches('/').count(), Rc::clone(&entry.path)))

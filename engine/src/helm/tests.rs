@@ -3,6 +3,7 @@
 
 mod charts;
 mod functions;
+mod given;
 mod limits;
 mod oracle;
 
@@ -22,10 +23,14 @@ fn rendered(chart: Files<'_>) -> Result<Rendered, RenderError> {
 }
 
 fn render_chart(chart: &Chart) -> Result<Rendered, RenderError> {
+    render_given(chart, &serde_json::json!({}))
+}
+
+fn render_given(chart: &Chart, given: &serde_json::Value) -> Result<Rendered, RenderError> {
     let release = Release { name: "dryrun".to_owned(), namespace: "default".to_owned() };
     std::thread::scope(|scope| {
         let work = || {
-            let rendered = render(chart, &serde_json::json!({}), &release, &Capabilities::default())?;
+            let rendered = render(chart, given, &release, &Capabilities::default())?;
             match rendered.failed.first() {
                 None => Ok(rendered),
                 Some(error) => Err(error.clone()),

@@ -215,16 +215,30 @@ impl Value {
 
     /// A value of the rendering from data.
     pub(super) fn from_json(json: &Json) -> Self {
+        // Go decodes every number of JSON as a float.
+        Self::of_json(json, &|number| Self::Float(number.as_f64().unwrap_or_default()))
+    }
+
+    /// Values of a chart: those of YAML are floats, as all numbers of JSON are in Go, and those that were set integers.
+    pub(super) fn from_values(json: &Json) -> Self {
+        Self::of_json(json, &|number| match number.as_i64() {
+            Some(number) => Self::Int(number),
+            None => Self::Float(number.as_f64().unwrap_or_default()),
+        })
+    }
+
+    fn of_json(json: &Json, of_number: &dyn Fn(&serde_json::Number) -> Self) -> Self {
         match json {
             Json::Null => Self::Nil,
             Json::Bool(value) => Self::Bool(*value),
-            // Go decodes every number of JSON as a float.
-            Json::Number(number) => Self::Float(number.as_f64().unwrap_or_default()),
+            Json::Number(number) => of_number(number),
             Json::String(text) => Self::text(text.as_str()),
-            Json::Array(items) => Self::list(items.iter().map(Self::from_json).collect()),
-            Json::Object(map) => {
-                Self::map(map.iter().map(|(key, value)| (Rc::from(key.as_str()), Self::from_json(value))))
+            Json::Array(items) => {
+                Self::list(items.iter().map(|item| Self::of_json(item, of_number)).collect())
             }
+            Json::Object(map) => Self::map(
+                map.iter().map(|(key, value)| (Rc::from(key.as_str()), Self::of_json(value, of_number))),
+            ),
         }
     }
 

@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 use serde_json::Value as Json;
 
 use super::functions;
+use super::given;
 use super::*;
 use crate::yaml::documents;
 
@@ -54,12 +55,21 @@ fn helm() -> Option<&'static Path> {
 
 /// What Helm makes of a chart with its default values.
 fn template(helm: &Path, chart: &Path) -> String {
-    let home = tempfile::tempdir().unwrap();
-    let mut command = Command::new(helm);
-    command.args(["template", "dryrun"]).arg(chart).args(["--kube-version", "1.31.0"]);
-    let output = command.env_clear().env("HOME", home.path()).output().unwrap();
+    template_given(helm, chart, &[])
+}
+
+/// What Helm makes of a chart with flags that give values.
+fn template_given(helm: &Path, chart: &Path, flags: &[String]) -> String {
+    let output = asked(helm, chart, flags);
     assert!(output.status.success(), "{}: {}", chart.display(), String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+fn asked(helm: &Path, chart: &Path, flags: &[String]) -> std::process::Output {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(helm);
+    command.args(["template", "dryrun"]).arg(chart).args(["--kube-version", "1.31.0"]).args(flags);
+    command.env_clear().env("HOME", home.path()).output().unwrap()
 }
 
 /// A chart of a test, as files.
@@ -158,6 +168,53 @@ fn charts_of_these_tests_are_equal() {
         let theirs: String = parts.iter().map(|part| format!("---\n# {part}")).collect();
         check_equal(name, &objects(&theirs), &ours(&rendered(chart).unwrap()));
     }
+}
+
+#[test]
+fn what_is_set_is_equal() {
+    let Some(helm) = helm() else { return };
+    let dir = written(&files(&[
+        ("Chart.yaml", "apiVersion: v2\nname: c\nversion: 1.0.0\n"),
+        ("templates/x.yaml", "out: {{ .Values | toJson }}"),
+    ]));
+    for (texts, expected) in given::SETS {
+        let flags: Vec<String> = texts.iter().map(|text| format!("--set={text}")).collect();
+        let theirs = template_given(helm, dir.path(), &flags);
+        let theirs = objects(&theirs).into_values().next().unwrap();
+        // Whole numbers are read as floats here.
+        let expected = documents(&format!("out: {expected}")).unwrap()[0].to_json().unwrap();
+        assert_eq!(theirs, expected, "{texts:?}");
+    }
+    for (faults, is_taken) in [(given::FAULTS, false), (given::DROPPED, true)] {
+        for (text, _) in faults {
+            let output = asked(helm, dir.path(), &[format!("--set={text}")]);
+            assert_eq!(output.status.success(), is_taken, "{text}");
+        }
+    }
+}
+
+#[test]
+fn values_files_and_what_is_set_over_them_are_equal() {
+    let Some(helm) = helm() else { return };
+    let dir = written(&files(given::MET));
+    let mut flags = Vec::new();
+    for (at, text) in given::MET_FILES.iter().enumerate() {
+        let path = dir.path().join(format!("given{at}"));
+        fs_err::write(&path, text).unwrap();
+        flags.push(format!("--values={}", path.display()));
+    }
+    flags.extend(given::MET_SET.iter().map(|text| format!("--set={text}")));
+    let theirs = template_given(helm, dir.path(), &flags);
+    let mut given = Given::default();
+    given::MET_FILES.iter().for_each(|text| given.add_file(text).unwrap());
+    given::MET_SET.iter().for_each(|text| given.set(text).unwrap());
+    let rendered = render_given(&Chart::load(files(given::MET)).unwrap(), &given.to_json()).unwrap();
+    let by_content = |objects: BTreeMap<String, Json>| -> Vec<String> {
+        let mut texts: Vec<String> = objects.values().map(Json::to_string).collect();
+        texts.sort();
+        texts
+    };
+    assert_eq!(by_content(objects(&theirs)), by_content(ours(&rendered)));
 }
 
 #[test]
