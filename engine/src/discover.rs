@@ -10,6 +10,9 @@ mod found;
 mod lines;
 mod search;
 mod units;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use cache::{Store, Table};
 use rayon::prelude::*;
@@ -18,6 +21,8 @@ use solver::TreeDigest;
 
 pub use self::found::{ChartOf, Discovered, FoundBy, FoundImage, Rendering, SearchedChart, SkippedWord};
 pub(crate) use self::search::Searcher;
+pub use self::values::ValuesError;
+pub(crate) use self::values::{FILE_LIMIT, Values};
 
 use self::search::Search;
 use self::units::{Part, Unit, parts, visible};
@@ -33,7 +38,8 @@ const RULES: u8 = 1;
 pub(crate) enum Scan {
     /// Of a delta: what it has of the places that are searched.
     Delta(Vec<Part>),
-    /// Of the merged tree of a place that several deltas have parts of: those deltas, and what is in it.
+    /// Of a tree of a place: the deltas that have parts of it, and what is in it. For trees merged of several, and for
+    /// those whose charts are rendered with given values.
     Merged(Vec<TreeDigest>, Search),
 }
 
@@ -50,15 +56,26 @@ impl Scan {
     }
 }
 
-/// The key of a delta, or of the merged tree of a place: the same files mean different things in different places.
-fn key(unit: Option<&Unit>, tree: &TreeDigest) -> Vec<u8> {
+/// What is asked beside the files.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    /// Values for the charts of applications.
+    pub(crate) values: BTreeMap<String, Values>,
+    /// Applications that are not looked at.
+    pub(crate) skip: &'a BTreeSet<String>,
+}
+
+/// The key of a delta, or of a tree of a place: the same files mean different things in different places, and with
+/// different values.
+fn key(unit: Option<&Unit>, tree: &TreeDigest, values: Option<&Values>) -> Vec<u8> {
     let place = match unit {
         None => 0,
         Some(Unit::Manifests) => 1,
         Some(Unit::Charts) => 2,
         Some(Unit::Application(_)) => 3,
     };
-    [&[RULES, place][..], tree.as_bytes()].concat()
+    let values = values.map(Values::digest).unwrap_or_default();
+    [&[RULES, place][..], tree.as_bytes(), &values].concat()
 }
 
 /// Finds the container images that the files of a state name.
@@ -67,15 +84,22 @@ fn key(unit: Option<&Unit>, tree: &TreeDigest) -> Vec<u8> {
 /// When a file cannot be read.
 pub(crate) fn discover(
     state: &State,
+    asked: &Asked<'_>,
     store: &Store,
     searcher: &Searcher<'_>,
     pool: &rayon::ThreadPool,
 ) -> Result<Discovered, BuildError> {
     let mut deltas = Deltas::look_up(&state.deltas, store, searcher)?;
-    let units = visible(&deltas.parts);
+    let mut units = visible(&deltas.parts);
+    units.retain(|unit, _| !unit.application().is_some_and(|name| asked.skip.contains(&name)));
     // Charts are rendered with the stack of the pool's threads.
     let searches: Vec<Result<Searching, BuildError>> = pool.install(|| {
-        units.par_iter().map(|(unit, shown)| deltas.search(unit, shown, store, searcher)).collect()
+        let search = |(unit, shown): (&Unit, &Vec<(usize, usize)>)| {
+            let values = unit.application().and_then(|name| asked.values.get(&name));
+            let searcher = Searcher { values: values.filter(|values| !values.is_empty()), ..*searcher };
+            deltas.search(unit, shown, store, &searcher)
+        };
+        units.par_iter().map(search).collect()
     });
     let mut discovered = Discovered::default();
     for ((unit, shown), search) in units.iter().zip(searches) {
@@ -88,7 +112,7 @@ pub(crate) fn discover(
     }
     for ((delta, parts), changed) in deltas.digests.iter().zip(deltas.parts).zip(deltas.changed) {
         if changed {
-            store.put(Table::Scans, &key(None, delta), &Scan::Delta(parts));
+            store.put(Table::Scans, &key(None, delta, None), &Scan::Delta(parts));
         }
     }
     discovered.images.sort();
@@ -96,7 +120,7 @@ pub(crate) fn discover(
     Ok(discovered)
 }
 
-/// What is in a place, and whether nobody knew it before.
+/// What is in a place, and whether that is new to the delta that has it alone.
 struct Searching {
     search: Search,
     is_new: bool,
@@ -116,7 +140,7 @@ impl<'a> Deltas<'a> {
         store: &Store,
         searcher: &Searcher<'_>,
     ) -> Result<Self, BuildError> {
-        let keys: Vec<Vec<u8>> = digests.iter().map(|delta| key(None, delta)).collect();
+        let keys: Vec<Vec<u8>> = digests.iter().map(|delta| key(None, delta, None)).collect();
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let mut found = Self { digests, parts: Vec::new(), changed: Vec::new() };
         for (delta, known) in digests.iter().zip(store.get_many(Table::Scans, &keys)) {
@@ -141,18 +165,20 @@ impl<'a> Deltas<'a> {
         // With a `helm` at hand, what could not be rendered is tried again.
         let is_good = |search: &Search| searcher.helm.is_none() || !search.wants_helm();
         let known = |search| Ok(Searching { search, is_new: false });
-        let made = |search| Searching { search, is_new: true };
         let newest_first = shown.iter().rev();
         let trees: Vec<TreeDigest> =
             newest_first.filter_map(|(delta, part)| self.parts[*delta][*part].tree).collect();
-        if let ([(delta, part)], [tree]) = (shown, trees.as_slice()) {
-            return match &self.parts[*delta][*part].search {
-                Some(search) if is_good(search) => known(search.clone()),
-                _ => searcher.search(unit, tree).map(made),
-            };
-        }
-        let tree = State::merged(searcher.trees, &trees)?;
-        let key = key(Some(unit), &tree);
+        let tree = match (shown, trees.as_slice()) {
+            ([(delta, part)], [tree]) if searcher.values.is_none() => {
+                return match &self.parts[*delta][*part].search {
+                    Some(search) if is_good(search) => known(search.clone()),
+                    _ => Ok(Searching { search: searcher.search(unit, tree)?, is_new: true }),
+                };
+            }
+            (_, [tree]) => *tree,
+            (_, several) => State::merged(searcher.trees, several)?,
+        };
+        let key = key(Some(unit), &tree, searcher.values);
         if let Some(Scan::Merged(_, search)) = store.get(Table::Scans, &key)
             && is_good(&search)
         {
@@ -161,6 +187,6 @@ impl<'a> Deltas<'a> {
         let search = searcher.search(unit, &tree)?;
         let deltas = shown.iter().map(|(delta, _)| self.digests[*delta]).collect();
         store.put(Table::Scans, &key, &Scan::Merged(deltas, search.clone()));
-        Ok(made(search))
+        known(search)
     }
 }

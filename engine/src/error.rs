@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::container::FailedImage;
 use crate::contents::ContentError;
+use crate::discover::ValuesError;
 use crate::frames::FrameError;
 use crate::images::ImagesError;
 use crate::ops::app::AppError;
@@ -55,6 +56,9 @@ pub enum OpError {
     /// RUN.
     #[error(transparent)]
     Exec(#[from] Box<ExecError>),
+    /// Values for charts.
+    #[error(transparent)]
+    Values(#[from] ValuesError),
     /// Writing a layer.
     #[error(transparent)]
     Frame(#[from] FrameError),

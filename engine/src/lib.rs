@@ -61,7 +61,9 @@ pub use cancel::Cancel;
 pub use chain::Chain;
 pub use container::{Carrying, ContainerError, FailedImage, NamedBy, Wanted, carried_by, carry};
 pub use contents::ContentError;
-pub use discover::{ChartOf, Discovered, FoundBy, FoundImage, Rendering, SearchedChart, SkippedWord};
+pub use discover::{
+    ChartOf, Discovered, FoundBy, FoundImage, Rendering, SearchedChart, SkippedWord, ValuesError,
+};
 pub use error::{BuildError, OpError, StepError};
 pub use explain::{FileChange, StepReport, Why};
 pub use export::{Export, Exported, export, keep_finished};

@@ -1,16 +1,17 @@
 //! One build between its definition and its layers: pin, plan, and what both need.
 
 mod sources;
+mod values;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
 use solver::{
-    BlobDigest, Definition, Descriptor, Event, EventSink, Graph, HardLinks, Layer, ManifestDigest, Op, Pin,
-    StepOutcome, TreeDigest, VertexIndex,
+    BlobDigest, Definition, Descriptor, Event, EventSink, Graph, HardLinks, ImageSpec, Layer, ManifestDigest,
+    Op, Pin, Span, StepOutcome, TreeDigest, VertexIndex,
 };
 
 use crate::bases::Bases;
@@ -20,7 +21,7 @@ use crate::cancel::Cancel;
 use crate::chain::{Chain, chain};
 use crate::container::BlobSources;
 use crate::contents::Contents;
-use crate::discover::{Discovered, Searcher, discover};
+use crate::discover::{Asked, Discovered, Searcher, discover};
 use crate::error::{BuildError, OpError, StepError};
 use crate::explain;
 use crate::frames::{FrameError, LayerCompression, LayerWriter, layer_key};
@@ -247,19 +248,27 @@ impl<'a> Session<'a> {
         &self.identities.get_or_init(make)[index.position()]
     }
 
-    /// Looks for container images in the files of an image, and warns of what could not be looked into.
+    /// Looks for container images in the files of an image, and warns of what could not be looked into. Charts are
+    /// rendered with the values that their applications have in `spec`; applications in `skip` are not looked at.
     ///
     /// # Errors
-    /// When a file cannot be read, or a layer of the base cannot be had.
-    pub fn discover(&self, built: &BuiltImage) -> Result<Discovered, BuildError> {
+    /// When a file cannot be read, or a layer of the base cannot be had, or values are faulty.
+    pub fn discover(
+        &self,
+        built: &BuiltImage,
+        spec: &ImageSpec,
+        skip: &BTreeSet<String>,
+    ) -> Result<Discovered, BuildError> {
+        let asked = Asked { values: self.chart_values(spec, skip)?, skip };
         let mut state = match built.base {
             Some(base) => self.base_state(&base)?,
             None => State::default(),
         };
         state.deltas.extend(&built.deltas);
         let helm = self.options.helm.as_deref();
-        let searcher = Searcher { trees: &self.trees, contents: &self.contents, helm };
-        let discovered = discover(&state, self.store, &searcher, &self.pool)?;
+        let searcher = Searcher { trees: &self.trees, contents: &self.contents, helm, values: None };
+        let discovered = discover(&state, &asked, self.store, &searcher, &self.pool)?;
+        self.warn_of_unused_values(spec, &discovered, skip);
         for (text, hint) in discovered.warnings() {
             self.events.event(Event::Warning { text, hint, span: None });
         }
@@ -362,7 +371,7 @@ impl<'a> Session<'a> {
         let vertex = self.graph.digest(index);
         match &self.graph.vertex(index).op {
             Op::Local(local) => {
-                let tree = self.select(index, local)?;
+                let tree = self.select(&self.asker(index), local)?;
                 Ok(Pinned::new(Pin::Tree(tree), Some(Input::Tree(tree))))
             }
             Op::Http(source) => {
@@ -393,7 +402,10 @@ impl<'a> Session<'a> {
     }
 
     pub(crate) fn warn(&self, index: VertexIndex, text: String, hint: &str) {
-        let span = self.graph.metadata(index).spans.first().copied();
+        self.warn_at(self.graph.metadata(index).spans.first().copied(), text, hint);
+    }
+
+    fn warn_at(&self, span: Option<Span>, text: String, hint: &str) {
         self.events.event(Event::Warning { text, hint: hint.to_owned(), span });
     }
 }

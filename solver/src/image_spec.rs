@@ -96,6 +96,16 @@ pub enum AppSpec {
     },
 }
 
+impl AppSpec {
+    /// Name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Inherited(application) => &application.name,
+            Self::Declared { name, .. } => name,
+        }
+    }
+}
+
 /// Values for the charts of an application, beside their own. They decide which container images are found, and nothing
 /// of the application itself: like everything here they are in no key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

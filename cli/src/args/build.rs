@@ -53,6 +53,9 @@ pub(crate) struct Build {
     /// `all` looks for container images and carries them, `lite` does not
     #[arg(long, value_name = "MODE", default_value = "all")]
     pub(crate) build_mode: String,
+    /// Look for no container images in an application; may be given several times
+    #[arg(long, value_name = "APP", value_delimiter = ',')]
+    pub(crate) no_discover: Vec<String>,
     /// Build this stage instead of the last
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,

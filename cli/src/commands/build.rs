@@ -6,7 +6,7 @@ mod kubefile;
 mod options;
 mod sarif;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use std::time::Instant;
 use cache::Store;
 use engine::{Bases, BuildError, BuildOptions, Built, Carrying, Contexts, PullPolicy, Session, Wanted};
 use frontend::{BaseRequest, Diagnostic, ImageKey, Options, Severity};
-use solver::{Base, Definition, Event, EventSink, ImageSpec, SourceFile};
+use solver::{AppSpec, Base, Definition, Event, EventSink, ImageSpec, SourceFile};
 
 use self::finish::Finished;
 use self::options::Settings;
@@ -57,18 +57,20 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let resolver = Resolver { bases: &bases, policy: settings.pull, said: &said, interrupt: &interrupt };
     let (definition, specs) = resolver.lower(&models, &settings)?;
     check_filter(&args.no_cache_filter, &definition)?;
+    let not_searched = not_searched(&args.no_discover, &specs)?;
 
     let watcher = progress::watcher(args.tunables.progress, global);
     let told = Told { watcher: watcher.as_ref(), reporter, source: &source };
     let work = Work {
         store: &store,
         definition: &definition,
+        specs: &specs,
+        not_searched: &not_searched,
         options: &options,
         image_options: &image_options,
         bases: &bases,
         contexts: &contexts,
         events: &told,
-        specs: &specs,
         policy: settings.pull,
         lists: &settings.lists,
     };
@@ -102,13 +104,15 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
 struct Work<'a> {
     store: &'a Store,
     definition: &'a Definition,
+    specs: &'a [ImageSpec],
+    /// Applications whose files are not looked through for container images.
+    not_searched: &'a BTreeSet<String>,
     options: &'a BuildOptions,
     /// For its container images.
     image_options: &'a BuildOptions,
     bases: &'a Bases<'a>,
     contexts: &'a Contexts<'a>,
     events: &'a dyn EventSink,
-    specs: &'a [ImageSpec],
     policy: PullPolicy,
     lists: &'a ImageLists,
 }
@@ -152,7 +156,7 @@ impl Work<'_> {
         let mut all = Vec::new();
         for (image, spec) in built.images.iter().zip(self.specs) {
             let mut wanted = Wanted::of(spec);
-            let discovered = session.discover(image)?;
+            let discovered = session.discover(image, spec, self.not_searched)?;
             wanted.add_found(&discovered, &|name| self.lists.ignored.matches(name))?;
             self.lists.add_to(&mut wanted)?;
             all.push((spec.platform.clone(), wanted));
@@ -176,6 +180,21 @@ fn check_filter(filter: &[String], definition: &Definition) -> Result<(), Failur
         Page::error("usage", format!("no application and no stage of the build is called `{unknown}`"));
     let known: Vec<&str> = known.into_iter().map(String::as_str).take(20).collect();
     Err(page.hint(format!("`--no-cache-filter` takes {}", known.join(", "))).into())
+}
+
+/// Applications that are not looked through for container images; one that no image has is a mistake.
+fn not_searched(names: &[String], specs: &[ImageSpec]) -> Result<BTreeSet<String>, Failure> {
+    let known: BTreeSet<&str> = specs.iter().flat_map(|spec| &spec.apps).map(AppSpec::name).collect();
+    let Some(unknown) = names.iter().find(|name| !known.contains(name.as_str())) else {
+        return Ok(names.iter().cloned().collect());
+    };
+    let page = Page::error("usage", format!("no application of the build is called `{unknown}`"));
+    let known: Vec<&str> = known.into_iter().take(20).collect();
+    Err(match known.as_slice() {
+        [] => page.hint("the build has no applications: leave `--no-discover` out"),
+        known => page.hint(format!("`--no-discover` takes {}", known.join(", "))),
+    }
+    .into())
 }
 
 /// Events on their way: warnings are kept for the end, everything else is shown.

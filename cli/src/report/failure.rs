@@ -10,7 +10,7 @@ use engine::source::http::HttpError;
 use engine::transport::TransportError;
 use engine::{
     BuildError, ContainerError, ContentError, ContextError, ExecError, FailedImage, FetchError, GitError,
-    ImagesError, LocalError, OpError, RegistryError,
+    ImagesError, LocalError, OpError, RegistryError, ValuesError,
 };
 use frontend::{Diagnostic, nearest};
 use solver::{SourceFile, Span};
@@ -286,6 +286,10 @@ fn hint_of_step(error: &OpError) -> Option<String> {
             ExecError::Sandbox(error) => return super::sandbox::hint(error),
             _ => return None,
         },
+        OpError::Values(ValuesError::Set { .. }) => {
+            "it is what Helm's `--set` takes, such as `image.tag=v1,hosts={a,b}`; in quotes, where it has a backslash"
+                .to_owned()
+        }
         OpError::File(FileError::Account(error)) => return hint_of_account(error),
         _ => return None,
     })

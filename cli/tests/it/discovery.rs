@@ -1,5 +1,7 @@
 //! Container images found in what an image holds: manifests, lists, and charts rendered.
 
+mod values;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

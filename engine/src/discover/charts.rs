@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use super::external;
 use super::found::{ChartOf, Rendering};
 use super::search::{Search, Searcher};
+use super::values::Values;
 use crate::helm::{Capabilities, Chart, ChartError, ChartFiles, Release, Rendered, render};
+use crate::yaml::to_yaml;
 
 /// A chart that was searched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +45,9 @@ pub(super) fn search_chart(
     search: &mut Search,
     files: impl FnOnce() -> ChartFiles,
 ) {
-    let rendered = loaded.map_err(|error| error.to_string()).and_then(|chart| {
-        let rendered = render(&chart, &serde_json::Value::Null, &release(), &Capabilities::default());
+    let given = searcher.values.map_or(Json::Null, Values::together);
+    let rendered = loaded.as_ref().map_err(ToString::to_string).and_then(|chart| {
+        let rendered = render(chart, &given, &release(), &Capabilities::default());
         rendered.map_err(|error| error.to_string())
     });
     let (reason, rendered) = match rendered {
@@ -57,8 +61,7 @@ pub(super) fn search_chart(
         }
         Some(reason) => {
             let files = files();
-            let asked =
-                searcher.helm.map(|helm| external::template(helm, &files, &release(), searcher.contents));
+            let asked = searcher.helm.map(|helm| external::template(helm, &files, &release(), searcher));
             match asked {
                 Some(Ok(text)) => {
                     search_output(path, &text, search);
@@ -67,6 +70,11 @@ pub(super) fn search_chart(
                 failed => {
                     search_rendered(path, &rendered, search);
                     search_files(path, &files, search);
+                    if searcher.values.is_some() {
+                        // Given values name images in parts too, and the other parts may be the chart's own.
+                        let all = loaded.ok().and_then(|chart| chart.values_with(&given).ok());
+                        search.made(path, &to_yaml(&all.unwrap_or(given)));
+                    }
                     Rendering::Static { reason, helm: failed.and_then(Result::err) }
                 }
             }

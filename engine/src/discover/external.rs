@@ -1,6 +1,6 @@
 //! A chart rendered by the `helm` of the machine, for what this program lacks.
 //!
-//! It sees the chart alone: an empty environment, no configuration, no cluster, no plugins. What it prints and how long
+//! It sees the chart and the values given to it alone: an empty environment, no configuration, no cluster, no plugins. What it prints and how long
 //! it takes is bounded, because the chart decides both.
 
 use std::ffi::OsString;
@@ -12,7 +12,8 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::contents::Contents;
+use super::search::Searcher;
+use super::values::Values;
 use crate::helm::{Capabilities, ChartFiles, Release};
 
 /// Longest time for one chart.
@@ -22,7 +23,7 @@ const OUTPUT_LIMIT: u64 = 64 << 20;
 /// Most of an error message that is told, in bytes.
 const MESSAGE_LIMIT: u64 = 1000;
 
-/// Renders a chart with its default values.
+/// Renders a chart with its own values and those that are given.
 ///
 /// # Errors
 /// What `helm` says, or why it could not be asked.
@@ -30,12 +31,25 @@ pub(super) fn template(
     helm: &Path,
     files: &ChartFiles,
     release: &Release,
-    contents: &Contents<'_>,
+    searcher: &Searcher<'_>,
 ) -> Result<String, String> {
-    let place = contents.spool_dir().map_err(|error| error.to_string())?;
+    let place = searcher.contents.spool_dir().map_err(|error| error.to_string())?;
     let place = tempfile::tempdir_in(place).map_err(|error| error.to_string())?;
     write_files(&place.path().join("chart"), files).map_err(|error| error.to_string())?;
-    run(helm, place.path(), release)
+    let flags = searcher.values.map_or(Ok(Vec::new()), |values| value_flags(place.path(), values));
+    run(helm, place.path(), release, flags.map_err(|error| error.to_string())?)
+}
+
+/// The flags that give values, and the files they name.
+fn value_flags(place: &Path, values: &Values) -> std::io::Result<Vec<OsString>> {
+    let mut flags = Vec::new();
+    for (at, bytes) in values.files().iter().enumerate() {
+        let file = place.join(format!("values-{at}.yaml"));
+        fs_err::write(&file, bytes)?;
+        flags.extend(["--values".into(), file.into()]);
+    }
+    flags.extend(values.texts().iter().map(|text| format!("--set={text}").into()));
+    Ok(flags)
 }
 
 fn write_files(dir: &Path, files: &ChartFiles) -> std::io::Result<()> {
@@ -53,11 +67,12 @@ fn write_files(dir: &Path, files: &ChartFiles) -> std::io::Result<()> {
     Ok(())
 }
 
-fn run(helm: &Path, place: &Path, release: &Release) -> Result<String, String> {
+fn run(helm: &Path, place: &Path, release: &Release, flags: Vec<OsString>) -> Result<String, String> {
     let version = Capabilities::default().kube_version.to_string();
     let mut words: Vec<OsString> = ["template", &release.name].map(OsString::from).to_vec();
     words.push(place.join("chart").into());
     words.extend(["--namespace", &release.namespace, "--kube-version", &version].map(OsString::from));
+    words.extend(flags);
     let homes = ["HOME", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "HELM_PLUGINS"];
     let spawned = Command::new(helm)
         .args(words)

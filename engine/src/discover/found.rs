@@ -47,7 +47,7 @@ pub struct ChartOf {
     pub chart: String,
     /// `CHART/templates/NAME`
     pub template: String,
-    /// Whether Helm would render it with the chart's default values.
+    /// Whether Helm would render it with the values that the chart has and is given.
     pub enabled: bool,
 }
 
@@ -151,6 +151,15 @@ impl Discovered {
             notes: chart.notes.clone(),
         }));
         self.unparsed.extend(search.unparsed.iter().map(|path| at(path)));
+    }
+
+    /// Whether an application has a chart.
+    pub(crate) fn has_chart(&self, application: &str) -> bool {
+        let place = Unit::Application(application.as_bytes().to_vec()).path();
+        let is_below = |path: &str| {
+            path.strip_prefix(&place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.charts.iter().any(|chart| is_below(&chart.path))
     }
 
     /// What whoever builds the image should know, each with what to do about it.

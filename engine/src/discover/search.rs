@@ -13,6 +13,7 @@ use super::documents::named;
 use super::found::{ChartOf, FoundBy, Rendering};
 use super::lines::{by_line, is_word, listed};
 use super::units::Unit;
+use super::values::Values;
 use crate::contents::{ContentError, Contents};
 use crate::delta::OpenDir;
 use crate::error::BuildError;
@@ -82,6 +83,14 @@ impl Search {
         parsed
     }
 
+    /// Searches YAML that is in no file by its fields.
+    pub(super) fn made(&mut self, path: &str, text: &str) {
+        for field in named(text).0 {
+            let by = FoundBy::Field { kind: field.kind, field: field.field };
+            self.add(path, 0, field.reference, by, None);
+        }
+    }
+
     fn add(&mut self, path: &str, line: u64, reference: String, by: FoundBy, chart: Option<&ChartOf>) {
         let path = path.to_owned();
         if is_word(&reference) {
@@ -101,6 +110,8 @@ pub(crate) struct Searcher<'a> {
     pub(crate) contents: &'a Contents<'a>,
     /// A program to ask for what cannot be rendered here.
     pub(crate) helm: Option<&'a std::path::Path>,
+    /// What the charts of the place are rendered with, beside their own values.
+    pub(crate) values: Option<&'a Values>,
 }
 
 /// Files to read: paths below the place, and what they hold.

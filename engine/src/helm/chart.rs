@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::ChartError;
 use super::ignore::Ignored;
 use super::metadata::{Dependency, Metadata};
+use super::values::{Table, coalesced};
+use super::{ChartError, RenderError};
 use crate::decompress::{Bounded, Compression};
 use crate::yaml::from_yaml;
 
@@ -74,6 +75,15 @@ impl Chart {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.metadata.name
+    }
+
+    /// Its values with those of all charts below it, under values given from outside.
+    ///
+    /// # Errors
+    /// When they do not fit the charts.
+    pub(crate) fn values_with(&self, given: &Json) -> Result<Json, RenderError> {
+        let none = Table::new();
+        Ok(Json::Object(coalesced(self, given.as_object().unwrap_or(&none))?))
     }
 
     /// Charts that it and the charts below it need and do not have.

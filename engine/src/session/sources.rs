@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use solver::{Event, GitSource, Hasher, LocalSource, StepOutcome, TreeDigest, VertexDigest, VertexIndex};
+use solver::{
+    Event, GitSource, Hasher, LocalSource, Span, StepOutcome, TreeDigest, VertexDigest, VertexIndex,
+};
 
 use super::{Pins, Session};
 use crate::error::OpError;
@@ -14,7 +16,20 @@ use crate::source::local::{Context, Scan};
 /// What to do about what git did not fetch.
 const SUBMODULES_HINT: &str = "add what is missing with an ADD of its own";
 
+/// Who wants something of a context: what events are about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    pub(super) vertex: VertexDigest,
+    pub(super) span: Option<Span>,
+}
+
 impl Session<'_> {
+    /// A source of the graph as one who asks.
+    pub(super) fn asker(&self, index: VertexIndex) -> Asker {
+        let span = self.graph.metadata(index).spans.first().copied();
+        Asker { vertex: self.graph.digest(index), span }
+    }
+
     /// The commit of a git source; a server that has to be asked is a step people see.
     pub(super) fn resolve(&self, index: VertexIndex, source: &GitSource) -> Result<Resolved, OpError> {
         let git = self.contexts.git();
@@ -33,29 +48,24 @@ impl Session<'_> {
     }
 
     /// What a pattern selects in its context.
-    pub(super) fn select(&self, index: VertexIndex, local: &LocalSource) -> Result<TreeDigest, OpError> {
+    pub(super) fn select(&self, asker: &Asker, local: &LocalSource) -> Result<TreeDigest, OpError> {
         let shown = format!("build context `{}`", local.context.trim_start_matches("context:"));
-        let opened =
-            self.while_received(index, &shown, |received| self.contexts.open(&local.context, received))?;
+        let opened = self
+            .while_received(asker.vertex, &shown, |received| self.contexts.open(&local.context, received))?;
         match &*opened {
-            Opened::Directory(context) => self.scan(index, context, local),
+            Opened::Directory(context) => self.scan(asker, context, local),
             Opened::Files(files) => {
                 self.registered.get_or_run(local.context.clone(), || {
                     opened.register(&self.contents);
                     Ok::<_, OpError>(())
                 })?;
-                files.notes().iter().for_each(|note| self.warn(index, note.clone(), SUBMODULES_HINT));
+                files.notes().iter().for_each(|note| self.warn_at(asker.span, note.clone(), SUBMODULES_HINT));
                 Ok(files.select(local, &self.trees)?)
             }
         }
     }
 
-    fn scan(
-        &self,
-        index: VertexIndex,
-        context: &Context,
-        local: &LocalSource,
-    ) -> Result<TreeDigest, OpError> {
+    fn scan(&self, asker: &Asker, context: &Context, local: &LocalSource) -> Result<TreeDigest, OpError> {
         let scan = Scan {
             context,
             trees: &self.trees,
@@ -65,7 +75,7 @@ impl Session<'_> {
             cancel: &self.options.cancel,
             skipped: &|path| {
                 let text = format!("`{}` is a socket and was left out", path.display());
-                self.warn(index, text, "name it in .sealerignore");
+                self.warn_at(asker.span, text, "name it in .sealerignore");
             },
         };
         Ok(scan.select(local)?)
@@ -92,11 +102,10 @@ impl Session<'_> {
     /// Tells of bytes that come while something is opened, as of a step.
     fn while_received<T, E>(
         &self,
-        index: VertexIndex,
+        vertex: VertexDigest,
         name: &str,
         work: impl FnOnce(&dyn Fn(u64)) -> Result<T, E>,
     ) -> Result<T, E> {
-        let vertex = self.graph.digest(index);
         let is_told = Cell::new(false);
         let result = work(&|done_bytes| {
             if !is_told.replace(true) {
