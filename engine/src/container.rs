@@ -8,6 +8,7 @@ mod carry;
 mod fetch;
 mod layout;
 mod lists;
+mod look;
 mod lower;
 mod places;
 mod resolve;

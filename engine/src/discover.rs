@@ -21,17 +21,18 @@ use solver::TreeDigest;
 
 pub use self::found::{ChartOf, Discovered, FoundBy, FoundImage, Rendering, SearchedChart, SkippedWord};
 pub(crate) use self::search::Searcher;
+pub(crate) use self::units::Unit;
 pub use self::values::ValuesError;
 pub(crate) use self::values::{FILE_LIMIT, Values};
 
 use self::search::Search;
-use self::units::{Part, Unit, parts, visible};
+use self::units::{Part, parts, visible};
 use crate::error::BuildError;
 use crate::state::State;
 
 /// Number of the rules by which the same files give the same finds. Whoever changes the rules, or how charts are
 /// rendered, counts it up, and everything is searched again.
-const RULES: u8 = 1;
+const RULES: u8 = 2;
 
 /// What is remembered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +64,21 @@ pub(crate) struct Asked<'a> {
     pub(crate) values: BTreeMap<String, Values>,
     /// Applications that are not looked at.
     pub(crate) skip: &'a BTreeSet<String>,
+    /// The only places that are looked at, if not all are.
+    pub(crate) only: Option<BTreeSet<Unit>>,
+}
+
+/// The places that some deltas change; `None` if they take all applications away.
+///
+/// # Errors
+/// When a directory is missing.
+pub(crate) fn changed_places(
+    deltas: &[TreeDigest],
+    store: &Store,
+    searcher: &Searcher<'_>,
+) -> Result<Option<BTreeSet<Unit>>, BuildError> {
+    let deltas = Deltas::look_up(deltas, store, searcher)?;
+    Ok(deltas.parts.iter().flatten().map(|part| part.unit.clone()).collect())
 }
 
 /// The key of a delta, or of a tree of a place: the same files mean different things in different places, and with
@@ -92,6 +108,7 @@ pub(crate) fn discover(
     let mut deltas = Deltas::look_up(&state.deltas, store, searcher)?;
     let mut units = visible(&deltas.parts);
     units.retain(|unit, _| !unit.application().is_some_and(|name| asked.skip.contains(&name)));
+    units.retain(|unit, _| asked.only.as_ref().is_none_or(|only| only.contains(unit)));
     // Charts are rendered with the stack of the pool's threads.
     let searches: Vec<Result<Searching, BuildError>> = pool.install(|| {
         let search = |(unit, shown): (&Unit, &Vec<(usize, usize)>)| {

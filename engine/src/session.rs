@@ -3,25 +3,23 @@
 mod sources;
 mod values;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
 use solver::{
-    BlobDigest, Definition, Descriptor, Event, EventSink, Graph, HardLinks, ImageSpec, Layer, ManifestDigest,
-    Op, Pin, Span, StepOutcome, TreeDigest, VertexIndex,
+    BlobDigest, Definition, Descriptor, Event, EventSink, Graph, HardLinks, Layer, ManifestDigest, Op, Pin,
+    Span, StepOutcome, TreeDigest, VertexIndex,
 };
 
 use crate::bases::Bases;
-use crate::build::BuiltImage;
 use crate::cache_mounts::CacheMounts;
 use crate::cancel::Cancel;
 use crate::chain::{Chain, chain};
 use crate::container::BlobSources;
 use crate::contents::Contents;
-use crate::discover::{Asked, Discovered, Searcher, discover};
 use crate::error::{BuildError, OpError, StepError};
 use crate::explain;
 use crate::frames::{FrameError, LayerCompression, LayerWriter, layer_key};
@@ -246,33 +244,6 @@ impl<'a> Session<'a> {
     pub(crate) fn identity(&self, index: VertexIndex) -> &[u8; 32] {
         let make = || explain::identities(&self.graph, &self.options.repository);
         &self.identities.get_or_init(make)[index.position()]
-    }
-
-    /// Looks for container images in the files of an image, and warns of what could not be looked into. Charts are
-    /// rendered with the values that their applications have in `spec`; applications in `skip` are not looked at.
-    ///
-    /// # Errors
-    /// When a file cannot be read, or a layer of the base cannot be had, or values are faulty.
-    pub fn discover(
-        &self,
-        built: &BuiltImage,
-        spec: &ImageSpec,
-        skip: &BTreeSet<String>,
-    ) -> Result<Discovered, BuildError> {
-        let asked = Asked { values: self.chart_values(spec, skip)?, skip };
-        let mut state = match built.base {
-            Some(base) => self.base_state(&base)?,
-            None => State::default(),
-        };
-        state.deltas.extend(&built.deltas);
-        let helm = self.options.helm.as_deref();
-        let searcher = Searcher { trees: &self.trees, contents: &self.contents, helm, values: None };
-        let discovered = discover(&state, &asked, self.store, &searcher, &self.pool)?;
-        self.warn_of_unused_values(spec, &discovered, skip);
-        for (text, hint) in discovered.warnings() {
-            self.events.event(Event::Warning { text, hint, span: None });
-        }
-        Ok(discovered)
     }
 
     /// The state of a base image, its layers fetched and read where nobody did before.

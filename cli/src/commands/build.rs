@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cache::Store;
-use engine::{Bases, BuildError, BuildOptions, Built, Carrying, Contexts, PullPolicy, Session, Wanted};
+use engine::{Bases, BuildError, BuildOptions, Built, Carrying, Contexts, PullPolicy, Session};
 use frontend::{BaseRequest, Diagnostic, ImageKey, Options, Severity};
 use solver::{AppSpec, Base, Definition, Event, EventSink, ImageSpec, SourceFile};
 
@@ -155,9 +155,8 @@ impl Work<'_> {
     fn carry(&self, session: &Session<'_>, built: &mut Built) -> Result<(), BuildError> {
         let mut all = Vec::new();
         for (image, spec) in built.images.iter().zip(self.specs) {
-            let mut wanted = Wanted::of(spec);
-            let discovered = session.discover(image, spec, self.not_searched)?;
-            wanted.add_found(&discovered, &|name| self.lists.ignored.matches(name))?;
+            let ignored = |name: &str| self.lists.ignored.matches(name);
+            let mut wanted = session.wanted(image, spec, self.not_searched, &ignored)?;
             self.lists.add_to(&mut wanted)?;
             all.push((spec.platform.clone(), wanted));
         }

@@ -36,9 +36,7 @@ pub(super) fn by_line(text: &str) -> Vec<(u64, String)> {
 
 /// Whether distribution's reference grammar accepts a text.
 pub(super) fn is_reference(text: &str) -> bool {
-    let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
-    let digest_is_right = digest.is_none_or(|digest| digest.parse::<solver::BlobDigest>().is_ok());
-    digest_is_right && !name.is_empty() && crate::name::full_name(name).is_ok()
+    crate::registry::Reference::normalised(text).is_ok()
 }
 
 /// Whether a reference is a word that cannot be an image.

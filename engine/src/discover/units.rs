@@ -33,7 +33,7 @@ impl Unit {
     }
 
     /// The application it is.
-    pub(super) fn application(&self) -> Option<String> {
+    pub(crate) fn application(&self) -> Option<String> {
         match self {
             Self::Application(name) => Some(String::from_utf8_lossy(name).into_owned()),
             Self::Manifests | Self::Charts => None,

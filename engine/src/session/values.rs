@@ -19,7 +19,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// All that cannot be read or given, together.
-    pub(super) fn chart_values(
+    pub(crate) fn chart_values(
         &self,
         spec: &ImageSpec,
         skip: &BTreeSet<String>,
@@ -44,7 +44,7 @@ impl Session<'_> {
     }
 
     /// Warns of values that no chart takes.
-    pub(super) fn warn_of_unused_values(
+    pub(crate) fn warn_of_unused_values(
         &self,
         spec: &ImageSpec,
         found: &Discovered,
