@@ -20,5 +20,5 @@ pub use self::lists::{Ignored, ImageList, ListError, Listed, WithAuth};
 pub(crate) use self::places::Place;
 pub use self::resolve::{ContainerError, FailedImage};
 pub(crate) use self::resolve::{Kept, Known};
-pub(crate) use self::wanted::carried_list;
 pub use self::wanted::{ContainerImage, ListedPlatform, NamedBy, Wanted, carried_by};
+pub(crate) use self::wanted::{annotate, listed_by};

@@ -8,11 +8,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use solver::{AppFacts, AppSpec, Application, ImageSpec, Layer, VertexDigest};
 
-use crate::container::{Carried, carried_list};
+use crate::container::{Carried, annotate};
 use crate::error::BuildError;
 use crate::extension::{BuildClient, Extension, SCHEMA_VERSION, go_json};
 use crate::images::StoredImage;
-use crate::oci::{self, BASE_DIGEST, BASE_NAME, EXTENSION};
+use crate::oci::{self, BASE_DIGEST, BASE_NAME, CONTAINER_IMAGES_COMPLETE, EXTENSION};
 
 /// Version of every application entry (spec §2.2).
 const APP_VERSION: &str = "v1";
@@ -154,7 +154,11 @@ fn annotations(parts: &Parts<'_>) -> Result<HashMap<String, String>, BuildError>
         annotations.insert(BASE_NAME.to_owned(), parts.spec.base.reference.clone());
         annotations.insert(BASE_DIGEST.to_owned(), base.digest.to_string());
     }
-    carried_list(parts.carried, &mut annotations);
+    match &parts.carried.list {
+        Some(list) => annotate(list.clone(), true, &mut annotations),
+        // One that was not searched lists what its base does, which may not be all.
+        None => _ = annotations.remove(CONTAINER_IMAGES_COMPLETE),
+    }
     annotations.extend(parts.annotations.clone());
     annotations.insert(EXTENSION.to_owned(), go_json(&extension(parts)?));
     Ok(annotations)

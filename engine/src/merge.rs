@@ -12,6 +12,7 @@ use solver::{HardLinks, Layer, Platform, TreeDigest};
 use thiserror::Error;
 
 use crate::cancel::Cancel;
+use crate::container::{annotate, carried_by, listed_by};
 use crate::contents::Contents;
 use crate::diff::{entry_detail, is_same_app, merged};
 use crate::extension::{BuildClient, Extension, SCHEMA_VERSION, StoredApplication, StoredLaunch, go_json};
@@ -20,7 +21,7 @@ use crate::group::LAYER_LIMIT;
 use crate::image::{Assembled, rfc3339};
 use crate::images::StoredImage;
 use crate::layer::TimePolicy;
-use crate::oci::{self, CONTAINER_IMAGES, EXTENSION};
+use crate::oci::{self, EXTENSION};
 use crate::source::image::{self, ImageError};
 use crate::state::State;
 use crate::tree::{Directory, Entry, Node, TreeError, Trees, push_name};
@@ -285,21 +286,11 @@ impl Merge<'_> {
     }
 
     fn annotations(&self, extension: &Extension) -> std::collections::HashMap<String, String> {
-        let mut images: Vec<Value> = Vec::new();
-        for (_, image) in self.images {
-            let annotations = image.manifest.annotations().clone().unwrap_or_default();
-            let list = annotations.get(CONTAINER_IMAGES).and_then(|text| serde_json::from_str(text).ok());
-            let list: Vec<Value> = list.unwrap_or_default();
-            images.extend(list.into_iter().filter(|one| !images.contains(one)).collect::<Vec<_>>());
-        }
         let mut annotations = [(EXTENSION.to_owned(), go_json(extension))].into();
-        if !images.is_empty() {
-            std::collections::HashMap::insert(
-                &mut annotations,
-                CONTAINER_IMAGES.to_owned(),
-                go_json(&images),
-            );
-        }
+        let list = self.images.iter().flat_map(|(_, image)| listed_by(image).unwrap_or_default()).collect();
+        // All is listed only where all of each is.
+        let is_complete = self.images.iter().all(|(_, image)| carried_by(image).is_some());
+        annotate(list, is_complete, &mut annotations);
         annotations
     }
 }

@@ -23,7 +23,7 @@ pub struct Carried {
     pub layers: Vec<Layer>,
     /// What the history says, and whether a layer begins with it.
     pub history: Vec<(String, bool)>,
-    /// What the annotation lists, sorted; `None` for a build that did not look for container images.
+    /// What the annotation lists; `None` for a build that did not look for container images.
     pub list: Option<Vec<ContainerImage>>,
 }
 
@@ -83,10 +83,7 @@ pub fn carry(
     }
     let made = carrying.make(definitions, sources, built).map_err(|error| named(error, &wanted))?;
     for (((_, wanted), image), made) in wanted.into_iter().zip(&mut built.images).zip(made) {
-        let mut list = wanted.list;
-        list.sort();
-        list.dedup();
-        image.carried = Carried { list: Some(list), ..made };
+        image.carried = Carried { list: Some(wanted.list), ..made };
     }
     Ok(())
 }

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use solver::{AppSpec, ImageSpec, Platform, Span};
 
 use super::base::Present;
-use super::carry::Carried;
 use super::resolve::{ContainerError, FailedImage};
 use crate::discover::{Discovered, FoundImage};
 use crate::extension::go_json;
@@ -203,32 +202,41 @@ impl Wanted {
     }
 }
 
+/// What an image lists.
+pub(crate) fn listed_by(image: &StoredImage) -> Option<Vec<ContainerImage>> {
+    let list = image.manifest.annotations().as_ref()?.get(CONTAINER_IMAGES)?;
+    serde_json::from_str(list).ok()
+}
+
 /// What an image carries, as far as it says so and says all: images of other builders, and those of mode `lite`,
 /// do not.
 pub fn carried_by(image: &StoredImage) -> Option<Vec<ContainerImage>> {
     let extension = image.extension.as_ref()?;
     let annotations = image.manifest.annotations().as_ref()?;
-    let list: Option<Vec<ContainerImage>> =
-        annotations.get(CONTAINER_IMAGES).and_then(|text| serde_json::from_str(text).ok());
     let is_complete = annotations.get(CONTAINER_IMAGES_COMPLETE).is_some_and(|said| said == "true");
     // Sealer says nothing of completeness; what it lists it has looked for.
     let is_sealers = !extension.build_client.buildah_version.is_empty();
-    match list {
+    match listed_by(image) {
         Some(list) if is_complete || is_sealers => Some(list),
-        None if is_complete => Some(Vec::new()),
+        None if is_complete && !annotations.contains_key(CONTAINER_IMAGES) => Some(Vec::new()),
         _ => None,
     }
 }
 
-/// Says in the annotations of an image what it carries. One that was not searched says what its base does, and not that
-/// this is all.
-pub(crate) fn carried_list(carried: &Carried, annotations: &mut HashMap<String, String>) {
+/// Says in the annotations of an image what it carries, and whether that is all.
+pub(crate) fn annotate(
+    mut list: Vec<ContainerImage>,
+    is_complete: bool,
+    annotations: &mut HashMap<String, String>,
+) {
+    list.sort();
+    list.dedup();
+    annotations.remove(CONTAINER_IMAGES);
+    if !list.is_empty() {
+        annotations.insert(CONTAINER_IMAGES.to_owned(), go_json(&list));
+    }
     annotations.remove(CONTAINER_IMAGES_COMPLETE);
-    let Some(list) = &carried.list else { return };
-    annotations.insert(CONTAINER_IMAGES_COMPLETE.to_owned(), "true".to_owned());
-    if list.is_empty() {
-        annotations.remove(CONTAINER_IMAGES);
-    } else {
-        annotations.insert(CONTAINER_IMAGES.to_owned(), go_json(list));
+    if is_complete {
+        annotations.insert(CONTAINER_IMAGES_COMPLETE.to_owned(), "true".to_owned());
     }
 }
