@@ -3,6 +3,7 @@
 //! What stands under a name was durable before it got the name, but a disk forgets: a blob found to be damaged is
 //! counted as absent from then on, so that it can be made again and put in its place.
 
+mod unnamed;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +20,9 @@ use solver::{BlobDigest, Descriptor};
 use crate::CacheError;
 use crate::tmp::TmpDir;
 
+use self::unnamed::Unnamed;
+use self::writer::Hashing;
 pub use self::writer::{BlobWriter, PrehashedWriter};
-use self::writer::{Hashing, Unnamed};
 
 /// The blobs of a store, those not yet committed included.
 #[derive(Debug)]
@@ -222,7 +224,7 @@ impl BlobStore {
         }
         let mut out = self.unnamed()?;
         out.write_all(bytes)?;
-        self.keep(blob, out);
+        self.keep(blob, out)?;
         Ok(blob)
     }
 
@@ -264,18 +266,18 @@ impl BlobStore {
         Ok(Unnamed::new(path, file))
     }
 
-    fn keep_if_new(&self, blob: Descriptor, file: Unnamed) {
-        if !self.contains(&blob) {
-            self.keep(blob, file);
-        }
+    fn keep_if_new(&self, blob: Descriptor, file: Unnamed) -> Result<(), CacheError> {
+        if self.contains(&blob) { Ok(()) } else { self.keep(blob, file) }
     }
 
-    fn keep(&self, blob: Descriptor, file: Unnamed) {
-        let replaced = self.lock().pending.insert(blob.digest, (file.into_path(), blob.size));
+    fn keep(&self, blob: Descriptor, file: Unnamed) -> Result<(), CacheError> {
+        let path = file.into_path()?;
+        let replaced = self.lock().pending.insert(blob.digest, (path, blob.size));
         if let Some((path, _)) = replaced {
             // The same bytes twice at once; if it cannot be removed, it goes with the directory.
             let _ = fs_err::remove_file(path);
         }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

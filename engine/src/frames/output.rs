@@ -112,7 +112,7 @@ impl<'store> Output<'store> {
     pub(crate) fn finish(self, media_type: MediaType) -> Result<Layer, FrameError> {
         let digest = BlobDigest::from_bytes(self.blob_hash.finalize().into());
         let blob = Descriptor { digest, size: self.blob_length };
-        self.blob.complete(blob);
+        self.blob.complete(blob)?;
         let diff_id = DiffId::from_bytes(self.tar_hash.finalize().into());
         Ok(Layer { diff_id, blob, media_type, frames: self.frames })
     }

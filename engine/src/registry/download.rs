@@ -207,7 +207,6 @@ impl<'a> LayerSource<'a> {
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
         let mut writer = self.store.blobs().writer()?;
-        writer.expect(layer.blob.size);
         let Looking::AtFiles(trees) = looking else {
             let mut hasher = blake3::Hasher::new();
             self.registry.fetch_blob(place, &layer.blob, &mut |chunk| {

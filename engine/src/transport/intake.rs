@@ -108,7 +108,7 @@ impl<'a> Intake<'a> {
             return Err(TransportError::Digest { part: part.to_owned(), found: taken.blob.digest });
         }
         if let Some(writer) = writer {
-            writer.complete(taken.blob);
+            writer.complete(taken.blob)?;
             lock(&self.taken).insert(taken.blob.digest);
         }
         Ok(taken)
