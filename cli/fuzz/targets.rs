@@ -147,8 +147,9 @@ pub(crate) fn load(bytes: &[u8]) {
     fs_err::write(&path, bytes).expect("a file is written");
     let input = engine::transport::Input::Path(path);
     let _ = engine::transport::peek(&input);
-    let options =
-        engine::transport::Load { names: &[], now: 0, cancel: &engine::Cancel::new(), progress: &|_| {} };
+    let cancel = engine::Cancel::new();
+    let _ = engine::container::Archives::open(&[dir.path().join("input")], &cancel);
+    let options = engine::transport::Load { names: &[], now: 0, cancel: &cancel, progress: &|_| {} };
     if engine::transport::load(store, &input, &options).is_ok() {
         for tagged in engine::Images::new(store).list().expect("the index stays readable") {
             let _ = engine::Images::new(store).read(&tagged);

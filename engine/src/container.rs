@@ -3,6 +3,7 @@
 //!
 //! Names are resolved to manifests all at once; what comes of it is a definition of its own, planned and run as any other.
 
+mod archive;
 mod base;
 mod carry;
 mod fetch;
@@ -14,6 +15,7 @@ mod places;
 mod resolve;
 mod wanted;
 
+pub use self::archive::{Archived, Archives};
 pub use self::carry::{Carried, Carrying, carry, options};
 pub(crate) use self::fetch::BlobSources;
 pub use self::lists::{Ignored, ImageList, ListError, Listed, WithAuth};

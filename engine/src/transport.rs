@@ -9,7 +9,9 @@ mod intake;
 pub(crate) mod layout;
 mod load;
 mod pack;
+mod parts;
 mod peek;
+pub(crate) mod raw;
 pub(crate) mod rootfs;
 mod unpack;
 mod write;
@@ -108,6 +110,34 @@ pub enum TransportError {
         expected: DiffId,
         /// Real.
         found: DiffId,
+    },
+    /// A container image that nothing could name.
+    #[error("{what} in `{archive}` has no name")]
+    Unnamed {
+        /// The image.
+        what: String,
+        /// The archive it is in.
+        archive: String,
+    },
+    /// Archives that do not agree.
+    #[error("`{name}` is one image in `{}`, and another in `{}`", first.display(), second.display())]
+    Ambiguous {
+        /// The name of both.
+        name: String,
+        /// An archive with one of them.
+        first: PathBuf,
+        /// An archive with the other; it may be the same.
+        second: PathBuf,
+    },
+    /// A blob of an image of an archive is not in it.
+    #[error("blob `{blob}`{} is not in `{archive}`", image.as_ref().map_or(String::new(), |name| format!(" of `{name}`")))]
+    NotArchived {
+        /// The blob.
+        blob: BlobDigest,
+        /// The image it is of, if any.
+        image: Option<String>,
+        /// The archive with the image's manifest; or all archives.
+        archive: String,
     },
     /// JSON that is not what it should be.
     #[error("`{part}` cannot be read: {reason}")]

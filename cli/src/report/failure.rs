@@ -218,6 +218,13 @@ fn hint_of_transport(error: &TransportError) -> Option<&'static str> {
         TransportError::Digest { .. } | TransportError::DiffId { .. } | TransportError::Size { .. } => {
             "it is damaged or was tampered with; nothing of it was kept. Get it again"
         }
+        TransportError::Unnamed { .. } => {
+            "write it again with its full name: `skopeo copy SOURCE oci-archive:FILE:docker.io/library/nginx:1.25`, or `docker save NAME:TAG`"
+        }
+        TransportError::Ambiguous { .. } => "give only the archive with the image that is meant",
+        TransportError::NotArchived { .. } => {
+            "the archive has the image for some platforms only, or is incomplete. Save the image again, with all it needs"
+        }
         TransportError::Missing { .. } => "it is incomplete; nothing of it was kept. Get it again",
         _ => return None,
     })

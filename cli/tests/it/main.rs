@@ -4,6 +4,7 @@
 
 mod access;
 mod again;
+mod archives;
 mod cache;
 mod conformance;
 mod contexts;

@@ -11,7 +11,7 @@ use crate::peers::{buildah, listing_of_dir, with_buildah_mount};
 use crate::space::{Node, Space, has_peer, is_root, run, skipped, tar_listing};
 
 /// A context with every kind of entry, built as `x:1`.
-fn sample() -> Space {
+pub(crate) fn sample() -> Space {
     let space = Space::new();
     space.file("dir/a", "a").file("dir/sub/b", "bb".repeat(4000)).file("chart.yaml", "kind: A\n");
     std::os::unix::fs::symlink("a", space.context().join("dir/link")).unwrap();
@@ -95,12 +95,12 @@ pub(crate) fn write_layout(dir: &Path, layers: &[Vec<u8>], name: &str) -> PathBu
     dir.to_owned()
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn ok(space: &Space, words: &[&str]) -> String {
+pub(crate) fn ok(space: &Space, words: &[&str]) -> String {
     let run = space.run(words);
     assert_eq!(run.code, Some(0), "{words:?}: {}", run.stderr);
     run.stdout.trim().to_owned()
@@ -393,7 +393,7 @@ fn hard_links_and_whiteouts_of_other_tools_are_merged_as_buildah_merges_them() {
 }
 
 /// Two platforms of one Kubefile as one layout, as other tools make it.
-fn two_platforms(space: &Space) -> PathBuf {
+pub(crate) fn two_platforms(space: &Space) -> PathBuf {
     let layout = space.root().join("both");
     fs_err::create_dir_all(layout.join("blobs/sha256")).unwrap();
     let mut entries = Vec::new();

@@ -70,6 +70,8 @@ pub(super) struct Intake<'a> {
     pub(super) store: &'a Store,
     cancel: &'a Cancel,
     progress: &'a dyn Fn(u64),
+    /// Whether anybody will ask what is in what is compressed.
+    looks_inside: bool,
     taken: Mutex<BTreeSet<BlobDigest>>,
     needed: Mutex<BTreeSet<BlobDigest>>,
     in_flight: Mutex<VecDeque<(Arc<Content>, u64)>>,
@@ -83,11 +85,17 @@ impl<'a> Intake<'a> {
             store,
             cancel,
             progress,
+            looks_inside: true,
             taken: Mutex::default(),
             needed: Mutex::default(),
             in_flight: Mutex::default(),
             used: Mutex::default(),
         }
+    }
+
+    /// For blobs that stay closed: nobody asks for their diff ids.
+    pub(super) fn of_blobs(store: &'a Store, cancel: &'a Cancel, progress: &'a dyn Fn(u64)) -> Self {
+        Self { looks_inside: false, ..Self::new(store, cancel, progress) }
     }
 
     /// Takes in what a stream holds. Bytes of a blob the store has already are read and checked, but not kept twice.
@@ -141,14 +149,15 @@ impl<'a> Intake<'a> {
         let compression = Compression::of(&first);
         if first.len() < CHUNK {
             write(&first)?;
+            (self.progress)(first.len() as u64);
             let digest = BlobDigest::from_bytes(Sha256::digest(&first).into());
-            let diff_id = diff_id(compression, first.as_slice(), digest, first.len() as u64);
+            let diff_id = if self.looks_inside { diff_id(compression, &first, digest) } else { None };
             let blob = Descriptor { digest, size: first.len() as u64 };
             return Ok(taken(blob, compression, Content::known(diff_id)));
         }
         let (to_hash, hashing) = sync_channel(WAITING);
         let mut hands = vec![to_hash];
-        let content = is_layer(compression).then(|| {
+        let content = (self.looks_inside && is_layer(compression)).then(|| {
             let (to_decompress, decompressing) = sync_channel(WAITING);
             hands.push(to_decompress);
             // Not waited for here: the next part comes in meanwhile.
@@ -161,7 +170,8 @@ impl<'a> Intake<'a> {
         drop(hands);
         let digest = hash.join().expect("hashing does not panic");
         let size = written?;
-        let content = content.unwrap_or_else(|| Content::known(Some(DiffId::from_bytes(*digest.as_bytes()))));
+        let itself = || Some(DiffId::from_bytes(*digest.as_bytes()));
+        let content = content.unwrap_or_else(|| Content::known(self.looks_inside.then(itself).flatten()));
         let mut in_flight = lock(&self.in_flight);
         in_flight.push_back((Arc::clone(&content), size));
         if in_flight.len() > IN_FLIGHT
@@ -228,9 +238,9 @@ fn is_layer(compression: Compression) -> bool {
     matches!(compression, Compression::Gzip | Compression::Zstd)
 }
 
-fn diff_id(compression: Compression, bytes: &[u8], digest: BlobDigest, size: u64) -> Option<DiffId> {
+fn diff_id(compression: Compression, bytes: &[u8], digest: BlobDigest) -> Option<DiffId> {
     if is_layer(compression) {
-        content_hash(compression, bytes, expansion_limit(size)).map(|(id, _)| id)
+        content_hash(compression, bytes, expansion_limit(bytes.len() as u64)).map(|(id, _)| id)
     } else {
         Some(DiffId::from_bytes(*digest.as_bytes()))
     }

@@ -8,6 +8,7 @@ use solver::BlobDigest;
 use super::TransportError;
 use crate::name::full_name;
 use crate::oci::{self, REF_NAME};
+use crate::registry::Reference;
 
 pub(super) const LAYOUT: &str = "oci-layout";
 pub(super) const INDEX: &str = "index.json";
@@ -51,6 +52,18 @@ pub(super) fn name_of(descriptor: &OciDescriptor) -> Option<String> {
     let annotations = descriptor.annotations().as_ref()?;
     let name = annotations.get(CONTAINERD_NAME).or_else(|| annotations.get(REF_NAME))?;
     full_name(name).ok()
+}
+
+/// The full name of a container image that a descriptor carries, completed as Docker does. A word alone is a tag, and no
+/// name: it is given back.
+pub(super) fn reference_of(descriptor: &OciDescriptor) -> Result<Option<Reference>, String> {
+    let annotation = |key: &str| descriptor.annotations().as_ref().and_then(|all| all.get(key));
+    let is_name = |text: &&String| text.contains(['/', ':', '@']);
+    let mut texts = [CONTAINERD_NAME, REF_NAME].into_iter().filter_map(annotation);
+    match texts.clone().filter(is_name).find_map(|text| Reference::parse(text).ok()) {
+        Some(name) => Ok(Some(name)),
+        None => texts.next_back().map_or(Ok(None), |text| Err(text.clone())),
+    }
 }
 
 /// A descriptor of ours with a name.

@@ -201,7 +201,7 @@ impl Loader<'_> {
                 }
                 (None, None) => Ok(None),
             },
-            Parts::Dir(dir) => super::peek::small_file(&dir.join(path)),
+            Parts::Dir(dir) => super::parts::small_file(&dir.join(path)),
         }
     }
 
@@ -216,7 +216,7 @@ impl Loader<'_> {
         let taken = match self.parts {
             Parts::Archive(archive) => archive.taken(path).ok_or_else(missing)?.clone(),
             Parts::Dir(dir) => {
-                let mut file = fs_err::File::open(dir.join(path)).map_err(|_| missing())?;
+                let mut file = super::parts::open(&dir.join(path))?.ok_or_else(missing)?;
                 let size = file.metadata()?.len();
                 self.intake.take(path, &mut file, size, expected.map(|blob| blob.digest))?
             }

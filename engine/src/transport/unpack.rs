@@ -31,15 +31,20 @@ pub(super) struct Archive {
 impl Archive {
     /// A part that became a blob, links followed.
     pub(super) fn taken(&self, path: &str) -> Option<&Taken> {
-        let mut path = path;
-        for _ in 0..LINK_LIMIT {
-            match self.links.get(path) {
-                Some(target) => path = target,
-                None => break,
-            }
-        }
-        self.taken.get(path)
+        self.taken.get(followed(&self.links, path))
     }
+}
+
+/// The path that links lead to.
+pub(super) fn followed<'p>(links: &'p BTreeMap<String, String>, path: &'p str) -> &'p str {
+    let mut path = path;
+    for _ in 0..LINK_LIMIT {
+        match links.get(path) {
+            Some(target) => path = target,
+            None => break,
+        }
+    }
+    path
 }
 
 /// A readable archive: compression taken away, and whether it is known to be a list of archives.
@@ -148,14 +153,20 @@ fn read(
     Ok(found)
 }
 
-/// A path of an archive without `./`, doubled slashes and the like.
+/// A path of an archive without `./`, doubled slashes and the like. It never leads out: `..` is resolved here.
 pub(super) fn normal(path: &[u8]) -> String {
-    let names: Vec<&[u8]> = crate::tree::components(path).collect();
+    let mut names: Vec<&[u8]> = Vec::new();
+    for name in crate::tree::components(path) {
+        match name {
+            b".." => _ = names.pop(),
+            name => names.push(name),
+        }
+    }
     String::from_utf8_lossy(&names.join(&b'/')).into_owned()
 }
 
 /// What a link of the archive names, as a path of the archive.
-fn link_target(path: &str, target: &[u8], is_symlink: bool) -> String {
+pub(super) fn link_target(path: &str, target: &[u8], is_symlink: bool) -> String {
     let mut names: Vec<&str> = if is_symlink { path.split('/').collect() } else { Vec::new() };
     names.pop();
     let target = String::from_utf8_lossy(target);
@@ -179,4 +190,21 @@ pub(super) fn is_needless(path: &str) -> bool {
 
 pub(super) fn is_nested(path: &str) -> bool {
     path.strip_suffix(".tar").is_some_and(|stem| !stem.is_empty() && !stem.contains('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_links_never_lead_out() {
+        for (path, expected) in
+            [("./a//b/", "a/b"), ("../../etc/passwd", "etc/passwd"), ("a/../b", "b"), ("..", "")]
+        {
+            assert_eq!(normal(path.as_bytes()), expected);
+        }
+        assert_eq!(link_target("a/b", b"../../../c", true), "c");
+        let links = BTreeMap::from([("a".to_owned(), "b".to_owned()), ("b".to_owned(), "a".to_owned())]);
+        assert!(["a", "b"].contains(&followed(&links, "a")), "links in a circle end");
+    }
 }
