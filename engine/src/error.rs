@@ -18,6 +18,7 @@ use crate::source::context::ContextError;
 use crate::source::git::GitError;
 use crate::source::http::HttpError;
 use crate::source::local::LocalError;
+use crate::transport::TransportError;
 use crate::tree::TreeError;
 
 /// Why one step failed.
@@ -128,6 +129,9 @@ pub enum BuildError {
     /// The index of images.
     #[error(transparent)]
     Images(#[from] ImagesError),
+    /// An archive of container images.
+    #[error(transparent)]
+    Archive(#[from] Box<TransportError>),
     /// A base image, or a registry.
     #[error(transparent)]
     Registry(#[from] Box<RegistryError>),
@@ -139,6 +143,15 @@ pub enum BuildError {
 impl From<RegistryError> for BuildError {
     fn from(error: RegistryError) -> Self {
         Self::Registry(Box::new(error))
+    }
+}
+
+impl From<TransportError> for BuildError {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::Cancelled => Self::Cancelled,
+            error => Self::Archive(Box::new(error)),
+        }
     }
 }
 

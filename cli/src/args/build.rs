@@ -129,6 +129,9 @@ pub(crate) struct Build {
     /// Container images not to carry: a reference or a pattern a line
     #[arg(long, value_name = "FILE")]
     pub(crate) ignored_image_list: Option<PathBuf>,
+    /// An archive or a directory that has container images: they need not come from a registry; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image_archive: Vec<PathBuf>,
     /// Container images to carry, with who may fetch them: a YAML list of registry, username, password and images
     #[arg(long, value_name = "FILE")]
     pub(crate) image_list_with_auth: Option<PathBuf>,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cache::Store;
+use engine::container::Archives;
 use engine::{Bases, BuildError, BuildOptions, Built, Carrying, Contexts, PullPolicy, Session};
 use frontend::{BaseRequest, Diagnostic, ImageKey, Options, Severity};
 use solver::{AppSpec, Base, Definition, Event, EventSink, ImageSpec, SourceFile};
@@ -38,6 +39,8 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let interrupt = Interrupt::listen()?;
     let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
     settings.lists.introduce(&registry)?;
+    let archives = Archives::open(&args.image_archive, &interrupt.cancel)
+        .map_err(|error| Failure::transport(error, interrupt.signal()))?;
     let store = Store::open(root)?;
     let options = settings.engine(args, &interrupt.cancel);
     let image_options = engine::container::options(&options);
@@ -73,6 +76,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
         events: &told,
         policy: settings.pull,
         lists: &settings.lists,
+        archives: &archives,
     };
     let built = work.build(settings.carries_images);
     let fail = |error: BuildError| {
@@ -115,6 +119,7 @@ struct Work<'a> {
     events: &'a dyn EventSink,
     policy: PullPolicy,
     lists: &'a ImageLists,
+    archives: &'a Archives,
 }
 
 impl Work<'_> {
@@ -160,8 +165,8 @@ impl Work<'_> {
             self.lists.add_to(&mut wanted)?;
             all.push((spec.platform.clone(), wanted));
         }
-        let Self { store, image_options: options, bases, contexts, events, policy, .. } = *self;
-        engine::carry(&Carrying { store, options, bases, contexts, events, policy }, all, built)
+        let Self { store, image_options: options, bases, contexts, events, policy, archives, .. } = *self;
+        engine::carry(&Carrying { store, options, bases, contexts, events, policy, archives }, all, built)
     }
 }
 

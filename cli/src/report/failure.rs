@@ -89,6 +89,7 @@ impl Failure {
             BuildError::Cache(error) => error.into(),
             BuildError::Images(error) => error.into(),
             BuildError::Registry(error) => Self::registry(*error, signal),
+            BuildError::Archive(error) => Self::transport(*error, signal),
             other => Page::of("build", &other).into(),
         }
     }

@@ -1,6 +1,6 @@
 //! Lists of container images: what is carried beside what is found, what is not, and as whom some of it is fetched.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use engine::container::{Ignored, ImageList, ListError, Listed, WithAuth};
 use engine::{ImagesError, NamedBy, Reference, Registry, Wanted};
@@ -22,12 +22,14 @@ pub(crate) struct ImageLists {
 impl ImageLists {
     /// Reads the lists given.
     pub(crate) fn new(args: &Build, carries_images: bool) -> Result<Self, Failure> {
-        let given = [
+        let given: [(&str, &Option<PathBuf>); 3] = [
             ("--image-list", &args.image_list),
             ("--ignored-image-list", &args.ignored_image_list),
             ("--image-list-with-auth", &args.image_list_with_auth),
         ];
-        if let Some((flag, _)) = given.iter().find(|(_, given)| given.is_some() && !carries_images) {
+        let given = given.iter().filter(|(_, given)| given.is_some()).map(|(flag, _)| *flag);
+        let archive = args.image_archive.first().map(|_| "--image-archive");
+        if let Some(flag) = given.chain(archive).next().filter(|_| !carries_images) {
             return Err(Failure::usage(format!("`{flag}` says nothing to a build without container images"))
                 .hint("leave it out, or `--build-mode lite`"));
         }

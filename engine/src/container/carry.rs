@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cache::Store;
 use solver::{Definition, Event, EventSink, Layer, Platform};
 
+use super::archive::Archives;
 use super::fetch::BlobSources;
 use super::lower::{BLOB, lower};
 use super::resolve::{ContainerError, FailedImage, ResolvedImage, Resolver};
@@ -43,6 +44,8 @@ pub struct Carrying<'a> {
     pub events: &'a dyn EventSink,
     /// When registries are asked what a tag leads to.
     pub policy: PullPolicy,
+    /// Images that are in archives.
+    pub archives: &'a Archives,
 }
 
 /// How the second turn of a build is done.
@@ -67,6 +70,7 @@ pub fn carry(
     built: &mut Built,
 ) -> Result<(), BuildError> {
     let resolved = carrying.resolve(&wanted)?;
+    carrying.warn_of_unused();
     let mut sources = BlobSources::default();
     let (mut definitions, mut failed) = (Vec::new(), Vec::new());
     for ((platform, wanted), images) in wanted.iter().zip(&resolved) {
@@ -104,7 +108,8 @@ impl Carrying<'_> {
             self.events.event(Event::Warning { text, hint: hint.to_owned(), span: None });
         };
         let (store, registry, policy) = (self.store, self.bases.registry(), self.policy);
-        let resolver = Resolver { store, registry, policy, warn: &warn };
+        let archives = self.archives;
+        let resolver = Resolver { store, registry, archives, policy, warn: &warn };
         let asked: Vec<_> =
             questions.values().map(|one| (&one.image.reference, one.platforms.as_slice())).collect();
         let answers = resolver.resolve_all(&asked);
@@ -124,6 +129,17 @@ impl Carrying<'_> {
             }
         }
         if failed.is_empty() { Ok(resolved) } else { Err(BuildError::ContainerImages(failed)) }
+    }
+
+    /// An archive is given for a purpose.
+    fn warn_of_unused(&self) {
+        let unused = self.archives.unused();
+        if !unused.is_empty() {
+            let text =
+                format!("images of the archives that nothing names are not carried: {}", unused.join(", "));
+            let hint = "name them in `manifests/imageList` or with `--image-list`".to_owned();
+            self.events.event(Event::Warning { text, hint, span: None });
+        }
     }
 
     /// Plans and runs; the layers of each image.
@@ -147,6 +163,7 @@ impl Carrying<'_> {
         }
         let pins = session.pin()?;
         let plan = session.plan(&pins)?;
+        session.bring(&plan, self.archives)?;
         let made = session.run(&pins, &plan)?;
         session.settle(&made)?;
         built.vertices += made.vertices;

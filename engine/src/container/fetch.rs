@@ -5,16 +5,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cache::Table;
 use solver::{
-    BlobDigest, ContainerImageOp, ContentDigest, ContentRead, Descriptor, Event, Op, StoreContent,
-    TreeDigest, VertexIndex,
+    BlobDigest, ContainerImageOp, ContentDigest, ContentRead, Descriptor, Event, Hasher, Op, Step,
+    StepOutcome, StoreContent, TreeDigest, VertexDigest, VertexIndex,
 };
 
+use super::archive::Archives;
 use super::places::{self, Place};
 use super::resolve::ResolvedImage;
 use crate::build::Built;
 use crate::contents::{Location, content_digest};
 use crate::delta::OpenDir;
-use crate::error::OpError;
+use crate::error::{BuildError, OpError};
+use crate::plan::Planned;
 use crate::registry::{LayerSource, Repository};
 use crate::session::Session;
 use crate::tree::{Entry, Meta, Node, TreeError, Trees, components};
@@ -30,6 +32,8 @@ pub(crate) struct BlobSources {
     pub(super) small: HashMap<BlobDigest, Vec<u8>>,
     /// Repositories that have a blob, best first.
     pub(super) repositories: HashMap<BlobDigest, Vec<Repository>>,
+    /// Blobs of images that are in archives.
+    pub(super) archived: HashSet<BlobDigest>,
 }
 
 impl BlobSources {
@@ -37,6 +41,9 @@ impl BlobSources {
     pub(super) fn add(&mut self, image: &ResolvedImage) {
         for manifest in [&image.root, &image.manifest] {
             self.small.insert(manifest.blob.digest, manifest.bytes.clone());
+        }
+        if image.is_archived {
+            self.archived.extend(image.blobs.iter().map(|blob| blob.digest));
         }
         for blob in &image.blobs {
             let known = self.repositories.entry(blob.digest).or_default();
@@ -79,6 +86,41 @@ impl Session<'_> {
         lock(&self.downloaded).insert(blob.digest);
         self.store.put(Table::Places, blob.digest.as_bytes(), &Place { content, layer: None });
         self.contents.add(content, Location::Blob(blob.digest));
+        Ok(())
+    }
+
+    /// Brings blobs that steps will ask for out of archives, in one pass over each.
+    ///
+    /// # Errors
+    /// When an archive lacks one, or has something else in its place.
+    pub(crate) fn bring(&self, planned: &Planned, archives: &Archives) -> Result<(), BuildError> {
+        let wanted = self.graph.indices().filter_map(|index| match &self.graph.vertex(index).op {
+            Op::Blob(blob) if matches!(planned.plan.step(index), Step::Source) => Some(*blob),
+            _ => None,
+        });
+        let wanted: Vec<Descriptor> = wanted
+            .filter(|blob| self.blob_sources.archived.contains(&blob.digest))
+            .filter(|blob| self.blob_at_hand(blob).is_none())
+            .collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut hasher = Hasher::new("images out of archives");
+        wanted.iter().for_each(|blob| hasher.bytes(blob.digest.as_bytes()));
+        let vertex = VertexDigest::from_bytes(hasher.finish());
+        let name = "read container images out of archives".to_owned();
+        self.events.event(Event::Started { vertex, name: name.clone() });
+        let done = std::cell::Cell::new(0);
+        let total_bytes = Some(wanted.iter().map(|blob| blob.size).sum());
+        let progress = |more| {
+            done.set(done.get() + more);
+            self.events.event(Event::Progress { vertex, done_bytes: done.get(), total_bytes });
+        };
+        let brought = archives.bring(self.store, &wanted, &self.options.cancel, &progress);
+        let outcome = if brought.is_ok() { StepOutcome::Done } else { StepOutcome::Failed };
+        self.events.event(Event::Finished { vertex, name, outcome });
+        brought?;
+        lock(&self.downloaded).extend(wanted.iter().map(|blob| blob.digest));
         Ok(())
     }
 

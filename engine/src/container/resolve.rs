@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use solver::{BlobDigest, Descriptor, Hasher, Platform, Span};
 use thiserror::Error;
 
+use super::archive::Archives;
 use super::wanted::NamedBy;
 use crate::bases::PullPolicy;
 use crate::error::OpError;
@@ -96,6 +97,8 @@ pub(super) struct ResolvedImage {
     pub(super) blobs: Vec<Descriptor>,
     /// Repositories that have it.
     pub(super) repositories: Vec<Repository>,
+    /// Whether it is in an archive.
+    pub(super) is_archived: bool,
 }
 
 /// What a name led to, when it was last asked.
@@ -108,6 +111,7 @@ pub(crate) struct Known {
 pub(super) struct Resolver<'a> {
     pub(super) store: &'a Store,
     pub(super) registry: &'a Registry,
+    pub(super) archives: &'a Archives,
     pub(super) policy: PullPolicy,
     /// Hears of what went wrong although the build goes on.
     pub(super) warn: &'a (dyn Fn(String, &str) + Sync),
@@ -150,8 +154,9 @@ impl Resolver<'_> {
         let instance = |platform: &Platform| -> Result<ResolvedImage, ContainerError> {
             let manifest = self.instance(reference, &root, platform)?;
             let blobs = blobs_of(reference, &manifest)?;
-            let (reference, repositories) = (reference.clone(), repositories.clone());
-            Ok(ResolvedImage { reference, root: root.clone(), manifest, blobs, repositories })
+            let is_archived = self.archives.manifest(&manifest.blob.digest).is_some();
+            let (root, reference, repositories) = (root.clone(), reference.clone(), repositories.clone());
+            Ok(ResolvedImage { reference, root, manifest, blobs, repositories, is_archived })
         };
         platforms.iter().map(instance).collect()
     }
@@ -159,6 +164,9 @@ impl Resolver<'_> {
     /// What a name leads to.
     fn root(&self, reference: &Reference) -> Result<Root, ContainerError> {
         let in_registry = |manifest| Root { manifest, repositories: vec![reference.repository.clone()] };
+        if let Some(archived) = self.archives.find(reference) {
+            return Ok(in_registry(archived.manifest.clone()));
+        }
         if let Some(digest) = reference.digest {
             return Ok(in_registry(self.manifest(reference, digest)?));
         }
@@ -226,6 +234,9 @@ impl Resolver<'_> {
     fn manifest(&self, reference: &Reference, digest: BlobDigest) -> Result<RawManifest, ContainerError> {
         if let Some(kept) = self.kept(&digest) {
             return Ok(kept);
+        }
+        if let Some(archived) = self.archives.manifest(&digest) {
+            return Ok(archived.manifest.clone());
         }
         // What was pulled or built here is in the store.
         if let Ok(bytes) = self.store.blobs().read(&digest, JSON_LIMIT)
