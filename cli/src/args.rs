@@ -57,6 +57,9 @@ pub(crate) struct Global {
         env = "SEALER_STRICT"
     )]
     pub(crate) strict: bool,
+    /// Make no connection: what would have to be fetched or asked for is an error
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
     /// Registry whose certificates are not checked and that may be spoken to by HTTP; may be given several times
     #[arg(long, global = true, value_name = "HOST", value_delimiter = ',', env = "SEALER_INSECURE_REGISTRY")]
     pub(crate) insecure_registry: Vec<String>,

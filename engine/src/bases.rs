@@ -22,7 +22,8 @@ use crate::tree::Trees;
 pub enum PullPolicy {
     /// Always; what the store has already is not fetched again.
     Always,
-    /// Where the name leads to something else than the store has. A registry that does not answer has nothing newer.
+    /// Where the name leads to something else than the store has. A registry that does not answer has nothing newer, and
+    /// who may not connect does not ask.
     IfNewer,
     /// Where the store has no such image.
     Missing,
@@ -88,6 +89,10 @@ impl<'a> Bases<'a> {
         now: i64,
         warn: &dyn Fn(String),
     ) -> Result<Arc<BaseImage>, RegistryError> {
+        let policy = match policy {
+            PullPolicy::IfNewer if self.registry.fetcher().is_offline() => PullPolicy::Missing,
+            policy => policy,
+        };
         let images = Images::new(self.store);
         let here = images.find(name).and_then(|line| Ok((images.for_platform(&line, platform)?, line)));
         let here = match here {

@@ -84,7 +84,7 @@ pub use registry::{Credentials, Reference, Registry, RegistryError, Repository, 
 pub use sandbox::SandboxError;
 pub use secret::Secret;
 pub use session::{BuildOptions, Pins, Session};
-pub use source::context::{ContextError, ContextSource, Contexts};
+pub use source::context::{ContextError, ContextSource, Contexts, Note};
 pub use source::git::{GitEnvironment, GitError};
 pub use source::local::{Context, LocalError, Look};
 pub use state::State;

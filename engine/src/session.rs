@@ -356,6 +356,10 @@ impl<'a> Session<'a> {
                 let outcome = if record.is_ok() { StepOutcome::Done } else { StepOutcome::Failed };
                 self.events.event(Event::Finished { vertex, name, outcome });
                 let record = record?;
+                if self.fetcher.is_offline() && source.checksum.is_none() {
+                    let note = http::unasked(&source.url);
+                    self.warn(index, note.text, note.hint);
+                }
                 let tree = http::tree(&record, &self.trees, &self.contents);
                 let pin = Pin::Http { content: record.content, file_name: record.file_name };
                 Ok(Pinned { body: Some(record.blob), ..Pinned::new(pin, Some(Input::Download(tree))) })

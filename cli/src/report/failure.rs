@@ -241,6 +241,7 @@ pub(crate) fn hint_of_registry(error: &RegistryError) -> Option<String> {
         RegistryError::Net(error) if error.is_untrusted() => {
             "name the authority that vouches for it with `--cacert FILE`, or trust it blindly with `--tls-verify=false`".to_owned()
         }
+        RegistryError::Net(FetchError::Offline { .. }) => OFFLINE.to_owned(),
         RegistryError::Net(FetchError::Transport { .. }) => {
             "look whether the registry runs and the name is right; for one without TLS use `--tls-verify=false`".to_owned()
         }
@@ -281,6 +282,7 @@ fn hint_of_step(error: &OpError) -> Option<String> {
         OpError::Http(HttpError::Fetch(FetchError::TooLarge { .. })) => {
             "`--max-download SIZE` allows more".to_owned()
         }
+        OpError::Http(HttpError::Fetch(FetchError::Offline { .. })) => OFFLINE.to_owned(),
         OpError::Http(HttpError::Checksum { .. }) => {
             "if the new content is what you want, change the checksum in the Kubefile".to_owned()
         }
@@ -352,6 +354,7 @@ fn hint_of_git(error: &GitError) -> Option<String> {
         {
             "a commit is named by all 40 digits of its id".to_owned()
         }
+        GitError::Offline { .. } => OFFLINE.to_owned(),
         GitError::TooLarge { .. } => "`--max-download SIZE` allows more".to_owned(),
         GitError::Checksum { .. } => {
             "if the new commit is what you want, change the checksum in the Kubefile".to_owned()
@@ -363,6 +366,9 @@ fn hint_of_git(error: &GitError) -> Option<String> {
         _ => return None,
     })
 }
+
+/// What may help where nobody may be asked.
+const OFFLINE: &str = "run it once without `--offline`: what it fetches stays in the store";
 
 /// What may help where a file is not what it was.
 const CHANGED: &str =

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use engine::registry::Mirror;
-use engine::{Cancel, Credentials, Fetcher, PullPolicy, Registry, Trust};
+use engine::{Cancel, Credentials, FetchSettings, Fetcher, PullPolicy, Registry, Trust};
 
 use crate::args::{Global, RegistryFlags};
 use crate::report::Failure;
@@ -35,7 +35,9 @@ pub(crate) fn registry_with(
         authorities: flags.cacert.iter().cloned().chain(authorities).collect(),
         certificate_dirs,
     };
-    let registry = Registry::new(Fetcher::new(cancel.clone()), trust, credentials(flags.authfile.as_deref()));
+    let fetching = FetchSettings { offline: global.offline, ..FetchSettings::default() };
+    let fetcher = Fetcher::with_settings(cancel.clone(), fetching);
+    let registry = Registry::new(fetcher, trust, credentials(flags.authfile.as_deref()));
     Ok(registry.with_mirrors(mirrors(&flags.registry_mirror)?))
 }
 

@@ -118,6 +118,12 @@ pub enum FetchError {
         /// The redacted URL.
         url: String,
     },
+    /// No connection may be made.
+    #[error("`{needed}` would have to be asked, and `--offline` forbids it")]
+    Offline {
+        /// The redacted URL, or the host.
+        needed: String,
+    },
     /// A file with certificates cannot be used.
     #[error("`{}` cannot be used as certificate authorities: {reason}", path.display())]
     Certificates {

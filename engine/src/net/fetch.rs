@@ -39,6 +39,8 @@ pub struct FetchSettings {
     pub connect_timeout: Duration,
     /// For the next byte.
     pub idle_timeout: Duration,
+    /// Whether no connection may be made at all.
+    pub offline: bool,
 }
 
 impl Default for FetchSettings {
@@ -49,6 +51,7 @@ impl Default for FetchSettings {
             base_delay: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            offline: false,
         }
     }
 }
@@ -152,7 +155,7 @@ impl Fetcher {
         if self.shared.cancel.is_cancelled() {
             return Err(FetchError::Cancelled { url });
         }
-        let live = self.shared.network.live()?;
+        let live = self.live(&url)?;
         let system = live.system(&self.shared.settings)?;
         if system.rootless && parsed.scheme() == "https" {
             return Err(FetchError::NoAuthorities { url });
@@ -172,9 +175,17 @@ impl Fetcher {
         ended.unwrap_or_else(|| Err(FetchError::Cancelled { url: download.url }))
     }
 
-    /// The runtime, started if it is not running yet.
-    pub(crate) fn live(&self) -> Result<&Live, FetchError> {
+    /// The runtime, started if it is not running yet, for whoever has to ask `needed`: the one way to a connection.
+    pub(crate) fn live(&self, needed: &str) -> Result<&Live, FetchError> {
+        if self.is_offline() {
+            return Err(FetchError::Offline { needed: needed.to_owned() });
+        }
         self.shared.network.live()
+    }
+
+    /// Whether no connection may be made.
+    pub fn is_offline(&self) -> bool {
+        self.shared.settings.offline
     }
 
     pub(crate) fn settings(&self) -> &FetchSettings {

@@ -160,7 +160,7 @@ impl Host {
     }
 
     async fn ask(&self, registry: &Registry, call: &Call<'_>) -> Result<Response, RegistryError> {
-        let live = registry.fetcher.live()?;
+        let live = registry.fetcher.live(&self.name)?;
         let settings = registry.fetcher.settings();
         let mut failures = 0;
         loop {
@@ -196,7 +196,7 @@ impl Host {
         call: &Call<'_>,
     ) -> Result<Response, RegistryError> {
         let _permit = self.permits.acquire().await.expect("nobody closes the semaphore");
-        self.attempt(registry, registry.fetcher.live()?, call).await
+        self.attempt(registry, registry.fetcher.live(&self.name)?, call).await
     }
 
     /// The error of an answer that is not a success.
@@ -383,7 +383,7 @@ pub(super) fn block_on<T>(
     host: &str,
     work: impl Future<Output = Result<T, RegistryError>>,
 ) -> Result<T, RegistryError> {
-    let done = fetcher.live()?.block_on(fetcher.cancel(), work);
+    let done = fetcher.live(host)?.block_on(fetcher.cancel(), work);
     done.unwrap_or_else(|| Err(FetchError::Cancelled { url: host.to_owned() }.into()))
 }
 

@@ -12,9 +12,7 @@ use crate::layer::TimePolicy;
 use crate::source::context::Opened;
 use crate::source::git::Resolved;
 use crate::source::local::{Context, Scan};
-
-/// What to do about what git did not fetch.
-const SUBMODULES_HINT: &str = "add what is missing with an ADD of its own";
+use crate::source::packed::NOTES_HINT;
 
 /// Who wants something of a context: what events are about.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +57,7 @@ impl Session<'_> {
                     opened.register(&self.contents);
                     Ok::<_, OpError>(())
                 })?;
-                files.notes().iter().for_each(|note| self.warn_at(asker.span, note.clone(), SUBMODULES_HINT));
+                files.notes().iter().for_each(|note| self.warn_at(asker.span, note.text.clone(), note.hint));
                 Ok(files.select(local, &self.trees)?)
             }
         }
@@ -95,7 +93,7 @@ impl Session<'_> {
             |done_bytes| self.events.event(Event::Progress { vertex, done_bytes, total_bytes: None });
         let packed = self.contexts.git().files(source, resolved, &self.trees, &received)?;
         packed.register(&self.contents);
-        packed.notes.iter().for_each(|note| self.warn(index, note.clone(), SUBMODULES_HINT));
+        packed.notes.iter().for_each(|note| self.warn(index, note.clone(), NOTES_HINT));
         Ok(packed.tree)
     }
 

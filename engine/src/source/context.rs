@@ -59,6 +59,15 @@ impl ContextSource {
     }
 }
 
+/// What people should know of a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// What.
+    pub text: String,
+    /// What to do about it.
+    pub hint: &'static str,
+}
+
 /// An open context.
 #[derive(Debug)]
 pub(crate) enum Opened<'a> {
@@ -93,7 +102,7 @@ impl<'a> Contexts<'a> {
         Self {
             store,
             fetcher: fetcher.clone(),
-            git: Git::new(store, environment, limit_bytes, cancel.clone()),
+            git: Git::new(store, environment, limit_bytes, fetcher.is_offline(), cancel.clone()),
             limit_bytes,
             keep_mtime: options.times == TimePolicy::Keep,
             cancel,
@@ -172,7 +181,7 @@ impl<'a> Contexts<'a> {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn notes(&self, name: &str) -> Result<Vec<String>, ContextError> {
+    pub fn notes(&self, name: &str) -> Result<Vec<Note>, ContextError> {
         Ok(match &*self.open(name, &|_| {})? {
             Opened::Files(files) => files.notes().to_vec(),
             Opened::Directory(_) => Vec::new(),
@@ -222,7 +231,8 @@ impl<'a> Contexts<'a> {
                     &self.cancel,
                     &mut progress,
                 )?;
-                self.download(&shown, &record.blob)?
+                let files = self.download(&shown, &record.blob)?;
+                if self.fetcher.is_offline() { files.with_note(http::unasked(url)) } else { files }
             }
             ContextSource::Git(source) => {
                 let trees = Trees::new(self.store);

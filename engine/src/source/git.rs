@@ -42,9 +42,15 @@ pub struct Git<'a> {
 }
 
 impl<'a> Git<'a> {
-    /// Repositories that are fetched into a store.
-    pub fn new(store: &'a Store, environment: GitEnvironment, limit_bytes: u64, cancel: Cancel) -> Self {
-        let command = GitCommand { environment, cancel, limit_bytes };
+    /// Repositories that are fetched into a store; none is asked for anything when `offline`.
+    pub fn new(
+        store: &'a Store,
+        environment: GitEnvironment,
+        limit_bytes: u64,
+        offline: bool,
+        cancel: Cancel,
+    ) -> Self {
+        let command = GitCommand { environment, cancel, limit_bytes, offline };
         Self { store, command, resolved: OnceMap::default(), repositories: OnceMap::default() }
     }
 
@@ -77,6 +83,7 @@ impl<'a> Git<'a> {
 
     /// Asks the server for what a reference leads to, in the order of git itself: as it is, tags, branches.
     fn ask(&self, source: &GitSource) -> Result<Resolved, GitError> {
+        self.check_online(source)?;
         let names: Vec<String> = match &source.reference {
             None => vec!["HEAD".to_owned()],
             Some(name) if name.starts_with("refs/") => vec![name.clone()],
@@ -133,6 +140,10 @@ impl<'a> Git<'a> {
         Ok(packed)
     }
 
+    fn check_online(&self, source: &GitSource) -> Result<(), GitError> {
+        if self.command.offline { Err(GitError::Offline { url: source.shown() }) } else { Ok(()) }
+    }
+
     /// A commit is fetched once, whatever parts of it are wanted.
     fn repository(
         &self,
@@ -141,6 +152,7 @@ impl<'a> Git<'a> {
         received: &dyn Fn(u64),
     ) -> Result<Arc<Repository>, GitError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        self.check_online(source)?;
         self.repositories.get_or_run((source.url.clone(), resolved.commit.clone()), || {
             let dir = self.store.tmp_dir()?.join(format!("git-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
             let reference = resolved.reference.as_deref();

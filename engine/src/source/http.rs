@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::cancel::Cancel;
 use crate::contents::{Contents, Location};
 use crate::net::{FetchError, FetchEvent, FetchRequest, Fetched, Fetcher, Validator, file_name_of, redacted};
+use crate::source::context::Note;
 use crate::tree::{Directory, Entry, Meta, Node, Trees};
 
 /// A download that does not give a source.
@@ -96,6 +97,10 @@ pub fn pin(
     {
         return Ok(known.clone());
     }
+    // What is pinned is right or wrong; of the rest this is the best there is, and who uses it says so.
+    if let (Some(known), None, true) = (&known, &source.checksum, fetcher.is_offline()) {
+        return Ok(known.clone());
+    }
     let validator = known.as_ref().and_then(|known| known.validator.clone());
     let request = FetchRequest { url: source.url.clone(), validator, limit_bytes };
     let mut body =
@@ -127,6 +132,14 @@ pub fn pin(
     };
     check(source, &record.blob)?;
     Ok(record)
+}
+
+/// What people should know of a body that no server was asked about.
+pub(crate) fn unasked(url: &str) -> Note {
+    Note {
+        text: format!("whether `{}` is still what the store has is not known", redacted(url)),
+        hint: "it is what an earlier build downloaded; `--lock` or a --checksum pins it",
+    }
 }
 
 /// What the build that downloaded a URL leaves for those that waited for it.

@@ -14,6 +14,9 @@ use crate::tree::{Entry, Meta, Node, Trees};
 /// How hard it is tried: the blob stays on this machine.
 const LEVEL: i32 = 3;
 
+/// What to do about what is noted.
+pub(crate) const NOTES_HINT: &str = "add what is missing with an ADD of its own";
+
 /// What is known of something fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packed {

@@ -39,11 +39,7 @@ pub(super) fn read(
                     .hint("name the Kubefile with `-f FILE`, relative to the root of the context")
             })?;
             for note in contexts.notes(LocalSource::OWN).map_err(fail)? {
-                reporter.warn(Page::warning(
-                    "build-context",
-                    note,
-                    "add what is missing with an ADD of its own",
-                ));
+                reporter.warn(Page::warning("build-context", note.text, note.hint));
             }
             (path, bytes)
         }

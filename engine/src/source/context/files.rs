@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use cache::Store;
 use solver::{ContentDigest, Layer, TreeDigest};
 
-use super::ContextError;
+use super::{ContextError, Note};
 use crate::contents::{Contents, Location};
 use crate::ignore::{IgnoreRules, ignore_file_names};
-use crate::source::packed::Packed;
+use crate::source::packed::{NOTES_HINT, Packed};
 use crate::source::tarball::Extracted;
 use crate::tree::{Entry, Name, Node, Trees, components};
 
@@ -26,7 +26,7 @@ pub(crate) struct Files<'a> {
     pub(super) ignore: IgnoreRules,
     locations: Vec<(ContentDigest, Location)>,
     packed: Vec<(TreeDigest, Layer)>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl<'a> Files<'a> {
@@ -38,6 +38,7 @@ impl<'a> Files<'a> {
 
     pub(super) fn of_packed(shown: String, trees: Trees<'a>, from: Packed) -> Self {
         let Packed { tree: root, parts: packed, notes } = from;
+        let notes = notes.into_iter().map(|text| Note { text, hint: NOTES_HINT }).collect();
         let ignore = IgnoreRules::none();
         Self { shown, root, trees, ignore, locations: Vec::new(), packed, notes }
     }
@@ -54,8 +55,14 @@ impl<'a> Files<'a> {
         Ok(self)
     }
 
+    /// Says something more of them.
+    pub(super) fn with_note(mut self, note: Note) -> Self {
+        self.notes.push(note);
+        self
+    }
+
     /// What people should know of them.
-    pub(crate) fn notes(&self) -> &[String] {
+    pub(crate) fn notes(&self) -> &[Note] {
         &self.notes
     }
 

@@ -78,6 +78,8 @@ pub(super) struct GitCommand {
     pub(super) environment: GitEnvironment,
     pub(super) cancel: Cancel,
     pub(super) limit_bytes: u64,
+    /// Whether no connection may be made.
+    pub(super) offline: bool,
 }
 
 /// One run of git.
@@ -199,7 +201,7 @@ impl GitCommand {
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
             ("GIT_ATTR_NOSYSTEM", "1"),
             ("GIT_TERMINAL_PROMPT", "0"),
-            ("GIT_ALLOW_PROTOCOL", "http:https:ssh:git"),
+            ("GIT_ALLOW_PROTOCOL", if self.offline { "none" } else { "http:https:ssh:git" }),
             ("GIT_LITERAL_PATHSPECS", "1"),
             ("GIT_NO_REPLACE_OBJECTS", "1"),
             ("GIT_SSH_VARIANT", "ssh"),

@@ -104,6 +104,12 @@ pub enum GitError {
         /// Its size.
         size: u64,
     },
+    /// No connection may be made.
+    #[error("`{url}` would have to be asked, and `--offline` forbids it")]
+    Offline {
+        /// With its reference, without credentials.
+        url: String,
+    },
     /// The build was stopped.
     #[error("the build was cancelled")]
     Cancelled,
