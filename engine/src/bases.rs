@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cache::Store;
-use solver::{Layer, ManifestDigest, Platform};
+use solver::{BlobDigest, Layer, ManifestDigest, Platform};
 
 use crate::contents::Contents;
-use crate::images::{Images, ImagesError, StoredImage, Tagged};
+use crate::images::{Images, ImagesError, ManifestKind, StoredImage, Tagged};
+use crate::lock::{Locking, image_key};
 use crate::registry::{
     self, LayerProgress, LayerSource, Reference, Registry, RegistryError, Repository, repositories_of,
 };
@@ -38,14 +39,24 @@ pub struct BaseImage {
     pub image: StoredImage,
     /// Its line of the index; from a registry it is stored with the result of the build.
     pub line: Tagged,
+    /// What its name led to: the manifest, or an index it is in.
+    root: BlobDigest,
+    /// The name it was locked under; its line may have another.
+    locked_as: Option<String>,
     is_new: bool,
     state: OnceLock<State>,
     fetching: Mutex<()>,
 }
 
 impl BaseImage {
-    fn new(image: StoredImage, line: Tagged, is_new: bool) -> Arc<Self> {
-        Arc::new(Self { image, line, is_new, state: OnceLock::new(), fetching: Mutex::default() })
+    fn new(image: StoredImage, line: Tagged, root: BlobDigest, is_new: bool) -> Self {
+        let (state, fetching) = (OnceLock::new(), Mutex::default());
+        Self { image, line, root, locked_as: None, is_new, state, fetching }
+    }
+
+    /// What it is called by whoever asked for it: the same with a lock file and without.
+    pub fn reference(&self, asked: &str) -> String {
+        self.locked_as.clone().or_else(|| self.line.name.clone()).unwrap_or_else(|| asked.to_owned())
     }
 
     /// Repositories that have its layers, as far as is known.
@@ -63,13 +74,24 @@ impl BaseImage {
 pub struct Bases<'a> {
     store: &'a Store,
     registry: &'a Registry,
+    lock: Option<&'a Locking>,
     known: Mutex<BTreeMap<ManifestDigest, Arc<BaseImage>>>,
 }
 
 impl<'a> Bases<'a> {
     /// Bases of a store, and of registries.
     pub fn new(store: &'a Store, registry: &'a Registry) -> Self {
-        Self { store, registry, known: Mutex::default() }
+        Self { store, registry, lock: None, known: Mutex::default() }
+    }
+
+    /// The same for a build with a lock file.
+    pub fn locked(self, lock: Option<&'a Locking>) -> Self {
+        Self { lock, ..self }
+    }
+
+    /// The lock file, for whoever pins something else.
+    pub fn lock(&self) -> Option<&'a Locking> {
+        self.lock
     }
 
     /// The way to registries.
@@ -77,10 +99,11 @@ impl<'a> Bases<'a> {
         self.registry
     }
 
-    /// Finds and pins a base. `warn` hears why a registry was not of use although the build goes on.
+    /// Finds and pins a base, as the lock file has it if there is one. `warn` hears why a registry was not of use although
+    /// the build goes on.
     ///
     /// # Errors
-    /// When neither the store nor a registry has it.
+    /// When neither the store nor a registry has it, or the lock file should and does not.
     pub fn resolve(
         &self,
         name: &str,
@@ -89,6 +112,96 @@ impl<'a> Bases<'a> {
         now: i64,
         warn: &dyn Fn(String),
     ) -> Result<Arc<BaseImage>, RegistryError> {
+        let keyed = self.lock.and_then(|lock| Some((lock, lock.base_key(name)?)));
+        let Some((lock, key)) = keyed else {
+            return Ok(self.know(self.find(name, platform, policy, now, warn)?));
+        };
+        let is_own = |base: &BaseImage| base.line.name.as_deref().and_then(image_key).as_ref() != Some(&key);
+        match lock.base(&key, platform) {
+            Ok(Some(root)) => {
+                let base = self.find_root(&key, platform, root, now)?;
+                lock.saw_base(&key, platform, root);
+                Ok(self.know(base))
+            }
+            Ok(None) => {
+                // Who wants to know anew wants somebody asked.
+                let is_asked = policy == PullPolicy::Missing && lock.refreshes_base(&key);
+                let policy = if is_asked { PullPolicy::IfNewer } else { policy };
+                let base = self.find(name, platform, policy, now, warn)?;
+                if !is_own(&base) {
+                    lock.saw_base(&key, platform, base.root);
+                }
+                Ok(self.know(base))
+            }
+            // This machine's own images stand in no lock file.
+            Err(missing) => match self.find(name, platform, PullPolicy::Never, now, warn) {
+                Ok(base) if is_own(&base) => Ok(self.know(base)),
+                _ => Err(missing.into()),
+            },
+        }
+    }
+
+    /// One value for each image, whoever asks for it.
+    fn know(&self, base: BaseImage) -> Arc<BaseImage> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(base.image.digest).or_insert_with(|| Arc::new(base)))
+    }
+
+    /// A base by what its name led to once. The registry is asked for that if the store does not have it, never for the name.
+    fn find_root(
+        &self,
+        key: &str,
+        platform: &Platform,
+        root: BlobDigest,
+        now: i64,
+    ) -> Result<BaseImage, RegistryError> {
+        let base = match self.stored(key, platform, root)? {
+            Some(base) => base,
+            None => {
+                let reference = Reference { digest: Some(root), ..Reference::parse(key)? };
+                let mut found = registry::resolve(self.store, self.registry, &reference, platform, now)?;
+                // The name itself may lead elsewhere by now, and each platform's image needs one to stay.
+                let name = format!("{}@{}", reference.repository, found.line.manifest.digest);
+                (found.line.name, found.image.name) = (Some(name.clone()), Some(name));
+                BaseImage::new(found.image, found.line, root, true)
+            }
+        };
+        Ok(BaseImage { locked_as: Some(key.to_owned()), ..base })
+    }
+
+    /// The image of a platform that a manifest or an index leads to, under whatever name the store has it.
+    fn stored(
+        &self,
+        key: &str,
+        platform: &Platform,
+        root: BlobDigest,
+    ) -> Result<Option<BaseImage>, RegistryError> {
+        let images = Images::new(self.store);
+        let mut lines = images.list()?;
+        lines.retain(|line| line.manifest.digest == root || line.origin == Some(root));
+        lines.sort_by_key(|line| line.name.as_deref() != Some(key));
+        for line in lines {
+            // What cannot be read, or is not for the platform, may be there once more.
+            let Ok(mut instance) = images.for_platform(&line, platform) else { continue };
+            let Ok(image) = images.read(&instance) else { continue };
+            let is_only = line.kind == ManifestKind::Image && line.manifest.digest == root;
+            if is_only || image.platform() == *platform {
+                instance.name.clone_from(&line.name);
+                let image = StoredImage { name: line.name, ..image };
+                return Ok(Some(BaseImage::new(image, instance, root, false)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn find(
+        &self,
+        name: &str,
+        platform: &Platform,
+        policy: PullPolicy,
+        now: i64,
+        warn: &dyn Fn(String),
+    ) -> Result<BaseImage, RegistryError> {
         let policy = match policy {
             PullPolicy::IfNewer if self.registry.fetcher().is_offline() => PullPolicy::Missing,
             policy => policy,
@@ -113,26 +226,26 @@ impl<'a> Bases<'a> {
             Some((.., line)) => line.name.as_ref().is_none_or(|name| name.starts_with("localhost/")),
             None => name.starts_with("localhost/"),
         };
-        let base = match (here, policy) {
+        match (here, policy) {
             (Some((image, mut instance, line)), _)
                 if is_local || !self.is_asked(name, &line, policy, warn) =>
             {
+                let root = line.origin.unwrap_or(line.manifest.digest);
                 instance.name = line.name;
                 let image = StoredImage { name: instance.name.clone(), ..image };
-                BaseImage::new(image, instance, false)
+                Ok(BaseImage::new(image, instance, root, false))
             }
             (None, _) if is_local => {
                 let tried = vec![name.to_owned()];
-                return Err(ImagesError::NotFound { name: name.to_owned(), tried }.into());
+                Err(ImagesError::NotFound { name: name.to_owned(), tried }.into())
             }
             _ => {
                 let reference = Reference::parse(name)?;
                 let found = registry::resolve(self.store, self.registry, &reference, platform, now)?;
-                BaseImage::new(found.image, found.line, true)
+                let root = found.line.origin.unwrap_or(found.line.manifest.digest);
+                Ok(BaseImage::new(found.image, found.line, root, true))
             }
-        };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(known.entry(base.image.digest).or_insert(base)))
+        }
     }
 
     /// Whether the registry has to be asked for more than what a name leads to.

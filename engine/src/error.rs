@@ -9,6 +9,7 @@ use crate::contents::ContentError;
 use crate::discover::ValuesError;
 use crate::frames::FrameError;
 use crate::images::ImagesError;
+use crate::lock::LockError;
 use crate::ops::app::AppError;
 use crate::ops::exec::ExecError;
 use crate::ops::file::FileError;
@@ -33,6 +34,9 @@ pub enum OpError {
     /// A git repository.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// What is not as the lock file has it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A context that cannot be opened.
     #[error(transparent)]
     Context(ContextError),

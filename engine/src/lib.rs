@@ -28,6 +28,7 @@ pub mod image;
 pub mod images;
 pub mod inspect;
 pub mod layer;
+pub mod lock;
 pub mod merge;
 pub mod mounts;
 pub mod name;
@@ -73,6 +74,7 @@ pub use image::rfc3339;
 pub use images::{Images, ImagesError, ManifestKind, Removed, StoredImage, Summary, Tagged};
 pub use inspect::{Inspection, inspect};
 pub use layer::TimePolicy;
+pub use lock::{HttpPin, Lock, LockError, LockPolicy, Locking};
 pub use name::full_name;
 pub use net::{
     FetchError, FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher, RedirectError, Validator,

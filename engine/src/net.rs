@@ -28,8 +28,8 @@ pub(crate) use self::headers::{retry_after, unquoted};
 pub use self::error::{FetchError, RedirectError};
 pub use self::fetch::{FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher};
 pub use self::headers::Validator;
-pub(crate) use self::url_name::percent_decoded;
 pub use self::url_name::{file_name_of, redacted};
+pub(crate) use self::url_name::{percent_decoded, plain_name};
 
 /// Enough for hyper's connection tasks: the bytes themselves are handled by the calling threads.
 const RUNTIME_THREADS: usize = 2;

@@ -351,15 +351,10 @@ impl<'a> Session<'a> {
                 let mut progress = |done_bytes, total_bytes| {
                     self.events.event(Event::Progress { vertex, done_bytes, total_bytes });
                 };
-                let (limit, cancel) = (self.options.download_limit_bytes, &self.options.cancel);
-                let record = http::pin(source, &self.fetcher, self.store, limit, cancel, &mut progress);
+                let record = self.download(index, source, &mut progress);
                 let outcome = if record.is_ok() { StepOutcome::Done } else { StepOutcome::Failed };
                 self.events.event(Event::Finished { vertex, name, outcome });
                 let record = record?;
-                if self.fetcher.is_offline() && source.checksum.is_none() {
-                    let note = http::unasked(&source.url);
-                    self.warn(index, note.text, note.hint);
-                }
                 let tree = http::tree(&record, &self.trees, &self.contents);
                 let pin = Pin::Http { content: record.content, file_name: record.file_name };
                 Ok(Pinned { body: Some(record.blob), ..Pinned::new(pin, Some(Input::Download(tree))) })

@@ -33,7 +33,7 @@ pub fn redacted(url: &str) -> String {
 }
 
 /// The bytes as the name of a file in some directory, if they are one.
-pub(super) fn plain_name(name: Vec<u8>) -> Option<String> {
+pub(crate) fn plain_name(name: Vec<u8>) -> Option<String> {
     let name = String::from_utf8(name).ok()?;
     let unfit = name.is_empty()
         || name == "."

@@ -129,6 +129,9 @@ pub enum RegistryError {
     /// A name.
     #[error(transparent)]
     Images(#[from] ImagesError),
+    /// It is not as the lock file has it.
+    #[error(transparent)]
+    Lock(#[from] crate::lock::LockError),
     /// The store.
     #[error(transparent)]
     Cache(#[from] CacheError),

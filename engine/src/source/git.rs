@@ -32,6 +32,13 @@ pub struct Resolved {
     reference: Option<String>,
 }
 
+impl Resolved {
+    /// A commit that somebody named; it is believed until its files are wanted.
+    pub(crate) fn by_id(commit: &str) -> Self {
+        Self { commit: commit.to_owned(), reference: None }
+    }
+}
+
 /// The git repositories of a build.
 #[derive(Debug)]
 pub struct Git<'a> {
@@ -60,11 +67,10 @@ impl<'a> Git<'a> {
     /// When the repository cannot be asked, or does not know the reference.
     pub fn resolve(&self, source: &GitSource, trees: &Trees<'_>) -> Result<Resolved, GitError> {
         let pinned = source.checksum.as_deref();
-        let by_id = |commit: &str| Resolved { commit: commit.to_owned(), reference: None };
         let resolved = match (source.commit(), pinned) {
-            (Some(commit), _) => by_id(commit),
+            (Some(commit), _) => Resolved::by_id(commit),
             (None, Some(pinned)) if Packed::find(self.store, trees, &key(source, pinned)).is_some() => {
-                return Ok(by_id(pinned));
+                return Ok(Resolved::by_id(pinned));
             }
             (None, _) => {
                 let wanted = (source.url.clone(), source.reference.clone());

@@ -7,13 +7,16 @@ use std::path::Path;
 
 use cache::{CacheError, Store, Table, WorkLock};
 use serde::{Deserialize, Serialize};
-use solver::{ContentDigest, Descriptor, Hasher, HttpSource, TreeDigest};
+use sha2::{Digest, Sha256};
+use solver::{BlobDigest, ContentDigest, Descriptor, Hasher, HttpSource, TreeDigest};
 use thiserror::Error;
 
 use crate::cancel::Cancel;
-use crate::contents::{Contents, Location};
+use crate::contents::{Contents, Location, copy_hashed};
+use crate::lock::HttpPin;
 use crate::net::{FetchError, FetchEvent, FetchRequest, Fetched, Fetcher, Validator, file_name_of, redacted};
 use crate::source::context::Note;
+use crate::source::image::Hashed;
 use crate::tree::{Directory, Entry, Meta, Node, Trees};
 
 /// A download that does not give a source.
@@ -140,6 +143,36 @@ pub(crate) fn unasked(url: &str) -> Note {
         text: format!("whether `{}` is still what the store has is not known", redacted(url)),
         hint: "it is what an earlier build downloaded; `--lock` or a --checksum pins it",
     }
+}
+
+/// What a lock file wants of a URL, if the store has it: of this URL, or of whatever gave the same bytes.
+pub(crate) fn kept(source: &HttpSource, locked: &HttpPin, store: &Store) -> Option<HttpRecord> {
+    let file_name = file_name_of(&source.url).or_else(|| locked.file_name.clone())?;
+    let mut hasher = Hasher::new("locked url");
+    hasher.bytes(source.url.as_bytes());
+    hasher.bytes(locked.sha256.as_bytes());
+    let own_key = hasher.finish();
+    let is_it =
+        |record: &HttpRecord| record.blob.digest == locked.sha256 && store.blobs().contains(&record.blob);
+    let known = [key(&source.url), own_key].iter().find_map(|key| store.get(Table::Http, key).filter(is_it));
+    if let Some(known) = known {
+        return Some(HttpRecord { file_name, ..known });
+    }
+    // The URL may have given something newer since; that stays known too.
+    let file = store.blobs().open(&locked.sha256).ok()?;
+    let blob = Descriptor { digest: locked.sha256, size: file.metadata().ok()?.len() };
+    if !store.blobs().contains(&blob) {
+        return None;
+    }
+    let mut hashed = Hashed { inner: file, hasher: Sha256::new() };
+    let content = copy_hashed(&mut hashed, &mut io::sink()).ok()?;
+    if BlobDigest::from_bytes(hashed.hasher.finalize().into()) != locked.sha256 {
+        store.blobs().doubt(&locked.sha256);
+        return None;
+    }
+    let record = HttpRecord { validator: None, content, blob, file_name };
+    store.put(Table::Http, &own_key, &record);
+    Some(record)
 }
 
 /// What the build that downloaded a URL leaves for those that waited for it.
