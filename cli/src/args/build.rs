@@ -71,6 +71,15 @@ pub(crate) struct Build {
     /// When to ask registries for base images: always, ifnewer, missing or never
     #[arg(long, value_name = "POLICY", default_value = "ifnewer")]
     pub(crate) pull: String,
+    /// Write what names led to into `Kubefile.lock` next to the Kubefile; what is in there stays as it is
+    #[arg(long)]
+    pub(crate) lock: bool,
+    /// Build only if `Kubefile.lock` says what every name leads to
+    #[arg(long, conflicts_with_all = ["lock", "update"])]
+    pub(crate) locked: bool,
+    /// Ask anew what names lead to, and write it into `Kubefile.lock`: all, or the image or URL given; may be given several times
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) update: Vec<String>,
     /// Send the image to the registries that its names say
     #[arg(long)]
     pub(crate) push: bool,
@@ -110,7 +119,7 @@ pub(crate) struct Build {
     )]
     pub(crate) explain: Option<Explain>,
     /// Only look the Kubefile through, for errors and with every lint; builds, fetches and stores nothing
-    #[arg(long, conflicts_with_all = ["explain", "iidfile", "metadata_file"])]
+    #[arg(long, conflicts_with_all = ["explain", "iidfile", "metadata_file", "lock", "locked", "update"])]
     pub(crate) check: bool,
     /// How `--check` tells what it found [default: text]
     #[arg(long, value_name = "FORMAT", requires = "check")]

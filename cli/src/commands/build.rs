@@ -3,6 +3,7 @@
 mod check;
 mod finish;
 mod kubefile;
+mod lock;
 mod options;
 mod sarif;
 
@@ -18,6 +19,7 @@ use frontend::{BaseRequest, Diagnostic, ImageKey, Options, Severity};
 use solver::{AppSpec, Base, Definition, Event, EventSink, ImageSpec, SourceFile};
 
 use self::finish::Finished;
+use self::lock::LockFile;
 use self::options::Settings;
 use crate::args::{Build, Global};
 use crate::interrupt::Interrupt;
@@ -33,6 +35,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     if args.check {
         return check::run(args, &settings, global, reporter, root);
     }
+    let lock = lock::place(args, global, settings.contexts.own())?;
     if kubefile::may_run_commands(args, settings.contexts.own())? && rootless::build(reporter, root)? {
         return Ok(());
     }
@@ -49,6 +52,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let own = settings.contexts.own();
     let source = kubefile::read(args, own, &contexts, &interrupt, (global.quiet, reporter))?;
     let source = Arc::new(source);
+    let lock = LockFile::read(lock, args, &settings.contexts, &contexts, &interrupt)?;
     let parsed = frontend::parse(&source);
     let said = Said { source: &source, reporter };
 
@@ -56,7 +60,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let (models, wrong): (Vec<_>, Vec<_>) = models.unzip();
     said.check([parsed.diagnostics.as_slice(), &wrong.concat()].concat())?;
 
-    let bases = Bases::new(&store, &registry);
+    let bases = Bases::new(&store, &registry).locked(lock.locking());
     let resolver = Resolver { bases: &bases, policy: settings.pull, said: &said, interrupt: &interrupt };
     let (definition, specs) = resolver.lower(&models, &settings)?;
     check_filter(&args.no_cache_filter, &definition)?;
@@ -89,8 +93,9 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
         fail(error)
     })?;
     settings.warn_of_outputs(reporter);
-    let exported = reporter
-        .check_strict()
+    let exported = lock
+        .check(reporter)
+        .and_then(|()| reporter.check_strict())
         .and_then(|()| engine::export(&store, &specs, &built, &settings.export, &bases, &told).map_err(fail));
     watcher.close();
     let exported = exported?;
@@ -99,6 +104,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
         Finished { built: &built, exported: &exported, registry: &registry, start, settings: &settings };
     finish::outputs(&store, &result, &interrupt, reporter)?;
     finish::pushes(&store, &result, &interrupt, global.quiet)?;
+    lock.write(reporter)?;
     result.tell(args, global, &source)?;
     store.maintain();
     Ok(())
@@ -303,7 +309,7 @@ impl Resolver<'_> {
                     wrong.push(diagnostic(Severity::Error, message, Some(hint)));
                 }
                 Ok(base) => {
-                    let name = base.line.name.clone().unwrap_or_else(|| reference.clone());
+                    let name = base.reference(reference);
                     found.insert(image, base.image.as_base(&name));
                 }
                 Err(error) if error.is_cancelled() => {

@@ -10,7 +10,7 @@ use engine::source::http::HttpError;
 use engine::transport::TransportError;
 use engine::{
     BuildError, ContainerError, ContentError, ContextError, ExecError, FailedImage, FetchError, GitError,
-    ImagesError, LocalError, OpError, RegistryError, ValuesError,
+    ImagesError, LocalError, LockError, OpError, RegistryError, ValuesError,
 };
 use frontend::{Diagnostic, nearest};
 use solver::{SourceFile, Span};
@@ -234,6 +234,7 @@ fn hint_of_transport(error: &TransportError) -> Option<&'static str> {
 /// What may help with a registry.
 pub(crate) fn hint_of_registry(error: &RegistryError) -> Option<String> {
     Some(match error.plain() {
+        RegistryError::Lock(error) => hint_of_lock(error),
         RegistryError::Unauthorized { host, is_known: false, .. } => format!("log in: `sealer login -u NAME --password-stdin {host}`"),
         RegistryError::Unauthorized { host, .. } => {
             format!("ask for the right, or log in as somebody else: `sealer login -u NAME --password-stdin {host}`")
@@ -244,6 +245,9 @@ pub(crate) fn hint_of_registry(error: &RegistryError) -> Option<String> {
         RegistryError::Net(FetchError::Offline { .. }) => OFFLINE.to_owned(),
         RegistryError::Net(FetchError::Transport { .. }) => {
             "look whether the registry runs and the name is right; for one without TLS use `--tls-verify=false`".to_owned()
+        }
+        RegistryError::NotFound { reference } if reference.contains('@') => {
+            "the registry may have it no more; where a lock file names it, `--update=NAME` asks anew".to_owned()
         }
         RegistryError::NotFound { .. } => "`sealer search HOST/REPOSITORY` lists the tags there are".to_owned(),
         RegistryError::Digest { .. } | RegistryError::Size { .. } => {
@@ -291,6 +295,7 @@ fn hint_of_step(error: &OpError) -> Option<String> {
             "a tar archive is wanted, plain or compressed with gzip, bzip2, xz or zstd; URLs of git repositories end in .git"
                 .to_owned()
         }
+        OpError::Lock(error) => hint_of_lock(error),
         OpError::Base(error) => return hint_of_registry(error),
         OpError::Exec(error) => match &**error {
             ExecError::Sandbox(error) => return super::sandbox::hint(error),
@@ -355,6 +360,9 @@ fn hint_of_git(error: &GitError) -> Option<String> {
             "a commit is named by all 40 digits of its id".to_owned()
         }
         GitError::Offline { .. } => OFFLINE.to_owned(),
+        GitError::NoCommit { url, .. } => {
+            format!("where a lock file names it, `--update={url}` asks anew what the reference leads to")
+        }
         GitError::TooLarge { .. } => "`--max-download SIZE` allows more".to_owned(),
         GitError::Checksum { .. } => {
             "if the new commit is what you want, change the checksum in the Kubefile".to_owned()
@@ -365,6 +373,16 @@ fn hint_of_git(error: &GitError) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// What may help where a lock file is not right.
+fn hint_of_lock(error: &LockError) -> String {
+    match error {
+        LockError::Missing { .. } => "`--lock` adds what is missing".to_owned(),
+        LockError::Changed { url, .. } => {
+            format!("if the new content is what you want, `--update='{url}'` writes it down")
+        }
+    }
 }
 
 /// What may help where nobody may be asked.

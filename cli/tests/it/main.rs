@@ -17,6 +17,7 @@ mod git_server;
 mod golden;
 mod images;
 mod lint;
+mod lock;
 mod merging;
 mod mirrors;
 mod origins;
