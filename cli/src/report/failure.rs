@@ -426,6 +426,7 @@ fn container_image(failed: &FailedImage) -> Page {
         },
         ContainerError::Collision { .. } => page
             .hint("give one of them another tag or repository, or leave it out with `--ignored-image-list`"),
+        ContainerError::Lock(error) => page.hint(hint_of_lock(error)),
         ContainerError::NotAsked { .. } => page.hint("give it with `--image-archive`, or let `--pull` ask"),
         _ => page,
     }

@@ -108,8 +108,8 @@ impl Carrying<'_> {
             self.events.event(Event::Warning { text, hint: hint.to_owned(), span: None });
         };
         let (store, registry, policy) = (self.store, self.bases.registry(), self.policy);
-        let archives = self.archives;
-        let resolver = Resolver { store, registry, archives, policy, warn: &warn };
+        let (archives, lock) = (self.archives, self.bases.lock());
+        let resolver = Resolver { store, registry, archives, lock, policy, warn: &warn };
         let asked: Vec<_> =
             questions.values().map(|one| (&one.image.reference, one.platforms.as_slice())).collect();
         let answers = resolver.resolve_all(&asked);

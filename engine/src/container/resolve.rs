@@ -18,6 +18,7 @@ use super::wanted::NamedBy;
 use crate::bases::PullPolicy;
 use crate::error::OpError;
 use crate::images::{Images, ImagesError, ManifestKind, Tagged};
+use crate::lock::{LockError, Locking, image_key};
 use crate::oci::{self, JSON_LIMIT};
 use crate::registry::{RawManifest, Reference, Registry, RegistryError, Repository, repositories_of};
 use crate::stamp;
@@ -35,6 +36,9 @@ pub enum ContainerError {
     /// A registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The lock file.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The store's images.
     #[error(transparent)]
     Images(#[from] ImagesError),
@@ -112,6 +116,7 @@ pub(super) struct Resolver<'a> {
     pub(super) store: &'a Store,
     pub(super) registry: &'a Registry,
     pub(super) archives: &'a Archives,
+    pub(super) lock: Option<&'a Locking>,
     pub(super) policy: PullPolicy,
     /// Hears of what went wrong although the build goes on.
     pub(super) warn: &'a (dyn Fn(String, &str) + Sync),
@@ -161,8 +166,23 @@ impl Resolver<'_> {
         platforms.iter().map(instance).collect()
     }
 
-    /// What a name leads to.
+    /// What a name leads to, by the lock file or by asking.
     fn root(&self, reference: &Reference) -> Result<Root, ContainerError> {
+        let key = image_key(&reference.to_string());
+        let (Some(lock), Some(key)) = (self.lock, key) else { return self.asked(reference) };
+        let root = match lock.image(&key)? {
+            Some(digest) => {
+                let manifest = self.manifest(reference, digest)?;
+                Root { manifest, repositories: vec![reference.repository.clone()] }
+            }
+            None => self.asked(reference)?,
+        };
+        lock.saw_image(&key, root.manifest.blob.digest);
+        Ok(root)
+    }
+
+    /// What a name leads to now.
+    fn asked(&self, reference: &Reference) -> Result<Root, ContainerError> {
         let in_registry = |manifest| Root { manifest, repositories: vec![reference.repository.clone()] };
         if let Some(archived) = self.archives.find(reference) {
             return Ok(in_registry(archived.manifest.clone()));
@@ -178,6 +198,9 @@ impl Resolver<'_> {
         let known = known.and_then(|known| self.kept(&known.root));
         let root = match (known, self.policy) {
             (Some(known), PullPolicy::Missing | PullPolicy::Never) => return Ok(in_registry(known)),
+            (Some(known), PullPolicy::IfNewer) if self.registry.fetcher().is_offline() => {
+                return Ok(in_registry(known));
+            }
             (None, PullPolicy::Never) => {
                 let found = self.in_store(reference)?;
                 return found.ok_or_else(|| ContainerError::NotAsked { name: reference.to_string() });
