@@ -86,6 +86,7 @@ fn whole(bencher: Bencher<'_, '_>, jobs: usize, layers: bool) {
         compression: engine::LayerCompression::default(),
         download_limit_bytes: 1 << 30,
         repository: String::new(),
+        carries_images: false,
         exec: engine::ExecOptions::default(),
         helm: None,
         explain: false,
