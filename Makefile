@@ -19,6 +19,7 @@ bench: setup ## figures: micro-benchmarks and whole builds
 	cargo run --locked --release -p benches --bin images
 	cargo run --locked --release -p benches --bin again
 	cargo run --locked --release -p benches --bin registries
+	cargo run --locked --release -p benches --bin container_images
 	cargo run --locked --release -p benches --bin run
 man: build ## write the manual pages to target/man
 	mkdir -p target/man

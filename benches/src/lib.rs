@@ -151,6 +151,28 @@ pub fn measured(command: &mut Command) -> io::Result<(Duration, u64)> {
     if status.success() { Ok((wall, peak)) } else { Err(io::Error::other(format!("it ended with {status}"))) }
 }
 
+/// Processor time of this process, and of the commands it ran that have ended; in steps of ten milliseconds.
+///
+/// # Errors
+/// When `/proc` is not to be read.
+pub fn cpu() -> io::Result<(Duration, Duration)> {
+    let text = fs_err::read_to_string("/proc/self/stat")?;
+    // proc(5), `utime` and the three after it; the name of the program may have spaces, and ends with the last parenthesis.
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
+    // Linux says hundredths of a second everywhere (USER_HZ).
+    let times: Vec<u64> = fields.take(4).map_while(|ticks| Some(ticks.parse::<u64>().ok()? * 10)).collect();
+    let [user, system, children_user, children_system] =
+        times.try_into().map_err(|_| io::Error::other("/proc/self/stat is not as proc(5) says"))?;
+    let both = |user, system| Duration::from_millis(user + system);
+    Ok((both(user, system), both(children_user, children_system)))
+}
+
+/// Lets the disk come to rest: what was deleted is still being given back when `sync` returns.
+pub fn settle() {
+    rustix::fs::sync();
+    std::thread::sleep(Duration::from_millis(700));
+}
+
 /// The middle one; sorts.
 pub fn median(times: &mut [Duration]) -> Duration {
     times.sort();

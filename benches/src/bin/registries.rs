@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use benches::{Random, measured, median};
+use benches::{Random, measured, median, settle};
 use sha2::{Digest, Sha256};
 
 const ROUNDS: usize = 7;
@@ -256,12 +256,6 @@ impl Image {
                 .try_for_each(|worker| worker.join().map_err(|_| io::Error::other("a panic"))?)
         })
     }
-}
-
-/// Lets the disk come to rest: what was deleted is still being given back when `sync` returns.
-fn settle() {
-    rustix::fs::sync();
-    std::thread::sleep(Duration::from_millis(700));
 }
 
 fn name_of(blob: &Path) -> String {
