@@ -136,13 +136,7 @@ impl Session<'_> {
         let (mut root, mut reads) = (OpenDir::root(), Vec::new());
         for file in &op.files {
             let (content, size) = match &file.content {
-                StoreContent::Link(digest) => {
-                    let text = digest.to_string().into_bytes();
-                    let content = content_digest(&text);
-                    let size = text.len() as u64;
-                    self.contents.add(content, Location::Inline(text.into()));
-                    (content, size)
-                }
+                StoreContent::Link(digest) => self.link(digest),
                 StoreContent::Input(input) => {
                     let blob = self.blob_of(index, *input);
                     let content =
@@ -180,8 +174,22 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Whether everything a container image is made of is at hand.
+    /// The content and the size of a link, readable from here on.
+    fn link(&self, digest: &BlobDigest) -> (ContentDigest, u64) {
+        let text = digest.to_string().into_bytes();
+        let (content, size) = (content_digest(&text), text.len() as u64);
+        self.contents.add(content, Location::Inline(text.into()));
+        (content, size)
+    }
+
+    /// Whether everything a container image is made of is at hand. What is can be read from here on, for a layer that it
+    /// shares with others.
     pub(crate) fn has_blobs(&self, index: VertexIndex, op: &ContainerImageOp) -> bool {
+        for file in &op.files {
+            if let StoreContent::Link(digest) = &file.content {
+                self.link(digest);
+            }
+        }
         op.inputs().all(|input| self.blob_at_hand(&self.blob_of(index, input)).is_some())
     }
 
