@@ -23,7 +23,12 @@ pub(crate) struct Registry {
 impl Registry {
     /// Open to everybody, without TLS. `None`, visibly, where the program cannot be had.
     pub(crate) fn open() -> Option<Self> {
-        Self::start("")
+        Self::start("", None)
+    }
+
+    /// As [`Self::open`], with its files in a directory that is there already.
+    pub(crate) fn serving(root: &Path) -> Option<Self> {
+        Self::start("", Some(root))
     }
 
     /// With basic authentication, and a certificate that nobody vouches for.
@@ -31,15 +36,16 @@ impl Registry {
         if !has_peer("openssl") {
             return None;
         }
-        Self::start("tls")
+        Self::start("tls", None)
     }
 
-    fn start(kind: &str) -> Option<Self> {
+    fn start(kind: &str, root: Option<&Path>) -> Option<Self> {
         if !has_peer("docker-registry") {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
+        let data = root.map_or(path("data"), |root| root.display().to_string());
         let mut more = String::new();
         if kind == "tls" {
             let made = Command::new("openssl")
@@ -70,9 +76,8 @@ impl Registry {
                 _ => String::new(),
             };
             let config = format!(
-                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-                 {more}http: {{addr: \"{address}\"{tls}}}\n",
-                path("data")
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {data}}}, delete: {{enabled: true}}}}\n\
+                 {more}http: {{addr: \"{address}\"{tls}}}\n"
             );
             fs_err::write(path("config.yml"), config).unwrap();
             let mut child = Command::new("docker-registry")

@@ -1,0 +1,140 @@
+//! How container images become layers: one each while there is room, and a change moves few.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{ROOT, apps, build, built, layers_of, listed};
+use crate::image_registry::{Format, Image, ImageRegistry, layer};
+use crate::space::{Space, tar_listing};
+
+/// Most layers an image may have.
+const LIMIT: usize = 120;
+
+fn seeded(seed: &str) -> Image {
+    Image::of(Format::Oci, "amd64", &[layer("shared", 900), layer(seed, 100)])
+}
+
+/// The paths of a layer that nobody compressed.
+fn paths(space: &Space, digest: &str) -> BTreeSet<String> {
+    tar_listing(space.blob(digest).as_slice()).into_keys().collect()
+}
+
+/// As many entries of the history have a layer as there are layers.
+fn check_history(space: &Space) {
+    let config = space.config("localhost/x:1");
+    let history = config["history"].as_array().unwrap();
+    let own = history.iter().filter(|entry| entry["empty_layer"] != Value::Bool(true)).count();
+    let layers = layers_of(space).len();
+    assert_eq!((own, config["rootfs"]["diff_ids"].as_array().unwrap().len()), (layers, layers));
+}
+
+#[test]
+fn each_image_is_a_layer_and_the_first_by_name_has_what_is_shared() {
+    let registry = ImageRegistry::start();
+    // The files are written in another order than that of the names.
+    let names = ["c", "a", "b"].map(|seed| registry.with(&format!("team/{seed}"), "v1", &seeded(seed)));
+    let space = Space::new();
+    listed(&space, &names);
+    built(&space, &[]);
+    let layers = layers_of(&space);
+    assert_eq!(layers.len(), 1 + names.len());
+    check_history(&space);
+    let manifest = space.manifest("localhost/x:1");
+    for (seed, at) in [("a", 1), ("b", 2), ("c", 3)] {
+        assert_eq!(manifest["layers"][at]["mediaType"], "application/vnd.oci.image.layer.v1.tar");
+        let paths = paths(&space, &layers[at]);
+        let has =
+            |blob: &str| paths.contains(&format!("{ROOT}/blobs/sha256/{}/{}/data", &blob[7..9], &blob[7..]));
+        let [config, shared, own] = &seeded(seed).blobs()[..] else { panic!("three blobs") };
+        assert_eq!(
+            [has(config), has(own), has(&seeded(seed).digest()), has(shared)],
+            [true, true, true, seed == "a"]
+        );
+        assert!(
+            paths.contains(&format!("{ROOT}/repositories/team/{seed}/_layers/sha256/{}/link", &shared[7..]))
+        );
+    }
+    let history = space.config("localhost/x:1")["history"].to_string();
+    assert!(names.iter().all(|name| history.contains(name)), "{history}");
+}
+
+#[test]
+fn one_more_application_adds_its_layers_and_touches_no_other() {
+    let registry = ImageRegistry::start();
+    let names = ["b", "c", "a"].map(|seed| registry.with(&format!("team/{seed}"), "v1", &seeded(seed)));
+    let space = Space::new();
+    apps(&space, &[("b", &names[0]), ("c", &names[1])]);
+    built(&space, &[]);
+    let before: BTreeSet<String> = layers_of(&space).into_iter().collect();
+    // Its name is the last of all.
+    let last = registry.with("team/z", "v1", &seeded("z"));
+    apps(&space, &[("b", &names[0]), ("c", &names[1]), ("z", &last)]);
+    built(&space, &[]);
+    let after: BTreeSet<String> = layers_of(&space).into_iter().collect();
+    assert!(after.is_superset(&before), "{before:?} {after:?}");
+    assert_eq!(after.len(), before.len() + 2);
+    check_history(&space);
+    // An image of its own, shared with nobody, moves nothing wherever its name stands.
+    let first = registry.with("other/a", "v1", &Image::new("alone"));
+    apps(&space, &[("a", &first), ("b", &names[0]), ("c", &names[1])]);
+    built(&space, &[]);
+    let after: BTreeSet<String> = layers_of(&space).into_iter().collect();
+    assert!(after.is_superset(&before), "{before:?} {after:?}");
+    assert_eq!(after.len(), before.len() + 2);
+}
+
+#[test]
+fn more_images_than_layers_are_grouped_and_one_more_moves_few() {
+    let registry = ImageRegistry::start();
+    let name =
+        |number: usize| registry.with(&format!("team/n{number}"), "v1", &Image::new(&format!("n{number}")));
+    let mut names: Vec<String> = (0..150).map(name).collect();
+    let space = Space::new();
+    listed(&space, &names);
+    built(&space, &[]);
+    let before: BTreeSet<String> = layers_of(&space).into_iter().collect();
+    assert!((30..=LIMIT).contains(&before.len()), "{}", before.len());
+    check_history(&space);
+    let blobs = super::blobs_in(&space.rootfs("localhost/x:1"));
+    assert_eq!(blobs.len(), 150 * 3);
+    names.push(name(150));
+    listed(&space, &names);
+    built(&space, &[]);
+    let after: BTreeSet<String> = layers_of(&space).into_iter().collect();
+    assert!(after.len() <= LIMIT, "{}", after.len());
+    let new = after.difference(&before).count();
+    assert!(new <= 3, "the list's layer, and that of the new image: {new} of {}", after.len());
+    assert_eq!(registry.asked().blobs.len(), 151 * 2, "nothing was fetched again");
+}
+
+#[test]
+fn many_steps_leave_room_for_images() {
+    let registry = ImageRegistry::start();
+    let names: Vec<String> =
+        (0..5).map(|n| registry.with(&format!("team/n{n}"), "v1", &seeded(&format!("n{n}")))).collect();
+    let space = Space::new();
+    listed(&space, &names);
+    let mut text = "FROM scratch\nCOPY manifests manifests\n".to_owned();
+    for step in 0..118 {
+        space.file(&format!("f{step}"), format!("{step}\n"));
+        text.push_str(&format!("COPY f{step} /files/{step}\n"));
+    }
+    space.kubefile(&text);
+    let run = build(&space, &[]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let layers = layers_of(&space);
+    assert!(layers.len() <= LIMIT, "{}", layers.len());
+    check_history(&space);
+    // Those of the images are the last, one each.
+    for (number, digest) in layers[layers.len() - 5..].iter().enumerate() {
+        let tag = format!("{ROOT}/repositories/team/n{number}/_manifests/tags/v1/current/link");
+        assert!(paths(&space, digest).contains(&tag), "{number}");
+    }
+    let rootfs = space.rootfs("localhost/x:1");
+    assert!((0..118).all(|step| rootfs.contains_key(&format!("files/{step}"))));
+    // As many steps as there may be layers need no layer where no image is named.
+    space.kubefile(&text.replace("COPY manifests manifests\n", ""));
+    built(&space, &[]);
+    check_history(&space);
+}
