@@ -7,7 +7,7 @@ mod unnamed;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -187,12 +187,19 @@ impl BlobStore {
     /// Takes over a blob that waits for another process's commit. `false` if it is not what it should be, or not there
     /// any more.
     pub fn adopt(&self, path: &Path, blob: &Descriptor) -> bool {
+        self.adopt_part(path, 0, blob)
+    }
+
+    /// As [`Self::adopt`], of a blob that stands in a larger one, from an offset.
+    pub fn adopt_part(&self, path: &Path, offset: u64, blob: &Descriptor) -> bool {
         if self.contains(blob) {
             return true;
         }
         let copy = || -> Result<(), CacheError> {
             let mut writer = self.writer()?;
-            io::copy(&mut File::open(path)?, &mut writer)?;
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(offset))?;
+            io::copy(&mut file.take(blob.size), &mut writer)?;
             writer.complete_verified(blob)
         };
         copy().is_ok()

@@ -24,6 +24,7 @@ use reqwest::Response;
 
 pub use self::api::RawManifest;
 pub use self::credentials::{Credential, Credentials};
+pub(crate) use self::download::tell_moved;
 pub use self::download::{LayerProgress, LayerSource};
 pub use self::error::RegistryError;
 use self::host::{Host, Role};

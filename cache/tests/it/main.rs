@@ -80,6 +80,22 @@ fn a_blob_that_is_not_what_was_expected_is_not_kept() {
 }
 
 #[test]
+fn a_blob_is_taken_out_of_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let path = dir.path().join("layer");
+    fs_err::write(&path, b"some hello there").unwrap();
+    let blob = store.blobs().put(b"hello").unwrap();
+    store.blobs().discard(&blob.digest);
+    assert!(!store.blobs().adopt_part(&path, 6, &blob), "other bytes");
+    assert!(!store.blobs().adopt_part(&path, 14, &blob), "the end comes too soon");
+    assert!(!store.blobs().adopt_part(&dir.path().join("gone"), 5, &blob));
+    assert!(!store.blobs().has_pending());
+    assert!(store.blobs().adopt_part(&path, 5, &blob));
+    assert_eq!(store.blobs().read(&blob.digest, 5).unwrap(), b"hello");
+}
+
+#[test]
 fn a_damaged_blob_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();

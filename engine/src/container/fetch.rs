@@ -82,7 +82,12 @@ impl Session<'_> {
         };
         let repositories = self.blob_sources.repositories.get(&blob.digest).cloned().unwrap_or_default();
         let source = LayerSource { registry: self.bases.registry(), store: self.store, repositories };
-        let content = source.fetch_content(blob, &progress)?;
+        let is_at_hand = || {
+            // Another build that had it may have committed it as part of a layer.
+            self.store.refresh();
+            self.blob_at_hand(blob).is_some()
+        };
+        let Some(content) = source.fetch_content(blob, &progress, &is_at_hand)? else { return Ok(()) };
         lock(&self.downloaded).insert(blob.digest);
         self.store.put(Table::Places, blob.digest.as_bytes(), &Place { content, layer: None });
         self.contents.add(content, Location::Blob(blob.digest));

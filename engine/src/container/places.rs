@@ -7,6 +7,7 @@ use solver::{BlobDigest, ContentDigest, Descriptor, Layer, MediaType, TreeDigest
 use super::layout::blob_at;
 use crate::contents::{Contents, Location, copy_hashed};
 use crate::layer::{self, BLOCK, TimePolicy};
+use crate::registry::tell_moved;
 use crate::tree::{Node, TreeError, Trees};
 
 /// What is known of a blob.
@@ -87,6 +88,7 @@ pub(super) fn settle(
                 let place = Place { content, layer: Some((made.blob, offset)) };
                 store.put(Table::Places, digest.as_bytes(), &place);
                 if is_dropped(&digest) {
+                    tell_moved(store, &digest, &made.blob.digest, offset);
                     store.blobs().discard(&digest);
                 }
             }

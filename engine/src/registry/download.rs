@@ -1,14 +1,16 @@
 //! Layers on their way into the store: written, hashed and, where they are needed as trees, indexed, in one pass.
 
 use std::cell::Cell;
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use bytes::Bytes;
 use cache::{Store, WorkLock};
 use serde::{Deserialize, Serialize};
-use solver::{ContentDigest, Descriptor, Hasher, Layer};
+use solver::{BlobDigest, ContentDigest, Descriptor, Hasher, Layer};
 
 use super::Registry;
 use super::error::RegistryError;
@@ -102,7 +104,8 @@ impl<'a> LayerSource<'a> {
         self.fetch_one(&opaque(blob), Looking::Not, &|_| {})
     }
 
-    /// Fetches one blob, and says what our identity of its bytes is.
+    /// Fetches one blob, and says what our identity of its bytes is; `None` if it is not needed any more, as `is_at_hand`
+    /// says once nobody else is at it.
     ///
     /// # Errors
     /// When nobody has it, or what comes is something else.
@@ -110,16 +113,18 @@ impl<'a> LayerSource<'a> {
         &self,
         blob: &Descriptor,
         progress: &dyn Fn(u64),
-    ) -> Result<ContentDigest, RegistryError> {
+        is_at_hand: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<ContentDigest>, RegistryError> {
         let content = OnceLock::new();
-        self.fetch_one(&opaque(blob), Looking::AtBytes(&content), progress)?;
+        self.fetch_one(&opaque(blob), Looking::AtBytes(&content, is_at_hand), progress)?;
         match content.get() {
-            Some(content) => Ok(*content),
+            Some(content) => Ok(Some(*content)),
             // It came from another build, or was there.
-            None => {
+            None if self.store.blobs().contains(blob) => {
                 let mut file = self.store.blobs().open(&blob.digest)?;
-                Ok(crate::contents::copy_hashed(&mut file, &mut io::sink())?)
+                Ok(Some(crate::contents::copy_hashed(&mut file, &mut io::sink())?))
             }
+            None => Ok(None),
         }
     }
 
@@ -133,22 +138,20 @@ impl<'a> LayerSource<'a> {
         let mut lock = None;
         if !self.store.blobs().contains(&layer.blob) {
             // Of several builds that need a blob one downloads it, and the others take its file.
-            lock = self.store.lock_work(&key(&layer.blob), &|| cancel.is_cancelled())?;
+            lock = self.store.lock_work(&key(&layer.blob.digest), &|| cancel.is_cancelled())?;
             let word: Option<Word> = lock.as_mut().and_then(WorkLock::word);
-            let pending = word.is_some_and(|Word(path)| {
-                use std::os::unix::ffi::OsStrExt;
-                self.store
-                    .blobs()
-                    .adopt(std::path::Path::new(std::ffi::OsStr::from_bytes(&path)), &layer.blob)
-            });
+            let pending = word.is_some_and(|word| word.adopt(self.store, &layer.blob));
             if !pending && !self.store.blobs().contains(&layer.blob) {
-                return self.download(layer, trees, lock, progress);
+                return match trees {
+                    Looking::AtBytes(_, is_at_hand) if is_at_hand() => Ok(()),
+                    _ => self.download(layer, trees, lock, progress),
+                };
             }
         }
         drop(lock);
         match trees {
             Looking::AtFiles(trees) => Ok(image::index(layer, self.store, trees).map(drop)?),
-            Looking::AtBytes(_) | Looking::Not => Ok(()),
+            Looking::AtBytes(..) | Looking::Not => Ok(()),
         }
     }
 
@@ -180,8 +183,7 @@ impl<'a> LayerSource<'a> {
                     if let (Some(mut lock), Some(path)) =
                         (lock, self.store.blobs().pending_path(&layer.blob.digest))
                     {
-                        use std::os::unix::ffi::OsStringExt;
-                        self.store.leave_word(&mut lock, &Word(path.into_os_string().into_vec()));
+                        self.store.leave_word(&mut lock, &Word { path: bytes_of(path), part: None });
                     }
                     return Ok(());
                 }
@@ -210,7 +212,7 @@ impl<'a> LayerSource<'a> {
         let Looking::AtFiles(trees) = looking else {
             let mut hasher = blake3::Hasher::new();
             self.registry.fetch_blob(place, &layer.blob, &mut |chunk| {
-                if let Looking::AtBytes(_) = looking {
+                if let Looking::AtBytes(..) = looking {
                     hasher.update(chunk);
                 }
                 writer.write_all(chunk)?;
@@ -218,7 +220,7 @@ impl<'a> LayerSource<'a> {
                 Ok(())
             })?;
             complete(writer, &place.repository, &layer.blob)?;
-            if let Looking::AtBytes(content) = looking {
+            if let Looking::AtBytes(content, _) = looking {
                 content.get_or_init(|| ContentDigest::from_bytes(*hasher.finalize().as_bytes()));
             }
             return Ok(());
@@ -252,8 +254,8 @@ enum Looking<'a> {
     Not,
     /// The tree of a layer.
     AtFiles(&'a Trees<'a>),
-    /// Our identity.
-    AtBytes(&'a OnceLock<ContentDigest>),
+    /// Our identity; and whether they are not needed any more.
+    AtBytes(&'a OnceLock<ContentDigest>, &'a (dyn Fn() -> bool + Sync)),
 }
 
 /// A blob of which nothing is known but its digest.
@@ -277,11 +279,44 @@ fn complete(
 
 /// Where a blob is until the commit.
 #[derive(Serialize, Deserialize)]
-struct Word(Vec<u8>);
+struct Word {
+    path: Vec<u8>,
+    /// The layer that the path is of, and where in it the blob begins; `None` for a blob of its own.
+    part: Option<(BlobDigest, u64)>,
+}
 
-fn key(blob: &Descriptor) -> [u8; 32] {
+impl Word {
+    /// Takes over the blob, wherever it is by now.
+    fn adopt(&self, store: &Store, blob: &Descriptor) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(OsStr::from_bytes(&self.path));
+        match &self.part {
+            None => store.blobs().adopt(path, blob),
+            Some((layer, offset)) => {
+                let adopt = |path: &Path| store.blobs().adopt_part(path, *offset, blob);
+                adopt(path) || adopt(&store.blobs().path(layer))
+            }
+        }
+    }
+}
+
+fn bytes_of(path: PathBuf) -> Vec<u8> {
+    use std::os::unix::ffi::OsStringExt;
+    path.into_os_string().into_vec()
+}
+
+/// Tells other builds that a blob of this one is no file of its own any more, but stands in a layer, which may wait for
+/// the commit.
+pub(crate) fn tell_moved(store: &Store, blob: &BlobDigest, layer: &BlobDigest, offset: u64) {
+    // Whoever holds it takes the file that is still there. If the word cannot be left, the next one downloads.
+    let Ok(Some(mut lock)) = store.lock_work(&key(blob), &|| false) else { return };
+    let path = store.blobs().pending_path(layer).unwrap_or_else(|| store.blobs().path(layer));
+    store.leave_word(&mut lock, &Word { path: bytes_of(path), part: Some((*layer, offset)) });
+}
+
+fn key(blob: &BlobDigest) -> [u8; 32] {
     let mut hasher = Hasher::new("download of a blob");
-    hasher.bytes(blob.digest.as_bytes());
+    hasher.bytes(blob.as_bytes());
     hasher.finish()
 }
 
