@@ -176,7 +176,7 @@ fn values_that_cannot_be_had_are_told_at_their_flags() {
     );
     // Whoever looks for no images needs no values.
     space.built(&[]);
-    let skipping = run(space.command().args(["build", "-t", "x:1", "--no-discover=a", "."]));
+    let skipping = run(space.command().args(["build", "-t", "x:1", "--offline", "--no-discover=a", "."]));
     assert_eq!(skipping.code, Some(0), "{}", skipping.stderr);
     let checked = space.run(&["build", "--check", "."]);
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
@@ -209,12 +209,13 @@ fn values_files_come_out_of_whatever_the_context_is() {
     tar.arg("-C").arg(space.context()).arg("-czf").arg(space.root().join("ctx.tgz")).arg(".");
     assert!(tar.status().unwrap().success());
     let mut command = space.command();
-    let run = run(command.args(["build", "-t", "x:1", "../ctx.tgz"]).env("PATH", "/usr/bin:/bin"));
+    let run =
+        run(command.args(["build", "-t", "x:1", "--offline", "../ctx.tgz"]).env("PATH", "/usr/bin:/bin"));
     assert!(references(&run).contains("r/main:site"), "{}", run.stderr);
 }
 
 fn build_without(space: &Space, flags: &[&str]) -> Run {
-    let words = [&["build", "-t", "x:1"], flags, &["."]].concat();
+    let words = [&["build", "-t", "x:1", "--offline"][..], flags, &["."]].concat();
     run(space.command().args(words).env("PATH", "/usr/bin:/bin"))
 }
 
