@@ -20,7 +20,7 @@ mod registry;
 
 pub(crate) use self::context::{BuildContexts, KubefilePlace, git_environment, kubefile_place};
 pub(crate) use self::exec::{allows_insecure, exec};
-pub(crate) use self::image_lists::ImageLists;
+pub(crate) use self::image_lists::{ImageLists, archives};
 pub(crate) use self::output::{Output, OutputType, check_stdout, outputs};
 pub(crate) use self::registry::{
     boolean, certificates_of, credentials, pull_policy, registry, registry_with,

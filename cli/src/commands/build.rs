@@ -6,6 +6,7 @@ mod kubefile;
 mod lock;
 mod options;
 mod sarif;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -13,20 +14,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cache::Store;
-use engine::container::Archives;
-use engine::{Bases, BuildError, BuildOptions, Built, Carrying, Contexts, PullPolicy, Session};
+use engine::{Bases, BuildError, Contexts, PullPolicy};
 use frontend::{BaseRequest, Diagnostic, ImageKey, Options, Severity};
 use solver::{AppSpec, Base, Definition, Event, EventSink, ImageSpec, SourceFile};
 
 use self::finish::Finished;
 use self::lock::LockFile;
 use self::options::Settings;
+use self::work::Work;
 use crate::args::{Build, Global};
 use crate::interrupt::Interrupt;
 use crate::progress::{self, Watcher};
 use crate::report::{self, Failure, Page, Reporter};
 use crate::rootless;
-use crate::settings::{self, ImageLists};
+use crate::settings;
 
 /// Builds an image and tells what it cost.
 pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
@@ -42,16 +43,14 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let interrupt = Interrupt::listen()?;
     let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
     settings.lists.introduce(&registry)?;
-    let archives = Archives::open(&args.image_archive, &interrupt.cancel)
-        .map_err(|error| Failure::transport(error, interrupt.signal()))?;
+    let archives = settings::archives(args, &interrupt)?;
     let store = Store::open(root)?;
     let options = settings.engine(args, &interrupt.cancel);
     let image_options = engine::container::options(&options);
     let sources = settings.contexts.sources.clone();
     let contexts = Contexts::new(&store, registry.fetcher(), settings::git_environment(), &options, sources);
     let own = settings.contexts.own();
-    let source = kubefile::read(args, own, &contexts, &interrupt, (global.quiet, reporter))?;
-    let source = Arc::new(source);
+    let source = Arc::new(kubefile::read(args, own, &contexts, &interrupt, (global.quiet, reporter))?);
     let lock = LockFile::read(lock, args, &settings.contexts, &contexts, &interrupt)?;
     let parsed = frontend::parse(&source);
     let said = Said { source: &source, reporter };
@@ -88,10 +87,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
         let _ = engine::keep_finished(&store);
         Failure::build(error, &source, interrupt.signal())
     };
-    let built = built.map_err(|error| {
-        watcher.close();
-        fail(error)
-    })?;
+    let built = built.inspect_err(|_| watcher.close()).map_err(fail)?;
     settings.warn_of_outputs(reporter);
     let exported = lock
         .check(reporter)
@@ -108,72 +104,6 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     result.tell(args, global, &source)?;
     store.maintain();
     Ok(())
-}
-
-/// What is built, and with what.
-struct Work<'a> {
-    store: &'a Store,
-    definition: &'a Definition,
-    specs: &'a [ImageSpec],
-    /// Applications whose files are not looked through for container images.
-    not_searched: &'a BTreeSet<String>,
-    options: &'a BuildOptions,
-    /// For its container images.
-    image_options: &'a BuildOptions,
-    bases: &'a Bases<'a>,
-    contexts: &'a Contexts<'a>,
-    events: &'a dyn EventSink,
-    policy: PullPolicy,
-    lists: &'a ImageLists,
-    archives: &'a Archives,
-}
-
-impl Work<'_> {
-    /// Builds; once more if a damaged blob was the reason that it failed, which counts as absent then.
-    fn build(&self, carries_images: bool) -> Result<Built, BuildError> {
-        let damaged = self.store.blobs().damaged();
-        match self.attempt(carries_images) {
-            Err(_) if self.store.blobs().damaged() > damaged => {
-                self.events.event(Event::Warning {
-                    text: "a blob of the store is damaged; what needs it was made again".to_owned(),
-                    hint: "`sealer cache verify` looks for more".to_owned(),
-                    span: None,
-                });
-                self.attempt(carries_images)
-            }
-            built => built,
-        }
-    }
-
-    /// Pin, plan, run; and in mode `all` the look for container images.
-    fn attempt(&self, carries_images: bool) -> Result<Built, BuildError> {
-        let Self { store, definition, options, bases, contexts, events, .. } = *self;
-        let session = Session::new(store, definition, options, bases, contexts, events)?;
-        let pins = session.pin()?;
-        let plan = session.plan(&pins)?;
-        let mut built = session.run(&pins, &plan)?;
-        if carries_images {
-            self.carry(&session, &mut built)?;
-        }
-        // The process ends soon, all at once; taking a hundred thousand directories apart one by one takes longer.
-        std::mem::forget(session);
-        Ok(built)
-    }
-}
-
-impl Work<'_> {
-    /// The second turn: the container images that the files name.
-    fn carry(&self, session: &Session<'_>, built: &mut Built) -> Result<(), BuildError> {
-        let mut all = Vec::new();
-        for (image, spec) in built.images.iter().zip(self.specs) {
-            let ignored = |name: &str| self.lists.ignored.matches(name);
-            let mut wanted = session.wanted(image, spec, self.not_searched, &ignored)?;
-            self.lists.add_to(&mut wanted)?;
-            all.push((spec.platform.clone(), wanted));
-        }
-        let Self { store, image_options: options, bases, contexts, events, policy, archives, .. } = *self;
-        engine::carry(&Carrying { store, options, bases, contexts, events, policy, archives }, all, built)
-    }
 }
 
 /// A filter that means nothing is a mistake.

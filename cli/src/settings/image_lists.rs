@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::container::{Ignored, ImageList, ListError, Listed, WithAuth};
+use engine::container::{Archives, Ignored, ImageList, ListError, Listed, WithAuth};
 use engine::{ImagesError, NamedBy, Reference, Registry, Wanted};
 
 use crate::args::Build;
+use crate::interrupt::Interrupt;
 use crate::report::{Failure, Page};
 
 /// Largest list read, in bytes.
@@ -69,6 +70,12 @@ impl ImageLists {
         }
         Ok(())
     }
+}
+
+/// The archives with container images. Names and manifests are looked at, no more.
+pub(crate) fn archives(args: &Build, interrupt: &Interrupt) -> Result<Archives, Failure> {
+    let opened = Archives::open(&args.image_archive, &interrupt.cancel);
+    opened.map_err(|error| Failure::transport(error, interrupt.signal()))
 }
 
 /// Name and text of a list.

@@ -67,10 +67,8 @@ fn the_images_sealer_finds_are_found() {
     let list = inspected["containerImageList"].as_array().unwrap();
     let theirs: BTreeSet<String> =
         list.iter().map(|image| image["image"].as_str().unwrap().to_owned()).collect();
-    let found: BTreeSet<String> = references(&run)
-        .iter()
-        .map(|reference| engine::Reference::normalised(reference).unwrap())
-        .collect();
+    let found: BTreeSet<String> =
+        references(&run).iter().map(|reference| engine::Reference::normalised(reference).unwrap()).collect();
     assert_eq!(found, theirs);
     let finds = finds(&run);
     for find in [

@@ -77,6 +77,7 @@ fn op(op: &Op) -> String {
             ));
             text
         }
+        Op::Blob(_) | Op::ContainerImage(_) => unreachable!("no Kubefile says so"),
         Op::State => "state".to_owned(),
     }
 }

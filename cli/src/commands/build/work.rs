@@ -1,0 +1,76 @@
+//! The two turns of a build: its files, then the container images that they name.
+
+use std::collections::BTreeSet;
+
+use cache::Store;
+use engine::container::Archives;
+use engine::{Bases, BuildError, BuildOptions, Built, Carrying, Contexts, PullPolicy, Session};
+use solver::{Definition, Event, EventSink, ImageSpec};
+
+use crate::settings::ImageLists;
+
+/// What is built, and with what.
+pub(super) struct Work<'a> {
+    pub(super) store: &'a Store,
+    pub(super) definition: &'a Definition,
+    pub(super) specs: &'a [ImageSpec],
+    /// Applications whose files are not looked through for container images.
+    pub(super) not_searched: &'a BTreeSet<String>,
+    pub(super) options: &'a BuildOptions,
+    /// For its container images.
+    pub(super) image_options: &'a BuildOptions,
+    pub(super) bases: &'a Bases<'a>,
+    pub(super) contexts: &'a Contexts<'a>,
+    pub(super) events: &'a dyn EventSink,
+    pub(super) policy: PullPolicy,
+    pub(super) lists: &'a ImageLists,
+    pub(super) archives: &'a Archives,
+}
+
+impl Work<'_> {
+    /// Builds; once more if a damaged blob was the reason that it failed, which counts as absent then.
+    pub(super) fn build(&self, carries_images: bool) -> Result<Built, BuildError> {
+        let damaged = self.store.blobs().damaged();
+        match self.attempt(carries_images) {
+            Err(_) if self.store.blobs().damaged() > damaged => {
+                self.events.event(Event::Warning {
+                    text: "a blob of the store is damaged; what needs it was made again".to_owned(),
+                    hint: "`sealer cache verify` looks for more".to_owned(),
+                    span: None,
+                });
+                self.attempt(carries_images)
+            }
+            built => built,
+        }
+    }
+
+    /// Pin, plan, run; and in mode `all` the look for container images.
+    fn attempt(&self, carries_images: bool) -> Result<Built, BuildError> {
+        let Self { store, definition, options, bases, contexts, events, .. } = *self;
+        let session = Session::new(store, definition, options, bases, contexts, events)?;
+        let pins = session.pin()?;
+        let plan = session.plan(&pins)?;
+        let mut built = session.run(&pins, &plan)?;
+        if carries_images {
+            self.carry(&session, &mut built)?;
+        }
+        // The process ends soon, all at once; taking a hundred thousand directories apart one by one takes longer.
+        std::mem::forget(session);
+        Ok(built)
+    }
+}
+
+impl Work<'_> {
+    /// The second turn: the container images that the files name.
+    fn carry(&self, session: &Session<'_>, built: &mut Built) -> Result<(), BuildError> {
+        let mut all = Vec::new();
+        for (image, spec) in built.images.iter().zip(self.specs) {
+            let ignored = |name: &str| self.lists.ignored.matches(name);
+            let mut wanted = session.wanted(image, spec, self.not_searched, &ignored)?;
+            self.lists.add_to(&mut wanted)?;
+            all.push((spec.platform.clone(), wanted));
+        }
+        let Self { store, image_options: options, bases, contexts, events, policy, archives, .. } = *self;
+        engine::carry(&Carrying { store, options, bases, contexts, events, policy, archives }, all, built)
+    }
+}
