@@ -64,7 +64,7 @@ fn dump_lowered(out: &mut String, Lowered { definition, image }: &Lowered) {
     for (_, vertex, _) in definition.iter() {
         let line = match &vertex.op {
             Op::Local(local) if local.context != "context" => format!("local {}", local.context),
-            Op::Local(_) | Op::State => continue,
+            Op::Local(_) | Op::State | Op::Blob(_) | Op::ContainerImage(_) => continue,
             Op::Exec(exec) => format!("exec {:?}", exec.args),
             Op::Http(http) => format!("http {} {:?}", http.url, http.checksum),
             Op::Image(image) => format!("image {} {}", image.reference, image.platform),

@@ -1,4 +1,4 @@
-//! The least that fetching images can take: plain requests, eight connections, every byte hashed.
+//! The least that fetching images can take: plain requests, sixteen connections, every byte hashed.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::images::{Blob, Image, TAG, shown};
 
 /// Connections; as many requests as `sealer` has under way.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 
 /// Asks for a name, its manifest, a config and a layer, each after the other; then for all other blobs at once. Bytes are
 /// hashed once and dropped; with a directory they are hashed once more, as a layer is, and written and synced.

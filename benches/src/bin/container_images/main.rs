@@ -318,7 +318,7 @@ impl Beside {
         let mut text =
             String::from("| beside the cold build | median ms | spread ms | CPU s | sealer ÷ it | bar |\n");
         text.push_str("|---|---|---|---|---|---|\n");
-        let bytes = "the bytes: eight connections, SHA-256, after a chain of four requests";
+        let bytes = "the bytes: sixteen connections, SHA-256, after a chain of four requests";
         let result = "the same, hashed twice, written and synced";
         let peer = "skopeo copy, one image after the other, into one oci layout";
         for (what, times, bar) in [
