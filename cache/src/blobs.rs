@@ -3,6 +3,7 @@
 //! What stands under a name was durable before it got the name, but a disk forgets: a blob found to be damaged is
 //! counted as absent from then on, so that it can be made again and put in its place.
 
+mod direct;
 mod unnamed;
 mod writer;
 
@@ -20,6 +21,7 @@ use solver::{BlobDigest, Descriptor};
 use crate::CacheError;
 use crate::tmp::TmpDir;
 
+pub use self::direct::PartReader;
 use self::unnamed::Unnamed;
 use self::writer::Hashing;
 pub use self::writer::{BlobWriter, PrehashedWriter};
@@ -153,6 +155,17 @@ impl BlobStore {
         let mut bytes = vec![0; length as usize];
         std::os::unix::fs::FileExt::read_exact_at(file.file(), &mut bytes, offset)?;
         Ok(bytes)
+    }
+
+    /// A part of a blob, for whoever reads it once: what is large does not go through the page cache.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open_part(&self, digest: &BlobDigest, offset: u64, length: u64) -> Result<PartReader, CacheError> {
+        // Opened under the lock: a commit in between would rename the file away.
+        let known = self.lock();
+        let path = known.pending.get(digest).map_or_else(|| self.path(digest), |(path, _)| path.clone());
+        Ok(PartReader::open(&path, offset, length)?)
     }
 
     /// A new blob, hashed while it is written.

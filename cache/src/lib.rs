@@ -26,7 +26,7 @@ mod records;
 mod store;
 mod tmp;
 
-pub use blobs::{BlobStore, BlobWriter, PrehashedWriter};
+pub use blobs::{BlobStore, BlobWriter, PartReader, PrehashedWriter};
 pub use error::CacheError;
 use flight::Flight;
 pub use flight::WorkLock;

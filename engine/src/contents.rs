@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cache::{CacheError, Store, Table};
+use cache::{CacheError, PartReader, Store, Table};
 use fs_err::os::unix::fs::OpenOptionsExt;
 use solver::{BlobDigest, ContentDigest, Layer, TreeDigest};
 use thiserror::Error;
@@ -330,9 +330,7 @@ impl<'store> Contents<'store> {
             }
             Some(Location::Blob(blob)) => Ok(Opened::File(self.store.blobs().open(&blob)?)),
             Some(Location::Part { blob, offset, length }) => {
-                let mut part = Opened::Part { file: self.store.blobs().open(&blob)?, offset, length, at: 0 };
-                part.seek_to(0)?;
-                Ok(part)
+                Ok(Opened::Part(self.store.blobs().open_part(&blob, offset, length)?))
             }
             Some(Location::Inline(bytes)) => Ok(Opened::Bytes(io::Cursor::new(bytes))),
             None => Err(ContentError::Unknown { path: String::new(), digest: *digest }),
@@ -405,17 +403,8 @@ impl<'store> Contents<'store> {
 pub enum Opened {
     /// A file of the host or the store.
     File(fs_err::File),
-    /// A part of a file.
-    Part {
-        /// The file.
-        file: fs_err::File,
-        /// Where the part begins in it.
-        offset: u64,
-        /// How long it is.
-        length: u64,
-        /// Where in the part the next byte is.
-        at: u64,
-    },
+    /// A part of a blob.
+    Part(PartReader),
     /// Bytes in memory.
     Bytes(io::Cursor<Arc<[u8]>>),
 }
@@ -424,12 +413,7 @@ impl Read for Opened {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.read(buffer),
-            Self::Part { file, length, at, .. } => {
-                let rest = usize::try_from(*length - *at).unwrap_or(usize::MAX).min(buffer.len());
-                let read = file.read(&mut buffer[..rest])?;
-                *at += read as u64;
-                Ok(read)
-            }
+            Self::Part(part) => part.read(buffer),
             Self::Bytes(bytes) => bytes.read(buffer),
         }
     }
@@ -443,7 +427,7 @@ impl Opened {
     pub fn size(&self) -> io::Result<u64> {
         match self {
             Self::File(file) => Ok(file.metadata()?.len()),
-            Self::Part { length, .. } => Ok(*length),
+            Self::Part(part) => Ok(part.size()),
             Self::Bytes(bytes) => Ok(bytes.get_ref().len() as u64),
         }
     }
@@ -456,9 +440,9 @@ impl Opened {
         use io::Seek;
         match self {
             Self::File(file) => file.seek(io::SeekFrom::Start(offset)).map(drop),
-            Self::Part { file, offset: start, length, at } => {
-                *at = offset.min(*length);
-                file.seek(io::SeekFrom::Start(*start + *at)).map(drop)
+            Self::Part(part) => {
+                part.seek_to(offset);
+                Ok(())
             }
             Self::Bytes(bytes) => bytes.seek(io::SeekFrom::Start(offset)).map(drop),
         }

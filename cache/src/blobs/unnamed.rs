@@ -12,9 +12,9 @@ use fs_err::File;
 use rustix::fs::OFlags;
 
 /// Bytes gathered before they are written; what is smaller goes through the page cache.
-const BUFFER: usize = 1 << 20;
+pub(super) const BUFFER: usize = 1 << 20;
 /// Where writes past the page cache begin and end, in the file and in memory: as coarse as any disk wants it.
-const BLOCK: usize = 4096;
+pub(super) const BLOCK: usize = 4096;
 /// Bytes copied from file to file before the kernel is asked to start writing them back.
 const COPY: u64 = 64 << 20;
 /// Bytes written to the page cache before the same.

@@ -1,7 +1,9 @@
 //! Container images inside the image: which files they become, whoever names them, and for which platform.
 
+mod bases;
 mod failures;
 mod layers;
+mod named;
 mod requests;
 mod served;
 mod store;

@@ -90,7 +90,7 @@ impl Session<'_> {
         let Some(content) = source.fetch_content(blob, &progress, &is_at_hand)? else { return Ok(()) };
         lock(&self.downloaded).insert(blob.digest);
         self.store.put(Table::Places, blob.digest.as_bytes(), &Place { content, layer: None });
-        self.contents.add(content, Location::Blob(blob.digest));
+        self.contents.add(content, places::whole(blob));
         Ok(())
     }
 

@@ -34,6 +34,11 @@ impl Place {
     }
 }
 
+/// Where the bytes of a blob are that is one of its own. They are read once.
+pub(super) fn whole(blob: &Descriptor) -> Location {
+    Location::Part { blob: blob.digest, offset: 0, length: blob.size }
+}
+
 /// Looks whether the bytes of a blob are in the store, and lets the build read them.
 pub(super) fn at_hand(store: &Store, contents: &Contents<'_>, blob: &Descriptor) -> Option<ContentDigest> {
     let key = blob.digest.as_bytes();
@@ -57,7 +62,7 @@ pub(super) fn at_hand(store: &Store, contents: &Contents<'_>, blob: &Descriptor)
             content
         }
     };
-    contents.add(content, Location::Blob(blob.digest));
+    contents.add(content, whole(blob));
     Some(content)
 }
 

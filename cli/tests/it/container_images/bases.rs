@@ -1,0 +1,139 @@
+//! What a base carries is there, whoever built it, and what names lead to can be locked.
+
+use super::{apps, build, built, carried, layers_of};
+use crate::image_registry::{Image, ImageRegistry};
+use crate::registry_server::Registry;
+use crate::space::{Run, Space, run};
+
+fn at(space: &Space, store: &str, words: &[&str]) -> Run {
+    let mut command = space.command();
+    command.env("SEALER_ROOT", space.root().join(store)).arg("build").args(words).arg(".");
+    run(&mut command)
+}
+
+fn good(space: &Space, store: &str, words: &[&str]) -> String {
+    let run = at(space, store, words);
+    assert_eq!(run.code, Some(0), "{words:?}: {}", run.stderr);
+    run.stderr
+}
+
+#[test]
+fn an_application_on_a_remote_base_fetches_nothing_of_it() {
+    let Some(server) = Registry::open() else { return };
+    let registry = ImageRegistry::start();
+    let (old, new) = (Image::new("old"), Image::new("new"));
+    let (old_name, new_name) = (registry.with("team/old", "v1", &old), registry.with("team/new", "v1", &new));
+    let space = Space::new();
+    let base = server.name("team/base:1");
+    apps(&space, &[("a", &old_name)]);
+    good(&space, "maker", &["-t", &base, "--push"]);
+    registry.asked();
+
+    apps(&space, &[("b", &new_name), ("c", &old_name)]);
+    let text = fs_err::read_to_string(space.context().join("Kubefile")).unwrap();
+    space.kubefile(&text.replace("FROM scratch", &format!("FROM {base}")));
+    let child = server.name("team/child:1");
+    let root = space.root().join("user");
+    let words = ["build", "-q", "-t", &child, "--push", "."];
+    let pushed = run(space.command().env("SEALER_ROOT", &root).args(words));
+    assert_eq!(pushed.code, Some(0), "{}", pushed.stderr);
+    let asked = registry.asked();
+    // The base has the one, and nobody was asked for it.
+    assert_eq!(
+        (asked.tags.as_slice(), asked.blobs),
+        (["team/new:v1".to_owned()].as_slice(), {
+            let mut blobs = new.blobs();
+            blobs.sort();
+            blobs
+        })
+    );
+    let seen = Space::new();
+    let pulled = run(seen.command().args(["pull", &base]));
+    assert_eq!(pulled.code, Some(0), "{}", pulled.stderr);
+    for layer in seen.manifest(&base)["layers"].as_array().unwrap() {
+        let digest = layer["digest"].as_str().unwrap();
+        assert!(!root.join("blobs/sha256").join(&digest[7..]).exists(), "{digest}");
+    }
+    let pulled = run(seen.command().args(["pull", &child]));
+    assert_eq!(pulled.code, Some(0), "{}", pulled.stderr);
+    let tagged = run(seen.command().args(["tag", &child, "x:1"]));
+    assert_eq!(tagged.code, Some(0), "{}", tagged.stderr);
+    let mut wanted = vec![
+        format!("a {old_name} linux/amd64"),
+        format!("b {new_name} linux/amd64"),
+        format!("c {old_name} linux/amd64"),
+    ];
+    wanted.sort();
+    let mut listed = carried(&seen, &[]);
+    listed.sort();
+    assert_eq!(listed, wanted);
+    let rootfs = seen.rootfs(&child);
+    for blob in old.blobs().iter().chain(&new.blobs()) {
+        let path = format!("registry/docker/registry/v2/blobs/sha256/{}/{}/data", &blob[7..9], &blob[7..]);
+        assert!(rootfs.contains_key(&path), "{path}");
+    }
+}
+
+#[test]
+fn a_base_that_was_not_searched_is_searched() {
+    let registry = ImageRegistry::start();
+    let names: Vec<String> =
+        ["a", "b", "c"].map(|name| registry.with(&format!("team/{name}"), "v1", &Image::new(name))).to_vec();
+    let space = Space::new();
+    apps(&space, &[("a", &names[0])]);
+    let all = ["build", "-q", "-t", "all:1", "."];
+    assert_eq!(space.run(&all).code, Some(0));
+    // A child in mode lite lists what its base does, and that is not all.
+    apps(&space, &[("b", &names[1])]);
+    let text = fs_err::read_to_string(space.context().join("Kubefile")).unwrap();
+    space.kubefile(&text.replace("FROM scratch", "FROM all:1"));
+    assert_eq!(space.run(&["build", "-q", "-t", "lite:1", "--build-mode", "lite", "."]).code, Some(0));
+    registry.asked();
+    apps(&space, &[("c", &names[2])]);
+    let text = fs_err::read_to_string(space.context().join("Kubefile")).unwrap();
+    space.kubefile(&text.replace("FROM scratch", "FROM lite:1"));
+    built(&space, &[]);
+    // The first is in the base's registry, whoever says so.
+    assert_eq!(registry.asked().tags, ["team/b:v1", "team/c:v1"]);
+    assert_eq!(carried(&space, &[]).len(), 3);
+    assert_eq!(layers_of(&space).len(), 6);
+    // An application of the base that is replaced is searched again.
+    apps(&space, &[("a", &names[2])]);
+    let text = fs_err::read_to_string(space.context().join("Kubefile")).unwrap();
+    space.kubefile(&text.replace("FROM scratch", "FROM all:1"));
+    built(&space, &[]);
+    assert_eq!(carried(&space, &[]), [format!("a {} linux/amd64", names[2])]);
+}
+
+#[test]
+fn a_lock_file_says_what_tags_lead_to() {
+    let registry = ImageRegistry::start();
+    let name = registry.with("team/a", "v1", &Image::new("first"));
+    let space = Space::new();
+    apps(&space, &[("a", &name)]);
+    let first = built(&space, &["--lock"]);
+    let text = fs_err::read_to_string(space.context().join("Kubefile.lock")).unwrap();
+    assert!(text.contains(&name) && text.contains(&Image::new("first").digest()), "{text}");
+    registry.put("team/a", "v1", &Image::new("second"));
+    registry.asked();
+    for words in [[].as_slice(), &["--locked"], &["--locked", "--offline"]] {
+        assert_eq!(built(&space, words), first, "{words:?}");
+        assert_eq!(registry.asked(), crate::image_registry::Asked::default(), "{words:?}");
+    }
+    // A store that knows nothing asks for digests only.
+    good(&space, "empty", &["-q", "-t", "x:1", "--locked"]);
+    let asked = registry.asked();
+    assert!(asked.heads.is_empty() && asked.tags.is_empty() && asked.by_digest.len() == 1, "{asked:?}");
+    let moved = built(&space, &[&format!("--update={name}")]);
+    assert_ne!(moved, first);
+    assert_eq!(built(&space, &["--locked"]), moved);
+    // What is not locked is a failure, where locking is demanded.
+    let other = registry.with("team/b", "v1", &Image::new("other"));
+    apps(&space, &[("a", &name), ("b", &other)]);
+    let run = build(&space, &["--locked"]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains(&other) && run.stderr.contains("--lock"), "{}", run.stderr);
+    let run = build(&space, &[]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stderr.contains("does not have"), "{}", run.stderr);
+}
