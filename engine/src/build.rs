@@ -13,9 +13,9 @@ use cache::Table;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use rayon::prelude::*;
 use solver::{
-    AppFacts, CacheKey, ContentRead, Event, ExecOp, Facts, Lane, Layer, Limits, ManifestDigest, Op, Outcome,
-    Plan, Record, Scheduler, Step, StepOutcome, TreeDigest, VertexDigest, VertexIndex, content_key,
-    key_facts,
+    AppFacts, CacheKey, ContainerImageOp, ContentRead, Event, ExecOp, Facts, Lane, Layer, Limits,
+    ManifestDigest, Op, Outcome, Plan, Record, Scheduler, Step, StepOutcome, TreeDigest, VertexDigest,
+    VertexIndex, content_key, key_facts,
 };
 
 use crate::cancel::Cancel;
@@ -91,11 +91,7 @@ impl Session<'_> {
             }
         }
         let budgets = self.layer_budgets()?;
-        let mut makes_layer = vec![false; self.graph.len()];
-        for (chain, budget) in self.chains.iter().zip(&budgets) {
-            let is_single = chain.steps.len() <= *budget;
-            chain.steps.iter().for_each(|step| makes_layer[step.position()] |= is_single);
-        }
+        let makes_layer = self.single_layers(&budgets);
         let work = Work {
             session: self,
             pins,
@@ -123,8 +119,18 @@ impl Session<'_> {
         Ok(work.built(images))
     }
 
+    /// By position: whether a step's delta is a layer of an image by itself.
+    pub(crate) fn single_layers(&self, budgets: &[usize]) -> Vec<bool> {
+        let mut makes_layer = vec![false; self.graph.len()];
+        for (chain, budget) in self.chains.iter().zip(budgets) {
+            let is_single = chain.steps.len() <= *budget;
+            chain.steps.iter().for_each(|step| makes_layer[step.position()] |= is_single);
+        }
+        makes_layer
+    }
+
     /// How many layers the steps of each image may have.
-    fn layer_budgets(&self) -> Result<Vec<usize>, BuildError> {
+    pub(crate) fn layer_budgets(&self) -> Result<Vec<usize>, BuildError> {
         let budget = |(chain, &count): (&Chain, &usize)| {
             // A base may have more, as long as nothing is put on top of it.
             let all = LAYER_LIMIT.saturating_sub(count);
@@ -322,14 +328,25 @@ impl Work<'_, '_> {
                 self.keep(index, Some(key), record)
             }
             Op::Exec(op) => self.exec(index, op),
+            Op::Blob(blob) if self.session.is_deferred(index, blob) => Ok(StepOutcome::Done),
             Op::Blob(blob) => self.session.fetch_blob(index, blob).map(|()| StepOutcome::Done),
-            Op::ContainerImage(op) => {
-                let (delta, reads) = self.session.container_image(index, op)?;
-                self.explain(index, &reads, delta);
-                let key = content_key(&vertex.op, &reads);
-                self.keep(index, Some(key), Record { delta, facts: Facts::None })
-            }
+            Op::ContainerImage(op) => self.container_image(index, op),
         }
+    }
+
+    fn container_image(&self, index: VertexIndex, op: &ContainerImageOp) -> Result<StepOutcome, OpError> {
+        let session = self.session;
+        let (delta, reads) = match session.stream(index, op)? {
+            Some(streamed) => streamed,
+            None => {
+                session.fetch_rest(index, op)?;
+                session.container_image(index, op)?
+            }
+        };
+        self.explain(index, &reads, delta);
+        let key = content_key(&session.graph.vertex(index).op, &reads);
+        // It waits for a network on a thread of its own; layers are made on the pool's.
+        session.pool.install(|| self.keep(index, Some(key), Record { delta, facts: Facts::None }))
     }
 
     fn exec(&self, index: VertexIndex, op: &ExecOp) -> Result<StepOutcome, OpError> {

@@ -13,6 +13,7 @@ mod look;
 mod lower;
 mod places;
 mod resolve;
+mod stream;
 mod wanted;
 
 pub use self::archive::{Archived, Archives};

@@ -24,8 +24,8 @@ use reqwest::Response;
 
 pub use self::api::RawManifest;
 pub use self::credentials::{Credential, Credentials};
-pub(crate) use self::download::tell_moved;
 pub use self::download::{LayerProgress, LayerSource};
+pub(crate) use self::download::{claim, leave_moved, tell_moved};
 pub use self::error::RegistryError;
 use self::host::{Host, Role};
 pub use self::mirrors::{Mirror, MirrorError, Tried};

@@ -136,6 +136,8 @@ pub struct Session<'a> {
     pub(crate) layers_below: Vec<usize>,
     /// Where blobs come from.
     pub(crate) blob_sources: BlobSources,
+    /// Container images whose blobs come right into their layers.
+    pub(crate) streams: HashSet<VertexIndex>,
     /// Blobs that came in this build.
     pub(crate) downloaded: Mutex<HashSet<BlobDigest>>,
 }
@@ -191,6 +193,7 @@ impl<'a> Session<'a> {
             registered: OnceMap::default(),
             layers_below,
             blob_sources: BlobSources::default(),
+            streams: HashSet::new(),
             downloaded: Mutex::default(),
         })
     }
@@ -287,14 +290,23 @@ impl<'a> Session<'a> {
                 cancel: &self.options.cancel,
             };
             let layer = writer.write(&delta, progress)?;
-            let key = layer_key(&delta, &links, self.options.times, self.options.compression);
-            self.layers_made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            self.trees.persist(&delta).map_err(FrameError::from)?;
-            self.store.put(Table::Layers, &key, &layer);
-            self.store.put(Table::DeltaBlobs, delta.as_bytes(), &layer);
-            self.store.put(Table::LayerIndex, layer.blob.digest.as_bytes(), &delta);
+            self.keep_layer(&delta, &layer)?;
             Ok(layer)
         })
+    }
+
+    /// Remembers a layer that was made of a delta.
+    ///
+    /// # Errors
+    /// When a directory is missing.
+    pub(crate) fn keep_layer(&self, delta: &TreeDigest, layer: &Layer) -> Result<(), FrameError> {
+        let key = layer_key(delta, &self.links_of(delta), self.options.times, self.options.compression);
+        self.layers_made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.trees.persist(delta)?;
+        self.store.put(Table::Layers, &key, layer);
+        self.store.put(Table::DeltaBlobs, delta.as_bytes(), layer);
+        self.store.put(Table::LayerIndex, layer.blob.digest.as_bytes(), delta);
+        Ok(())
     }
 
     /// Knows which files of a delta are one.

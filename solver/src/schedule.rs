@@ -20,14 +20,8 @@ pub enum Lane {
 impl From<&Op> for Lane {
     fn from(op: &Op) -> Self {
         match op {
-            Op::Http(_) | Op::Git(_) | Op::Blob(_) => Self::Net,
-            Op::Local(_)
-            | Op::Image(_)
-            | Op::File(_)
-            | Op::App(_)
-            | Op::Exec(_)
-            | Op::ContainerImage(_)
-            | Op::State => Self::Cpu,
+            Op::Http(_) | Op::Git(_) | Op::Blob(_) | Op::ContainerImage(_) => Self::Net,
+            Op::Local(_) | Op::Image(_) | Op::File(_) | Op::App(_) | Op::Exec(_) | Op::State => Self::Cpu,
         }
     }
 }

@@ -164,6 +164,7 @@ impl Carrying<'_> {
         let pins = session.pin()?;
         let plan = session.plan(&pins)?;
         session.bring(&plan, self.archives)?;
+        session.choose_streams(&plan)?;
         let made = session.run(&pins, &plan)?;
         session.settle(&made)?;
         built.vertices += made.vertices;

@@ -138,14 +138,23 @@ impl Session<'_> {
         index: VertexIndex,
         op: &ContainerImageOp,
     ) -> Result<(TreeDigest, Vec<ContentRead>), OpError> {
+        self.files_of(index, op, &|blob| self.blob_at_hand(blob))
+    }
+
+    /// The same, where somebody else knows the contents of blobs.
+    pub(super) fn files_of(
+        &self,
+        index: VertexIndex,
+        op: &ContainerImageOp,
+        content_of: &dyn Fn(&Descriptor) -> Option<ContentDigest>,
+    ) -> Result<(TreeDigest, Vec<ContentRead>), OpError> {
         let (mut root, mut reads) = (OpenDir::root(), Vec::new());
         for file in &op.files {
             let (content, size) = match &file.content {
                 StoreContent::Link(digest) => self.link(digest),
                 StoreContent::Input(input) => {
                     let blob = self.blob_of(index, *input);
-                    let content =
-                        self.blob_at_hand(&blob).ok_or(OpError::BlobGone { digest: blob.digest })?;
+                    let content = content_of(&blob).ok_or(OpError::BlobGone { digest: blob.digest })?;
                     let path = file.path.clone().into_bytes();
                     reads.push(ContentRead::Subtree { source: *input, path, digest: *content.as_bytes() });
                     (content, blob.size)
@@ -198,7 +207,18 @@ impl Session<'_> {
         op.inputs().all(|input| self.blob_at_hand(&self.blob_of(index, input)).is_some())
     }
 
-    fn blob_of(&self, index: VertexIndex, input: usize) -> Descriptor {
+    /// Fetches what was left to an image, and could not come the short way.
+    ///
+    /// # Errors
+    /// As [`Self::fetch_blob`].
+    pub(crate) fn fetch_rest(&self, index: VertexIndex, op: &ContainerImageOp) -> Result<(), OpError> {
+        op.inputs().try_for_each(|input| {
+            let blob = self.blob_of(index, input);
+            self.fetch_blob(self.graph.inputs(index)[input], &blob)
+        })
+    }
+
+    pub(super) fn blob_of(&self, index: VertexIndex, input: usize) -> Descriptor {
         match &self.graph.vertex(self.graph.inputs(index)[input]).op {
             Op::Blob(blob) => *blob,
             _ => unreachable!("the inputs of a container image are blobs"),

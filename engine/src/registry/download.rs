@@ -128,6 +128,30 @@ impl<'a> LayerSource<'a> {
         }
     }
 
+    /// Receives one blob, byte after byte, from one place: what another one sends does not go on where it stopped. Its
+    /// digest is for the sink to check.
+    ///
+    /// # Errors
+    /// When that place does not have it, or what the sink returns.
+    pub(crate) fn receive(
+        &self,
+        blob: &Descriptor,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), RegistryError> {
+        let absent = |repository: String| RegistryError::BlobUnknown { digest: blob.digest, repository };
+        let repository = self.repositories.first().ok_or_else(|| absent("any registry".to_owned()))?;
+        let mut has_begun = false;
+        self.registry.read(repository, &mut |place| {
+            if has_begun {
+                return Err(absent(repository.to_string()));
+            }
+            self.registry.fetch_blob(place, blob, &mut |chunk| {
+                has_begun = true;
+                sink(chunk)
+            })
+        })
+    }
+
     fn fetch_one(
         &self,
         layer: &Layer,
@@ -305,13 +329,24 @@ fn bytes_of(path: PathBuf) -> Vec<u8> {
     path.into_os_string().into_vec()
 }
 
+/// Takes a blob upon this build; `None` if another build is at it, or was and left word where it is.
+pub(crate) fn claim(store: &Store, blob: &BlobDigest) -> Result<Option<WorkLock>, RegistryError> {
+    let Some(mut lock) = store.lock_work(&key(blob), &|| true)? else { return Ok(None) };
+    Ok(lock.word::<Word>().is_none().then_some(lock))
+}
+
+/// Leaves word that a blob stands in a layer of this build.
+pub(crate) fn leave_moved(store: &Store, lock: &mut WorkLock, layer: &BlobDigest, offset: u64) {
+    let path = store.blobs().pending_path(layer).unwrap_or_else(|| store.blobs().path(layer));
+    store.leave_word(lock, &Word { path: bytes_of(path), part: Some((*layer, offset)) });
+}
+
 /// Tells other builds that a blob of this one is no file of its own any more, but stands in a layer, which may wait for
 /// the commit.
 pub(crate) fn tell_moved(store: &Store, blob: &BlobDigest, layer: &BlobDigest, offset: u64) {
     // Whoever holds it takes the file that is still there. If the word cannot be left, the next one downloads.
     let Ok(Some(mut lock)) = store.lock_work(&key(blob), &|| false) else { return };
-    let path = store.blobs().pending_path(layer).unwrap_or_else(|| store.blobs().path(layer));
-    store.leave_word(&mut lock, &Word { path: bytes_of(path), part: Some((*layer, offset)) });
+    leave_moved(store, &mut lock, layer, offset);
 }
 
 fn key(blob: &BlobDigest) -> [u8; 32] {

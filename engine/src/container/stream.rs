@@ -1,0 +1,213 @@
+//! The short way of a container image's blobs: from the registry right into the layer, hashed for both on the way.
+//!
+//! The layer's tar is known before any of its bytes are, but for our identity of the blobs: order, headers and sizes follow
+//! from the manifest. So large blobs that no other image needs are never files of their own. Whatever does not go
+//! smoothly is done the long way, which can do everything: blobs as files, and the layer made of them.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use cache::{PrehashedWriter, Table, WorkLock};
+use sha2::{Digest, Sha256};
+use solver::{
+    BlobDigest, ContainerImageOp, ContentDigest, ContentRead, Descriptor, DiffId, Event, Layer, MediaType,
+    Op, Step, TreeDigest, VertexIndex,
+};
+
+use super::places::Place;
+use crate::error::{BuildError, OpError};
+use crate::frames::FrameError;
+use crate::layer::{self, BLOCK};
+use crate::plan::Planned;
+use crate::registry::{LayerSource, claim, leave_moved};
+use crate::session::Session;
+use crate::tree::{Entry, Node};
+
+/// Blobs that are smaller come as files of their own; many of them are under way at once.
+const LARGE: u64 = 1 << 20;
+
+/// A blob that comes into a layer.
+struct Coming {
+    blob: Descriptor,
+    lock: WorkLock,
+    /// Where in the layer it begins, and our identity of it, once it is there.
+    arrived: Option<(u64, ContentDigest)>,
+}
+
+/// A layer that is being written.
+struct Sink<'s> {
+    out: PrehashedWriter<'s>,
+    hash: Sha256,
+    length: u64,
+}
+
+impl Sink<'_> {
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hash.update(bytes);
+        self.length += bytes.len() as u64;
+        self.out.write_all(bytes)
+    }
+
+    fn pad(&mut self) -> io::Result<()> {
+        let length = self.length.next_multiple_of(BLOCK) - self.length;
+        self.take(&[0; BLOCK as usize][..length as usize])
+    }
+}
+
+impl Session<'_> {
+    /// Chooses the images whose blobs come the short way: each must be a layer by itself.
+    ///
+    /// # Errors
+    /// When the base has too many layers for any more.
+    pub(crate) fn choose_streams(&mut self, planned: &Planned) -> Result<(), BuildError> {
+        let makes_layer = self.single_layers(&self.layer_budgets()?);
+        let is_chosen = |index: &VertexIndex| {
+            matches!(self.graph.vertex(*index).op, Op::ContainerImage(_))
+                && matches!(planned.plan.step(*index), Step::Miss(_))
+                && makes_layer[index.position()]
+        };
+        self.streams = self.graph.indices().filter(is_chosen).collect();
+        Ok(())
+    }
+
+    /// Whether a blob is left to the image that needs it.
+    pub(crate) fn is_deferred(&self, index: VertexIndex, blob: &Descriptor) -> bool {
+        let is_alone = matches!(self.graph.dependents(index), [only] if self.streams.contains(only));
+        is_alone
+            && blob.size >= LARGE
+            && !self.blob_sources.archived.contains(&blob.digest)
+            && self.blob_at_hand(blob).is_none()
+    }
+
+    /// Fetches an image's large blobs right into its layer. `None` if that is not the way for it.
+    ///
+    /// # Errors
+    /// When the build is cancelled.
+    pub(crate) fn stream(
+        &self,
+        index: VertexIndex,
+        op: &ContainerImageOp,
+    ) -> Result<Option<(TreeDigest, Vec<ContentRead>)>, OpError> {
+        if !self.streams.contains(&index) {
+            return Ok(None);
+        }
+        let mut coming: HashMap<ContentDigest, Coming> = HashMap::new();
+        for (input, blob) in op.inputs().map(|input| (input, self.blob_of(index, input))) {
+            if self.is_deferred(self.graph.inputs(index)[input], &blob) {
+                // Somebody else may be at it, or was: that is for the long way.
+                let Some(lock) = claim(self.store, &blob.digest)? else { return Ok(None) };
+                coming.insert(stand_in(&blob.digest), Coming { blob, lock, arrived: None });
+            }
+        }
+        if coming.is_empty() {
+            return Ok(None);
+        }
+        match self.write(index, op, &mut coming) {
+            Ok(layer) => self.arrived(index, op, coming, &layer).map(Some),
+            Err(error) if error.is_cancelled() => Err(error),
+            // It is tried again, and fails there if it must.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Writes the layer, as [`LayerWriter`](crate::frames::LayerWriter) would with all blobs at hand.
+    fn write(
+        &self,
+        index: VertexIndex,
+        op: &ContainerImageOp,
+        coming: &mut HashMap<ContentDigest, Coming>,
+    ) -> Result<Layer, OpError> {
+        let vertex = self.graph.digest(index);
+        let total_bytes = Some(coming.values().map(|coming| coming.blob.size).sum());
+        let mut done_bytes = 0;
+        let known = |blob: &Descriptor| self.blob_at_hand(blob).or(Some(stand_in(&blob.digest)));
+        let (tree, _) = self.files_of(index, op, &known)?;
+        let out = self.store.blobs().prehashed_writer().map_err(FrameError::from)?;
+        let mut sink = Sink { out, hash: Sha256::new(), length: 0 };
+        let mut header = Vec::new();
+        self.trees.walk::<OpError>(&tree, &mut |path, entry: &Entry| {
+            header.clear();
+            layer::write_header(&mut header, path, entry, self.options.times);
+            sink.take(&header).map_err(FrameError::from)?;
+            let Node::File { content, size } = entry.node else { return Ok(()) };
+            match coming.get_mut(&content) {
+                None => {
+                    let mut file = self.contents.open(&content)?;
+                    let mut hasher = blake3::Hasher::new();
+                    let mut copied = 0;
+                    let mut buffer = vec![0; 128 * 1024];
+                    while let read @ 1.. = io::Read::read(&mut file, &mut buffer).map_err(FrameError::from)? {
+                        hasher.update(&buffer[..read]);
+                        sink.take(&buffer[..read]).map_err(FrameError::from)?;
+                        copied += read as u64;
+                    }
+                    if copied != size || *hasher.finalize().as_bytes() != *content.as_bytes() {
+                        let path = String::from_utf8_lossy(path).into_owned();
+                        return Err(FrameError::Changed { path }.into());
+                    }
+                }
+                Some(coming) => {
+                    let offset = sink.length;
+                    let content = self.receive(&coming.blob, &mut |bytes| {
+                        sink.take(bytes)?;
+                        done_bytes += bytes.len() as u64;
+                        self.events.event(Event::Progress { vertex, done_bytes, total_bytes });
+                        Ok(())
+                    })?;
+                    coming.arrived = Some((offset, content));
+                }
+            }
+            Ok(sink.pad().map_err(FrameError::from)?)
+        })?;
+        sink.take(&layer::END).map_err(FrameError::from)?;
+        let digest: [u8; 32] = sink.hash.finalize().into();
+        let blob = Descriptor { digest: BlobDigest::from_bytes(digest), size: sink.length };
+        sink.out.complete(blob).map_err(FrameError::from)?;
+        let diff_id = DiffId::from_bytes(digest);
+        Ok(Layer { diff_id, blob, media_type: MediaType::Tar, frames: Vec::new() })
+    }
+
+    /// Receives a blob and checks it; our identity of it.
+    fn receive(
+        &self,
+        blob: &Descriptor,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<ContentDigest, OpError> {
+        let repositories = self.blob_sources.repositories.get(&blob.digest).cloned().unwrap_or_default();
+        let source = LayerSource { registry: self.bases.registry(), store: self.store, repositories };
+        let (mut digest, mut content) = (Sha256::new(), blake3::Hasher::new());
+        source.receive(blob, &mut |bytes| {
+            digest.update(bytes);
+            content.update(bytes);
+            sink(bytes)
+        })?;
+        if BlobDigest::from_bytes(digest.finalize().into()) != blob.digest {
+            return Err(OpError::BlobGone { digest: blob.digest });
+        }
+        Ok(ContentDigest::from_bytes(*content.finalize().as_bytes()))
+    }
+
+    /// Remembers the layer and where the blobs are in it, and tells those who wait for one.
+    fn arrived(
+        &self,
+        index: VertexIndex,
+        op: &ContainerImageOp,
+        coming: HashMap<ContentDigest, Coming>,
+        layer: &Layer,
+    ) -> Result<(TreeDigest, Vec<ContentRead>), OpError> {
+        for Coming { blob, mut lock, arrived } in coming.into_values() {
+            let Some((offset, content)) = arrived else { continue };
+            let place = Place { content, layer: Some((layer.blob, offset)) };
+            self.store.put(Table::Places, blob.digest.as_bytes(), &place);
+            leave_moved(self.store, &mut lock, &layer.blob.digest, offset);
+        }
+        let (delta, reads) = self.container_image(index, op)?;
+        self.keep_layer(&delta, layer)?;
+        Ok((delta, reads))
+    }
+}
+
+/// Stands for the content of a blob that nobody has seen yet. It has the same size in a header.
+fn stand_in(blob: &BlobDigest) -> ContentDigest {
+    ContentDigest::from_bytes(*blob.as_bytes())
+}
