@@ -23,6 +23,7 @@ mod flight;
 mod lock;
 mod once;
 mod records;
+pub mod remote;
 mod store;
 mod tmp;
 

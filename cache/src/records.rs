@@ -57,8 +57,8 @@ pub enum Table {
 }
 
 impl Table {
-    /// The full key of a value.
-    pub(crate) fn key(self, key: &[u8]) -> Vec<u8> {
+    /// The full key of a value: the table's byte, and the key.
+    pub fn key(self, key: &[u8]) -> Vec<u8> {
         let mut full = Vec::with_capacity(key.len() + 1);
         full.push(self as u8);
         full.extend_from_slice(key);
