@@ -11,6 +11,8 @@
 //! warning. An export reads, unites and publishes; when somebody else published in between, it does so again. This room
 //! knows bytes and rules; where they are kept is a [`Remote`]'s business, and layer blobs are moved by others.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod error;
 mod export;
 mod filter;
@@ -26,6 +28,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use solver::{BlobDigest, Descriptor};
 
 pub use self::error::RemoteError;
+pub use self::format::HEAD_LIMIT;
 pub use self::lookup::RemoteCache;
 pub use self::mac::MacKey;
 pub use self::memory::MemoryRemote;

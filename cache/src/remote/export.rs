@@ -27,7 +27,7 @@ struct There {
     damage: Option<RemoteError>,
 }
 
-impl RemoteCache {
+impl RemoteCache<'_> {
     /// Adds records to those that are there, whoever else does so at the same time, and drops what is beyond the limits.
     /// The blobs that the records need are there already. Nothing is sent when nothing would change.
     ///

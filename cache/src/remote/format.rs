@@ -28,9 +28,9 @@ const SHARD_RAW: usize = 4 * SHARD_SIZE;
 /// Largest record that travels, in bytes.
 pub(super) const RECORD_LIMIT: usize = 1 << 20;
 /// Largest shard read, before and after compression: one record may be alone in it.
-const SHARD_LIMIT: usize = RECORD_LIMIT + (64 << 10);
-/// Largest head read: some ten million records.
-pub(super) const HEAD_LIMIT: usize = 16 << 20;
+const SHARD_LIMIT: u64 = RECORD_LIMIT as u64 + (64 << 10);
+/// Largest head read, in bytes: some ten million records.
+pub const HEAD_LIMIT: u64 = 16 << 20;
 /// Small records gain little from more, and a build waits for the export.
 const LEVEL: i32 = 6;
 
@@ -107,11 +107,12 @@ impl Shard {
         let damaged = |reason| RemoteError::Damaged { what: "shard", reason };
         let rest = versioned(bytes, SHARD, "shard")?;
         let (length, packed) = rest.split_first_chunk().ok_or_else(|| damaged("it is cut off"))?;
-        let length = u32::from_le_bytes(*length) as usize;
-        if length > SHARD_LIMIT {
-            return Err(too_large("shard", length as u64, SHARD_LIMIT));
+        let length = u32::from_le_bytes(*length);
+        if u64::from(length) > SHARD_LIMIT {
+            return Err(too_large("shard", u64::from(length), SHARD_LIMIT));
         }
-        let raw = zstd::bulk::decompress(packed, length).map_err(|_| damaged("it cannot be decompressed"))?;
+        let raw = zstd::bulk::decompress(packed, length as usize)
+            .map_err(|_| damaged("it cannot be decompressed"))?;
         let entries = match postcard::take_from_bytes::<Vec<Entry>>(&raw) {
             Ok((entries, [])) => entries,
             _ => return Err(damaged("its records cannot be read")),
@@ -133,7 +134,7 @@ pub(super) fn check(bytes: &[u8], object: &Descriptor) -> Result<(), RemoteError
 
 /// Refuses an object that is larger than any shard, before it is asked for.
 pub(super) fn check_size(object: &Descriptor) -> Result<(), RemoteError> {
-    if object.size > SHARD_LIMIT as u64 {
+    if object.size > SHARD_LIMIT {
         return Err(too_large("shard", object.size, SHARD_LIMIT));
     }
     Ok(())
@@ -145,7 +146,7 @@ pub(super) fn encode_head(shards: &[Shard]) -> Vec<u8> {
 
 pub(super) fn decode_head(bytes: &[u8]) -> Result<Vec<Shard>, RemoteError> {
     let damaged = |reason| RemoteError::Damaged { what: "head", reason };
-    if bytes.len() > HEAD_LIMIT {
+    if bytes.len() as u64 > HEAD_LIMIT {
         return Err(too_large("head", bytes.len() as u64, HEAD_LIMIT));
     }
     let rest = versioned(bytes, HEAD, "head")?;
@@ -236,6 +237,6 @@ pub(super) fn described(bytes: &[u8]) -> Descriptor {
     Descriptor { digest: BlobDigest::from_bytes(Sha256::digest(bytes).into()), size: bytes.len() as u64 }
 }
 
-fn too_large(what: &'static str, size: u64, limit: usize) -> RemoteError {
-    RemoteError::TooLarge { what, size, limit: limit as u64 }
+fn too_large(what: &'static str, size: u64, limit: u64) -> RemoteError {
+    RemoteError::TooLarge { what, size, limit }
 }

@@ -11,8 +11,8 @@ const AT_ONCE: usize = 8;
 
 /// A remote cache as one process sees it. Nothing is read before the first lookup.
 #[derive(Debug)]
-pub struct RemoteCache {
-    pub(super) remote: Arc<dyn Remote>,
+pub struct RemoteCache<'a> {
+    pub(super) remote: Arc<dyn Remote + 'a>,
     pub(super) key: Option<MacKey>,
     head: OnceLock<Vec<Slot>>,
     failure: Mutex<Option<Arc<RemoteError>>>,
@@ -25,15 +25,15 @@ struct Slot {
     entries: OnceLock<Option<Arc<Entries>>>,
 }
 
-impl RemoteCache {
+impl<'a> RemoteCache<'a> {
     /// A cache that is kept somewhere. With a key, only records that are signed with it are found, and what is exported is
     /// signed.
-    pub fn open(remote: Arc<dyn Remote>, key: Option<MacKey>) -> Self {
+    pub fn open(remote: Arc<dyn Remote + 'a>, key: Option<MacKey>) -> Self {
         Self { remote, key, head: OnceLock::new(), failure: Mutex::default() }
     }
 
     /// Where it is kept.
-    pub fn remote(&self) -> &dyn Remote {
+    pub fn remote(&self) -> &(dyn Remote + 'a) {
         &*self.remote
     }
 

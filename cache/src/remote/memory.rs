@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use solver::{BlobDigest, Descriptor};
 
+use super::format::described;
 use super::{Head, Publication, Published, Remote, RemoteError};
 
 /// A cache that ends with the process.
@@ -38,15 +39,12 @@ impl MemoryRemote {
         state.blobs.retain(|digest| state.named.contains(digest));
     }
 
-    /// Puts other bytes in the place of the head or of an object; for tests of those who read.
-    pub fn replace(&self, object: Option<&BlobDigest>, bytes: Vec<u8>) {
-        let mut state = self.lock();
-        match object {
-            Some(digest) => drop(state.objects.insert(*digest, bytes)),
-            None => {
-                state.head = Some(bytes);
-                state.version += 1;
-            }
+    /// Puts other bytes in the place of an object or the head; for tests of those who read.
+    pub fn replace(&self, object: &Descriptor, bytes: &[u8]) {
+        let state = &mut *self.lock();
+        match &mut state.head {
+            Some(head) if described(head) == *object => *head = bytes.to_vec(),
+            _ => drop(state.objects.insert(object.digest, bytes.to_vec())),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The store as its users see it.
 
+mod remote;
+
 use std::io::Write;
 
 use cache::{BlobStore, CacheError, MemoryRecords, OnceMap, Records, RocksRecords, Store, Table};
