@@ -172,6 +172,15 @@ pub struct Exported {
     pub bytes_sent: u64,
 }
 
+/// A whole cache as one piece of bytes, for those who have a place for just that; [`MemoryRemote::holding`] reads it.
+/// Records that are too large to travel are left out.
+pub fn pack(records: &[NewRecord], today: u32, key: Option<&MacKey>) -> Vec<u8> {
+    let mut union = merge::Union::default();
+    let small = records.iter().filter(|record| record.size() <= format::RECORD_LIMIT);
+    small.for_each(|record| union.add(record, key, today));
+    format::encode_whole(&union.into_entries())
+}
+
 /// The number of this day, in days since 1970.
 pub fn today() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

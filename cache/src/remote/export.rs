@@ -37,22 +37,25 @@ impl RemoteCache<'_> {
     /// When what is there cannot be read, or the new cannot be written.
     pub fn export(&self, records: &[NewRecord], limits: &Limits) -> Result<Exported, RemoteError> {
         let mut missing = HashSet::new();
+        let mut exported = Exported::default();
         for attempt in 0..TRIES {
-            let there = self.there()?;
+            let mut there = self.there()?;
+            there.objects.retain(|digest| !missing.contains(digest));
             let mut union = Union::of(there.entries, limits.today);
             let is_small = |record: &&NewRecord| record.size() <= format::RECORD_LIMIT;
             let small = records.iter().filter(is_small);
             small.for_each(|record| union.add(record, self.key.as_ref(), limits.today));
-            let too_large = records.len() - records.iter().filter(is_small).count();
             union.drop_needing(&missing);
             union.limit(limits);
-            let (added, expired) = (union.added, union.expired);
+            exported.added = exported.added.max(union.added);
+            exported.expired = exported.expired.max(union.expired);
             let entries = union.into_entries();
             let (shards, objects) = format::encode(&entries);
             let head = format::encode_head(&shards);
-            let mut exported =
-                Exported { records: entries.len(), added, expired, too_large, ..Exported::default() };
-            if head == there.head || (there.version.is_none() && entries.is_empty()) {
+            exported.records = entries.len();
+            exported.too_large = records.len() - records.iter().filter(is_small).count();
+            let is_whole = there.damage.is_none();
+            if is_whole && head == there.head || (there.version.is_none() && entries.is_empty()) {
                 return Ok(exported);
             }
             let (kept, objects): (Vec<_>, Vec<_>) =
@@ -60,12 +63,13 @@ impl RemoteCache<'_> {
             let kept = kept.into_iter().map(|(object, _)| object).collect();
             let blobs = blobs_of(&entries);
             let publication = Publication { based_on: there.version, head, objects, kept, blobs };
-            match self.remote.publish(&publication)? {
+            let published = self.remote.publish(&publication)?;
+            exported.objects_sent += publication.objects.len() + 1;
+            let sent = publication.objects.iter().map(|(object, _)| object.size);
+            exported.bytes_sent += sent.sum::<u64>() + publication.head.len() as u64;
+            match published {
                 Published::Done => {
                     there.damage.into_iter().for_each(|error| self.fail(error));
-                    exported.objects_sent = publication.objects.len() + 1;
-                    let sent = publication.objects.iter().map(|(object, _)| object.size);
-                    exported.bytes_sent = sent.sum::<u64>() + publication.head.len() as u64;
                     return Ok(exported);
                 }
                 Published::Conflict => std::thread::sleep(wait(attempt)),
@@ -117,7 +121,7 @@ impl RemoteCache<'_> {
 }
 
 impl NewRecord {
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.key.len() + self.value.len() + self.blobs.len() * size_of::<Descriptor>()
     }
 }

@@ -71,14 +71,13 @@ pub(super) struct Shard {
     /// Its hashes begin with these bits, the first `bits` of them; the others are 0.
     pub(super) prefix: u64,
     pub(super) bits: u8,
-    pub(super) records: u32,
     pub(super) body: Body,
 }
 
 /// Where a shard's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Body {
-    /// In the head: it is the only shard.
+    /// In the head: it is the only shard, or all of them are there.
     Inline(Vec<u8>),
     /// An object, with a filter for what is in it.
     Object { filter: Vec<u8>, object: Descriptor },
@@ -169,7 +168,6 @@ pub(super) fn encode(entries: &Entries) -> (Vec<Shard>, Vec<(Descriptor, Vec<u8>
     let only = found.len() == 1;
     let mut objects = Vec::new();
     let one = |(range, bits, bytes): (&[(KeyHash, Entry)], u8, Vec<u8>)| {
-        let records = u32::try_from(range.len()).expect("a shard is small");
         let mask = if bits == 0 { 0 } else { u64::MAX << (64 - u32::from(bits)) };
         let prefix = word(&range[0].0) & mask;
         let body = if only && bytes.len() <= SHARD_SIZE {
@@ -179,9 +177,22 @@ pub(super) fn encode(entries: &Entries) -> (Vec<Shard>, Vec<(Descriptor, Vec<u8>
             objects.push((object, bytes));
             Body::Object { filter: filter::build(range.iter().map(|(hash, _)| hash)), object }
         };
-        Shard { prefix, bits, records, body }
+        Shard { prefix, bits, body }
     };
     (found.into_iter().map(one).collect(), objects)
+}
+
+/// Records, ascending by hash, as a head that needs no objects.
+pub(super) fn encode_whole(entries: &Entries) -> Vec<u8> {
+    let (mut shards, objects) = encode(entries);
+    let mut objects = objects.into_iter();
+    for shard in &mut shards {
+        if let Body::Object { .. } = shard.body {
+            let (_, bytes) = objects.next().expect("objects are in the order of their shards");
+            shard.body = Body::Inline(bytes);
+        }
+    }
+    encode_head(&shards)
 }
 
 type Range<'a> = (&'a [(KeyHash, Entry)], u8, Vec<u8>);
@@ -239,4 +250,81 @@ pub(super) fn described(bytes: &[u8]) -> Descriptor {
 
 fn too_large(what: &'static str, size: u64, limit: u64) -> RemoteError {
     RemoteError::TooLarge { what, size, limit }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entries(count: u32, length: usize) -> Entries {
+        let entry = |n: u32| {
+            let key = n.to_le_bytes().to_vec();
+            let blobs = vec![described(&key)];
+            (hash_of(&key), Entry { value: vec![n as u8; length], key, blobs, day: 20_000 + n, mac: None })
+        };
+        let mut all: Entries = (0..count).map(entry).collect();
+        all.sort_by_key(|(hash, _)| *hash);
+        all
+    }
+
+    #[test]
+    fn bytes_are_what_they_were() {
+        let blob = Descriptor { digest: BlobDigest::from_bytes([9; 32]), size: 300 };
+        let (key, value) = (vec![1, 2], vec![3]);
+        let entry = Entry { key, value, blobs: vec![blob], day: 20_000, mac: Some([7; 32]) };
+        let (digest, mac) = ("09".repeat(32), "07".repeat(32));
+        let (fields, blobs, rest) = ("0201020103", format!("01{digest}ac02"), format!("a09c0101{mac}"));
+        let wanted = format!("{fields}{blobs}{rest}");
+        assert_eq!(hex::encode(entry.encode()), wanted);
+        let object = Body::Object { filter: vec![5], object: blob };
+        let inline = Shard { prefix: 0, bits: 1, body: Body::Inline(vec![4]) };
+        let shards = [inline, Shard { prefix: 1 << 63, bits: 1, body: object }];
+        let head = encode_head(&shards);
+        let wanted = format!("{}0102", hex::encode(HEAD))
+            + "0001000104" /* the first half, inline */
+            + &format!("8080808080808080800101010105{digest}ac02" /* the second, elsewhere */);
+        assert_eq!(hex::encode(&head), wanted);
+        assert_eq!(decode_head(&head).unwrap(), shards);
+    }
+
+    #[test]
+    fn shards_are_bounded_and_together_they_are_all() {
+        for (count, length) in [(0, 0), (1, 10), (1, RECORD_LIMIT), (300, 5_000), (20_000, 50)] {
+            let all = entries(count, length);
+            let (shards, objects) = encode(&all);
+            assert!(objects.iter().all(|(_, bytes)| bytes.len() <= SHARD_SIZE || count == 1));
+            let bytes = |digest| objects.iter().find(|(object, _)| object.digest == digest).unwrap();
+            let decoded = shards.iter().flat_map(|shard| match &shard.body {
+                Body::Inline(bytes) => shard.decode(bytes).unwrap(),
+                Body::Object { object, .. } => shard.decode(&bytes(object.digest).1).unwrap(),
+            });
+            assert!(decoded.collect::<Entries>() == all);
+            let whole = decode_head(&encode_whole(&all)).unwrap();
+            assert!(whole.iter().all(|shard| matches!(shard.body, Body::Inline(_))));
+            assert_eq!(whole.len(), shards.len());
+        }
+    }
+
+    #[test]
+    fn a_record_in_the_wrong_shard_is_damage() {
+        let (shards, objects) = encode(&entries(20_000, 50));
+        assert!(shards[0].decode(&objects[0].1).is_ok());
+        assert!(matches!(shards[0].decode(&objects[1].1), Err(RemoteError::Damaged { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, at: prop::sample::Index) {
+            let _ = decode_head(&[&start(HEAD)[..], &bytes].concat());
+            let shard = Shard { prefix: 0, bits: 0, body: Body::Inline(Vec::new()) };
+            let _ = shard.decode(&[&start(SHARD)[..], &bytes].concat());
+            let (shards, _) = encode(&entries(10, 10));
+            let Body::Inline(mut good) = shards[0].body.clone() else { panic!("ten records are few") };
+            let at = at.index(good.len());
+            good[at] ^= 1;
+            let _ = shard.decode(&good);
+        }
+    }
 }

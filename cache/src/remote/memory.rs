@@ -27,6 +27,12 @@ struct State {
 }
 
 impl MemoryRemote {
+    /// A cache whose head was kept elsewhere, such as one that [`pack`](super::pack) made.
+    pub fn holding(head: Vec<u8>) -> Self {
+        let state = State { head: Some(head), ..State::default() };
+        Self { state: Mutex::new(state), requests: AtomicUsize::default() }
+    }
+
     /// Puts a layer blob there, by name only.
     pub fn add_blob(&self, blob: &Descriptor) {
         self.lock().blobs.insert(blob.digest);

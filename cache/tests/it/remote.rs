@@ -55,3 +55,17 @@ fn a_hundred_thousand_records_are_as_good_as_one() {
     assert_eq!((one_more.records, one_more.added), (100_001, 1));
     assert!(one_more.objects_sent <= 3 && one_more.bytes_sent < 256 << 10, "{one_more:?}");
 }
+
+#[test]
+fn a_packed_cache_is_found_in_its_bytes_alone() {
+    let record = |n: u32| NewRecord {
+        key: n.to_le_bytes().to_vec(),
+        value: Sha256::digest(n.to_le_bytes()).to_vec(),
+        blobs: Vec::new(),
+    };
+    let all: Vec<_> = (0..3000).map(record).collect();
+    let packed = cache::remote::pack(&all, 100, None);
+    let cache = RemoteCache::open(Arc::new(MemoryRemote::holding(packed)), None);
+    let found = cache.lookup(&all.iter().map(|record| record.key.clone()).collect::<Vec<_>>());
+    assert!(found.iter().zip(&all).all(|(found, record)| found.as_ref().unwrap().value == record.value));
+}
