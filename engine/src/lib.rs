@@ -40,6 +40,7 @@ pub mod pattern;
 mod pieces;
 mod plan;
 pub mod registry;
+pub mod remote;
 pub mod sandbox;
 pub mod secret;
 pub mod session;

@@ -14,6 +14,7 @@ mod mirrors;
 mod pull;
 mod push;
 mod reference;
+mod remote;
 mod trust;
 mod upload;
 
@@ -33,7 +34,9 @@ pub use self::pull::{Pulled, Resolved, complete, look, pull_layers, resolve};
 pub(crate) use self::pull::{choose, repositories_of};
 pub use self::push::{Pushed, push};
 pub use self::reference::{Reference, Repository};
+pub use self::remote::RegistryRemote;
 pub use self::trust::Trust;
+pub use self::upload::{Arrival, OpenBlob};
 use crate::net::{FetchError, Fetcher};
 
 /// The way to registries. Nothing is read or started before the first request.

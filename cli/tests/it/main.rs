@@ -29,6 +29,7 @@ mod registry;
 mod registry_faults;
 mod registry_peers;
 mod registry_server;
+mod remotes;
 mod reproducible;
 mod run;
 mod seeds;

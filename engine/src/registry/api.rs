@@ -81,7 +81,15 @@ impl Registry {
         self.read(&reference.repository, &mut |place| self.digest_at(place, reference))
     }
 
-    fn digest_at(&self, place: &Place, reference: &Reference) -> Result<Option<BlobDigest>, RegistryError> {
+    /// The digest that a tag leads to at one place.
+    ///
+    /// # Errors
+    /// As [`Registry::digest_of`].
+    pub(super) fn digest_at(
+        &self,
+        place: &Place,
+        reference: &Reference,
+    ) -> Result<Option<BlobDigest>, RegistryError> {
         let repository = &place.repository;
         let access = Access::pull(repository);
         let url = format!("/v2/{}/manifests/{}", repository.path, reference.asked());

@@ -75,7 +75,7 @@ impl Push<'_> {
                 missing.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !failed.load(Ordering::Relaxed))
             {
                 let from = neighbours.get(&blob.digest).map(Vec::as_slice).unwrap_or_default();
-                let open = || self.open(blob);
+                let open = || self.open(blob).map(|file| Box::new(file) as _);
                 let arrival = self.registry.send_blob(repository, blob, from, &open, self.progress);
                 match arrival.inspect_err(|_| failed.store(true, Ordering::Relaxed))? {
                     Arrival::Present => done.present += 1,

@@ -23,9 +23,12 @@ const CHUNK: usize = 1 << 20;
 const WAITING: usize = 4;
 const OCTETS: &str = "application/octet-stream";
 
+/// Gives the bytes of a blob; asked again when an upload has to start over.
+pub type OpenBlob<'a> = dyn Fn() -> Result<Box<dyn Read + Send>, RegistryError> + Sync + 'a;
+
 /// How a blob came to be in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub enum Arrival {
     /// It was there.
     Present,
     /// Taken over from another repository of the registry.
@@ -55,8 +58,7 @@ impl Registry {
         })
     }
 
-    /// Makes sure a repository has a blob. `from` are repositories of the registry that may have it; `open` gives its
-    /// bytes, and is called again when an upload has to start over.
+    /// Makes sure a repository has a blob. `from` are repositories of the registry that may have it.
     ///
     /// # Errors
     /// When the registry refuses, or the bytes cannot be read.
@@ -65,12 +67,27 @@ impl Registry {
         repository: &Repository,
         blob: &Descriptor,
         from: &[String],
-        open: &(dyn Fn() -> Result<std::fs::File, RegistryError> + Sync),
+        open: &OpenBlob<'_>,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Arrival, RegistryError> {
         if self.has_blob(repository, &blob.digest)? {
             return Ok(Arrival::Present);
         }
+        self.send_new_blob(repository, blob, from, open, progress)
+    }
+
+    /// The same for a blob that is not there, as the caller knows: nobody is asked.
+    ///
+    /// # Errors
+    /// As [`Registry::send_blob`].
+    pub(super) fn send_new_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        from: &[String],
+        open: &OpenBlob<'_>,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Arrival, RegistryError> {
         let mut session = None;
         for from in from {
             match self.mount(repository, &blob.digest, from)? {
@@ -155,7 +172,7 @@ impl Registry {
         repository: &Repository,
         blob: &Descriptor,
         at: &str,
-        file: std::fs::File,
+        file: Box<dyn Read + Send>,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<(), RegistryError> {
         let access = Access::push(repository);
@@ -206,7 +223,7 @@ fn location(response: &Response, repository: &Repository) -> Result<String, Regi
 
 /// Reads a file for as long as somebody wants it.
 fn read_into(
-    mut file: std::fs::File,
+    mut file: Box<dyn Read + Send>,
     to: &Sender<Bytes>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> std::io::Result<()> {

@@ -10,18 +10,18 @@ use crate::name::full_name;
 use crate::oci::{self, REF_NAME};
 use crate::registry::Reference;
 
-pub(super) const LAYOUT: &str = "oci-layout";
-pub(super) const INDEX: &str = "index.json";
-pub(super) const BLOBS: &str = "blobs/sha256";
+pub(crate) const LAYOUT: &str = "oci-layout";
+pub(crate) const INDEX: &str = "index.json";
+pub(crate) const BLOBS: &str = "blobs/sha256";
 /// What `oci-layout` holds.
-pub(super) const LAYOUT_TEXT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const LAYOUT_TEXT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 /// The file of sealer's list layout that holds the list's name (spec §5.1).
 pub(super) const METADATA: &str = "Metadata";
 /// Where containerd and Docker keep the full name; they put the tag alone into the other annotation.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// Path of a blob.
-pub(super) fn blob_path(digest: &BlobDigest) -> String {
+pub(crate) fn blob_path(digest: &BlobDigest) -> String {
     format!("{BLOBS}/{}", digest.hex())
 }
 

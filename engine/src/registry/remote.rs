@@ -1,0 +1,287 @@
+//! A remote cache in a registry: a tag, its manifest, and blobs. Nothing but the distribution-spec is asked for.
+//!
+//! Registries cannot be asked to replace a tag only if it is still what it was. So the tag is looked at right before and some time after: who
+//! finds another manifest there than their own unites with it. Mirrors are not asked: what they know may be of yesterday.
+
+use std::collections::HashSet;
+use std::io::Cursor;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cache::remote::{HEAD_LIMIT, Head, Publication, Published, Remote, RemoteError};
+use solver::{BlobDigest, Descriptor};
+
+use super::Registry;
+use super::api::RawManifest;
+use super::error::RegistryError;
+use super::mirrors::Place;
+use super::reference::{Reference, Repository};
+use super::upload::{Arrival, OpenBlob};
+use crate::images::ManifestKind;
+use crate::net::FetchError;
+use crate::oci;
+use crate::remote::{Content, EMPTY, Manifest};
+
+/// Requests for blobs at once.
+const AT_ONCE: usize = 6;
+/// How long another writer may take from looking at the tag to replacing it, at least and at most.
+const SHORTEST_WINDOW: Duration = Duration::from_millis(50);
+const LONGEST_WINDOW: Duration = Duration::from_secs(2);
+
+/// A cache under a tag of a registry.
+#[derive(Debug)]
+pub struct RegistryRemote<'a> {
+    registry: &'a Registry,
+    reference: Reference,
+    /// What the tag led to when it was last read.
+    seen: Mutex<Option<Seen>>,
+    /// Whether others wrote at the same time: their parts may stand where those of the manifest should.
+    is_contended: AtomicBool,
+}
+
+#[derive(Debug, Clone)]
+struct Seen {
+    digest: BlobDigest,
+    manifest: Manifest,
+    head: Option<Vec<u8>>,
+}
+
+impl<'a> RegistryRemote<'a> {
+    /// A cache under a tag. Nothing is asked yet.
+    pub fn new(registry: &'a Registry, reference: &Reference) -> Self {
+        let tag = reference.tag.clone().or_else(|| Some("latest".to_owned()));
+        let reference = Reference { tag, digest: None, ..reference.clone() };
+        Self { registry, reference, seen: Mutex::default(), is_contended: AtomicBool::new(false) }
+    }
+
+    /// Where its layer blobs are.
+    pub fn repository(&self) -> &Repository {
+        &self.reference.repository
+    }
+
+    /// Puts a layer blob there: nothing is sent where it is, or where one of some repositories of the same registry has it.
+    ///
+    /// # Errors
+    /// When the registry refuses, or the bytes cannot be read.
+    pub fn put_blob(
+        &self,
+        blob: &Descriptor,
+        from: &[Repository],
+        open: &OpenBlob<'_>,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Arrival, RegistryError> {
+        let own = self.repository();
+        if self.names(&blob.digest) {
+            return Ok(Arrival::Present);
+        }
+        let near = from.iter().filter(|other| other.host == own.host && other.path != own.path);
+        let near: Vec<String> = near.map(|other| other.path.clone()).collect();
+        self.registry.send_blob(own, blob, &near, open, progress)
+    }
+
+    /// Whether the manifest that was read last names a blob; then it is there.
+    fn names(&self, digest: &BlobDigest) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_ref().is_some_and(|seen| seen.manifest.layers.iter().any(|layer| layer.digest == *digest))
+    }
+
+    fn place(&self) -> Place {
+        Place::itself(&self.reference.repository)
+    }
+
+    /// The digest of the tag's manifest; `None` where there is none.
+    fn digest(&self) -> Result<Option<BlobDigest>, RemoteError> {
+        match self.registry.digest_at(&self.place(), &self.reference) {
+            Ok(Some(digest)) => Ok(Some(digest)),
+            // It does not say; then its bytes do.
+            Ok(None) => Ok(self.read()?.map(|manifest| manifest.blob.digest)),
+            Err(RegistryError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(remote(error)),
+        }
+    }
+
+    fn read(&self) -> Result<Option<RawManifest>, RemoteError> {
+        match self.registry.manifest_at(&self.place(), &self.reference) {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(RegistryError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(remote(error)),
+        }
+    }
+
+    fn bytes(&self, blob: &Descriptor) -> Result<Vec<u8>, RemoteError> {
+        let mut bytes = Vec::new();
+        let taken = self.registry.fetch_blob(&self.place(), blob, &mut |chunk| {
+            bytes.extend_from_slice(chunk);
+            Ok(())
+        });
+        taken.map_err(remote)?;
+        Ok(bytes)
+    }
+
+    fn head_bytes(&self, head: &Descriptor) -> Result<Vec<u8>, RemoteError> {
+        if head.size > HEAD_LIMIT {
+            return Err(RemoteError::TooLarge { what: "head", size: head.size, limit: HEAD_LIMIT });
+        }
+        let bytes = self.bytes(head)?;
+        let found = oci::described(&bytes).digest;
+        let expected = head.digest;
+        if found == expected { Ok(bytes) } else { Err(RemoteError::Digest { expected, found }) }
+    }
+
+    /// Sends objects that are not there.
+    fn send(&self, objects: &[(Descriptor, &[u8])]) -> Result<(), RemoteError> {
+        let sent = several(objects, |(object, bytes)| {
+            let open = || Ok(Box::new(Cursor::new(bytes.to_vec())) as _);
+            self.registry.send_new_blob(self.repository(), object, &[], &open, &|_| {})
+        });
+        sent.into_iter().try_for_each(|sent| sent.map(drop)).map_err(remote)
+    }
+
+    /// Puts the manifests of a publication there, the tag after its parts.
+    fn tag(&self, content: &Content<'_>, known: &[BlobDigest]) -> Result<BlobDigest, RegistryError> {
+        let (main, parts) = content.parted();
+        let tag = self.reference.asked();
+        let part_tag = |n: usize| format!("{tag}-part-{}", n + 1);
+        let surplus = parts.len()..known.len();
+        let is_contended = self.is_contended.load(Ordering::Relaxed);
+        for (n, bytes) in parts.into_iter().enumerate() {
+            if is_contended || known.get(n) != Some(&oci::described(&bytes).digest) {
+                self.put(part_tag(n), bytes)?;
+            }
+        }
+        let done = self.put(tag.clone(), main)?;
+        for n in surplus {
+            self.put(part_tag(n), crate::remote::no_part())?;
+        }
+        Ok(done)
+    }
+
+    fn put(&self, tag: String, bytes: Vec<u8>) -> Result<BlobDigest, RegistryError> {
+        let reference = Reference { tag: Some(tag), ..self.reference.clone() };
+        let manifest = RawManifest::new(&reference.to_string(), bytes, None)?;
+        self.registry.put_manifest(&reference, &manifest)?;
+        Ok(manifest.blob.digest)
+    }
+
+    /// The parts that the manifest read last names.
+    fn parts(&self) -> Vec<BlobDigest> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_ref().map(|seen| seen.manifest.parts.clone()).unwrap_or_default()
+    }
+
+    fn conflict(&self) -> Published {
+        self.is_contended.store(true, Ordering::Relaxed);
+        Published::Conflict
+    }
+
+    /// Which of some blobs are really not there.
+    fn missing(&self, blobs: &[Descriptor]) -> Result<Vec<BlobDigest>, RemoteError> {
+        let there = several(blobs, |blob| self.registry.has_blob(self.repository(), &blob.digest));
+        let there = there.into_iter().collect::<Result<Vec<bool>, _>>().map_err(remote)?;
+        Ok(blobs.iter().zip(there).filter(|(_, is_there)| !is_there).map(|(blob, _)| blob.digest).collect())
+    }
+}
+
+impl Remote for RegistryRemote<'_> {
+    fn name(&self) -> String {
+        self.reference.to_string()
+    }
+
+    fn head(&self) -> Result<Option<Head>, RemoteError> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(Seen { digest, head: Some(bytes), .. }) = seen
+            && self.digest()? == Some(digest)
+        {
+            return Ok(Some(Head { content: Ok(bytes), version: digest.to_string() }));
+        }
+        let Some(raw) = self.read()? else { return Ok(None) };
+        if raw.kind == ManifestKind::Index {
+            return Err(RemoteError::Foreign { reason: "an index of images".to_owned() });
+        }
+        let manifest = Manifest::read(&raw.bytes)?;
+        let content = match self.head_bytes(&manifest.head) {
+            Err(error @ RemoteError::Transport(_)) => return Err(error),
+            content => content,
+        };
+        let seen = Seen { digest: raw.blob.digest, manifest, head: content.as_ref().ok().cloned() };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        Ok(Some(Head { content, version: raw.blob.digest.to_string() }))
+    }
+
+    fn object(&self, object: &Descriptor) -> Result<Vec<u8>, RemoteError> {
+        self.bytes(object)
+    }
+
+    fn publish(&self, publication: &Publication) -> Result<Published, RemoteError> {
+        let head = oci::described(&publication.head);
+        let mut shards = publication.kept.clone();
+        shards.extend(publication.objects.iter().map(|(object, _)| *object));
+        shards.sort_by_key(|shard| shard.digest);
+        let content = Content { head: &head, shards: &shards, layers: &publication.blobs };
+        let known = self.parts();
+        let mut objects: Vec<(Descriptor, &[u8])> =
+            publication.objects.iter().map(|(object, bytes)| (*object, &bytes[..])).collect();
+        objects.push((head, &publication.head));
+        if content.has_parts() || !known.is_empty() {
+            objects.push((oci::described(EMPTY), EMPTY));
+        }
+        self.send(&objects)?;
+        let start = Instant::now();
+        if self.digest()?.map(|digest| digest.to_string()) != publication.based_on {
+            return Ok(self.conflict());
+        }
+        let own = match self.tag(&content, &known) {
+            Ok(own) => own,
+            // Perhaps a blob is not there, which is said in as many ways as there are registries.
+            Err(error @ RegistryError::Refused { status: 400 | 404, .. }) => {
+                let missing = self.missing(&[&publication.kept[..], &publication.blobs].concat())?;
+                return if missing.is_empty() { Err(remote(error)) } else { Ok(Published::Missing(missing)) };
+            }
+            Err(error) => return Err(remote(error)),
+        };
+        // Who looked at the tag before it moved has moved it themselves by now.
+        std::thread::sleep((start.elapsed() * 2).clamp(SHORTEST_WINDOW, LONGEST_WINDOW));
+        if self.digest()? == Some(own) { Ok(Published::Done) } else { Ok(self.conflict()) }
+    }
+
+    fn has_blobs(&self, blobs: &[Descriptor]) -> Result<Vec<bool>, RemoteError> {
+        let asked: Vec<Descriptor> = blobs.iter().filter(|blob| !self.names(&blob.digest)).copied().collect();
+        let missing: HashSet<BlobDigest> = self.missing(&asked)?.into_iter().collect();
+        Ok(blobs.iter().map(|blob| !missing.contains(&blob.digest)).collect())
+    }
+}
+
+/// Does the same with many things, some at a time, and gives what came of it in their order.
+fn several<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let mut done = Vec::new();
+        while let Some((at, thing)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| things.get(at).map(|thing| (at, thing)))
+        {
+            done.push((at, work(thing)));
+        }
+        done
+    };
+    let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..things.len().min(AT_ONCE)).map(|_| scope.spawn(run)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a request does not panic")).collect()
+    });
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// What is wrong with what is kept, or that it cannot be had.
+fn remote(error: RegistryError) -> RemoteError {
+    match error {
+        RegistryError::BlobUnknown { digest, .. } => RemoteError::Missing { digest },
+        // What is shorter than stated has no byte where the rest was asked for.
+        RegistryError::Size { .. }
+        | RegistryError::Net(FetchError::TooLarge { .. })
+        | RegistryError::Refused { status: 416, .. } => {
+            RemoteError::Damaged { what: "object", reason: "it has another size than its descriptor says" }
+        }
+        other => RemoteError::Transport(Box::new(other)),
+    }
+}
