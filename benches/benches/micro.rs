@@ -87,6 +87,7 @@ fn whole(bencher: Bencher<'_, '_>, jobs: usize, layers: bool) {
         download_limit_bytes: 1 << 30,
         repository: String::new(),
         carries_images: false,
+        exports: false,
         exec: engine::ExecOptions::default(),
         helm: None,
         explain: false,

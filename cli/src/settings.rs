@@ -12,12 +12,14 @@ use solver::{MediaType, Platform};
 use crate::args::{Build, ErrorFormat};
 use crate::report::Failure;
 
+mod cache;
 mod context;
 mod exec;
 mod image_lists;
 mod output;
 mod registry;
 
+pub(crate) use self::cache::Caches;
 pub(crate) use self::context::{BuildContexts, KubefilePlace, git_environment, kubefile_place};
 pub(crate) use self::exec::{allows_insecure, exec};
 pub(crate) use self::image_lists::{ImageLists, archives};

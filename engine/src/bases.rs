@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cache::Store;
-use solver::{BlobDigest, Layer, ManifestDigest, Platform};
+use solver::{BlobDigest, Descriptor, Layer, ManifestDigest, Platform};
 
 use crate::contents::Contents;
 use crate::images::{Images, ImagesError, ManifestKind, StoredImage, Tagged};
@@ -17,6 +17,7 @@ use crate::registry::{
 use crate::source::image;
 use crate::state::State;
 use crate::tree::Trees;
+use crate::upstream::Upstream;
 
 /// When a registry is asked for a base (`--pull`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,13 +76,14 @@ pub struct Bases<'a> {
     store: &'a Store,
     registry: &'a Registry,
     lock: Option<&'a Locking>,
+    upstream: Option<&'a Upstream<'a>>,
     known: Mutex<BTreeMap<ManifestDigest, Arc<BaseImage>>>,
 }
 
 impl<'a> Bases<'a> {
     /// Bases of a store, and of registries.
     pub fn new(store: &'a Store, registry: &'a Registry) -> Self {
-        Self { store, registry, lock: None, known: Mutex::default() }
+        Self { store, registry, lock: None, upstream: None, known: Mutex::default() }
     }
 
     /// The same for a build with a lock file.
@@ -97,6 +99,22 @@ impl<'a> Bases<'a> {
     /// The way to registries.
     pub fn registry(&self) -> &'a Registry {
         self.registry
+    }
+
+    /// The same, with caches that may have layers of steps.
+    #[must_use]
+    pub fn cached(self, upstream: &'a Upstream<'a>) -> Self {
+        Self { upstream: Some(upstream), ..self }
+    }
+
+    /// Caches that are asked for what the store does not know.
+    pub(crate) fn upstream(&self) -> Option<&'a Upstream<'a>> {
+        self.upstream
+    }
+
+    /// Whether a layer is here, or in one of those caches.
+    pub(crate) fn can_have(&self, blob: &Descriptor) -> bool {
+        self.store.blobs().contains(blob) || self.upstream.is_some_and(|upstream| upstream.has(blob))
     }
 
     /// Finds and pins a base, as the lock file has it if there is one. `warn` hears why a registry was not of use although
@@ -352,8 +370,19 @@ impl<'a> Bases<'a> {
         let has_it = |base: &&Arc<BaseImage>| base.image.layers.iter().any(|own| own.blob == layer.blob);
         match known.iter().find(has_it) {
             Some(base) => self.source(base).fetch(std::slice::from_ref(layer), None, &|_, _| {}),
-            None => Ok(()),
+            None => self.fetch_cached(layer),
         }
+    }
+
+    /// Fetches a layer that a cache has, if one does.
+    fn fetch_cached(&self, layer: &Layer) -> Result<(), RegistryError> {
+        let Some(upstream) = self.upstream else { return Ok(()) };
+        if upstream.bring(self.store, &layer.blob)? {
+            return Ok(());
+        }
+        let Some(repository) = upstream.repository(&layer.blob) else { return Ok(()) };
+        let (registry, store, repositories) = (self.registry, self.store, vec![repository]);
+        LayerSource { registry, store, repositories }.fetch(std::slice::from_ref(layer), None, &|_, _| {})
     }
 
     fn source(&self, base: &BaseImage) -> LayerSource<'a> {

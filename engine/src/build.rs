@@ -10,6 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use cache::Table;
+use cache::remote::NewRecord;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use rayon::prelude::*;
 use solver::{
@@ -55,6 +56,10 @@ pub struct Built {
     pub layers_made: usize,
     /// What is said of each step, in the order of the text; empty unless it was asked for.
     pub reports: Vec<StepReport>,
+    /// What remote caches may want to know of it, see [`Session::add_records`].
+    pub records: Vec<NewRecord>,
+    /// Steps that have a result, with their keys; empty unless caches want to know of them.
+    pub(crate) steps: Vec<([u8; 32], Record)>,
 }
 
 /// One image that was built.
@@ -158,6 +163,12 @@ impl Session<'_> {
                 && let Some(layer) = self.known_layer(&delta).filter(|_| !self.options.no_cache)
             {
                 return Ok(layer);
+            }
+            if group.len() > 1 {
+                let mut deltas = group.iter().map(|member| &members[*member].delta);
+                let readable = deltas.try_for_each(|delta| self.readable(delta));
+                readable
+                    .map_err(|error| self.failure(vec![self.step_error(chain.steps[group[0]], error)]))?;
             }
             let delta = merged(&self.trees, &members, group)?;
             if group.len() > 1 {
@@ -479,13 +490,22 @@ impl Work<'_, '_> {
         if let Op::Git(_) = &session.graph.vertex(index).op {
             return Ok(Input::Tree(self.delta(index)));
         }
+        let state = self.state(index)?;
+        if session.bases.upstream().is_some() {
+            state.deltas.iter().try_for_each(|delta| session.readable(delta))?;
+        }
+        Ok(Input::State(state))
+    }
+
+    fn state(&self, index: VertexIndex) -> Result<State, OpError> {
+        let session = self.session;
         let mut memo = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let delta = |step| self.delta(step);
         let base = |index: VertexIndex| match &session.graph.vertex(index).op {
             Op::Image(image) => session.base_state(&image.digest),
             _ => Ok(State::default()),
         };
-        Ok(Input::State(state_of(&session.graph, &base, &delta, &mut memo, index)?))
+        Ok(state_of(&session.graph, &base, &delta, &mut memo, index)?)
     }
 
     fn delta(&self, index: VertexIndex) -> TreeDigest {
@@ -494,6 +514,16 @@ impl Work<'_, '_> {
 
     fn result(&self, index: VertexIndex) -> &Record {
         self.results[index.position()].get().expect("a state's steps are done before it is used")
+    }
+
+    /// Every step that has a result, with its key.
+    fn steps(&self) -> Vec<([u8; 32], Record)> {
+        let one = |index: VertexIndex| {
+            let record = self.results[index.position()].get()?;
+            let is_step = !matches!(self.session.graph.vertex(index).op, Op::Git(_));
+            is_step.then(|| (*self.keys[index.position()].as_bytes(), record.clone()))
+        };
+        self.session.graph.indices().filter_map(one).collect()
     }
 
     /// What the build came to.
@@ -523,6 +553,8 @@ impl Work<'_, '_> {
             executed: misses - by_content,
             layers_made: session.layers_made.load(Ordering::Relaxed),
             reports: if session.options.explain { self.reports() } else { Vec::new() },
+            records: Vec::new(),
+            steps: if session.options.exports { self.steps() } else { Vec::new() },
         }
     }
 }

@@ -94,6 +94,11 @@ fn key(unit: Option<&Unit>, tree: &TreeDigest, values: Option<&Values>) -> Vec<u
     [&[RULES, place][..], tree.as_bytes(), &values].concat()
 }
 
+/// What the places of a delta are remembered by.
+pub(crate) fn key_of(delta: &TreeDigest) -> Vec<u8> {
+    key(None, delta, None)
+}
+
 /// Finds the container images that the files of a state name.
 ///
 /// # Errors

@@ -24,6 +24,8 @@ pub struct Export {
     pub is_stored: bool,
     /// The registry that gets the image, and that may have the base's layers already.
     pub pushed_to: Option<String>,
+    /// Layers that are in registries may stay there.
+    pub is_lazy: bool,
     /// `kube-installer` or `app-installer`.
     pub image_type: String,
     /// `--annotation`.
@@ -85,6 +87,12 @@ pub fn export(
                 bases.complete(&base, &|layer, bytes| told.more(layer, bytes))?;
             }
         }
+        for layer in bases.absent(&image.layers).iter().chain(&bases.absent(&image.carried.layers)) {
+            match bases.upstream().and_then(|upstream| upstream.repository(&layer.blob)) {
+                Some(repository) if export.may_stay(&repository) => remotes.push(repository.to_string()),
+                _ => bases.fetch_layer(layer)?,
+            }
+        }
         id = Some(store.blobs().put(&assembled.config)?.digest);
         instances.push((spec.platform.clone(), store.blobs().put(&assembled.manifest)?));
     }
@@ -115,7 +123,12 @@ pub fn export(
 impl Export {
     /// Whether the layers of a base may stay where they are.
     fn is_remote_enough(&self, base: &BaseImage) -> bool {
-        base.repositories().iter().any(|repository| Some(&repository.host) == self.pushed_to.as_ref())
+        base.repositories().iter().any(|repository| self.may_stay(repository))
+    }
+
+    /// Whether what a repository has need not come here.
+    fn may_stay(&self, repository: &Repository) -> bool {
+        self.is_lazy || Some(&repository.host) == self.pushed_to.as_ref()
     }
 }
 

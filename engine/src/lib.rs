@@ -54,6 +54,7 @@ pub mod transport;
 pub mod tree;
 pub mod untar;
 mod upper;
+pub mod upstream;
 mod watched;
 mod yaml;
 

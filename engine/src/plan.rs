@@ -52,7 +52,8 @@ impl Session<'_> {
             }
             let wanted: Vec<&[u8]> =
                 wave.iter().map(|index| keys[index.position()].as_bytes().as_slice()).collect();
-            let records: Vec<Option<Record>> = stamp::get_many(self.store, Table::Steps, &wanted);
+            let mut records: Vec<Option<Record>> = stamp::get_many(self.store, Table::Steps, &wanted);
+            self.complete(wave, &keys, &mut records);
             let usable = |(&index, record): (&VertexIndex, Option<Record>)| {
                 if self.is_forced(index) {
                     return Err(MissReason::NotAsked);
@@ -62,6 +63,17 @@ impl Session<'_> {
             wave.iter().zip(records).map(usable).collect()
         });
         Planned { keys, plan, outcome: None }
+    }
+
+    /// Asks remote caches for the records that the store does not have.
+    fn complete(&self, wave: &[VertexIndex], keys: &[CacheKey], records: &mut [Option<Record>]) {
+        let is_asked = |at: &usize| records[*at].is_none() && !self.is_forced(wave[*at]);
+        let missing: Vec<usize> = (0..wave.len()).filter(is_asked).collect();
+        let wanted: Vec<_> =
+            missing.iter().map(|at| (wave[*at], *keys[wave[*at].position()].as_bytes())).collect();
+        if !wanted.is_empty() {
+            missing.into_iter().zip(self.import(&wanted)).for_each(|(at, found)| records[at] = found);
+        }
     }
 
     /// The plan in which every step of the final image is a hit, by the outcome of an equal build.

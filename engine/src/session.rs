@@ -1,6 +1,7 @@
 //! One build between its definition and its layers: pin, plan, and what both need.
 
 mod sources;
+mod upstream;
 mod values;
 
 use std::collections::{HashMap, HashSet};
@@ -64,6 +65,8 @@ pub struct BuildOptions {
     pub repository: String,
     /// Container images come after the steps, and get some of the layers an image may have.
     pub carries_images: bool,
+    /// Say what remote caches may want to know.
+    pub exports: bool,
     /// A `helm` program, for charts that use what cannot be rendered here.
     pub helm: Option<PathBuf>,
     /// Say why each step ran.
@@ -72,6 +75,14 @@ pub struct BuildOptions {
     pub exec: ExecOptions,
     /// Stops the build.
     pub cancel: Cancel,
+}
+
+impl BuildOptions {
+    /// The same, where nothing that is known counts.
+    #[must_use]
+    pub fn uncached(&self) -> Self {
+        Self { no_cache: true, ..self.clone() }
+    }
 }
 
 /// A pinned source: its identity, and its files.
@@ -260,7 +271,7 @@ impl<'a> Session<'a> {
     pub(crate) fn known_layer(&self, delta: &TreeDigest) -> Option<Layer> {
         let links = self.links_of(delta);
         let key = layer_key(delta, &links, self.options.times, self.options.compression);
-        self.store.get(Table::Layers, &key).filter(|layer: &Layer| self.store.blobs().contains(&layer.blob))
+        self.store.get(Table::Layers, &key).filter(|layer: &Layer| self.bases.can_have(&layer.blob))
     }
 
     /// The layer of a delta: from the store, or made now.

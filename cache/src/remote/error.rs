@@ -90,3 +90,10 @@ impl RemoteError {
         )
     }
 }
+
+impl RemoteError {
+    /// What went wrong on the way there.
+    pub fn transport(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Transport(Box::new(error))
+    }
+}

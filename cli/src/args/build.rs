@@ -138,6 +138,21 @@ pub(crate) struct Build {
     /// Container images not to carry: a reference or a pattern a line
     #[arg(long, value_name = "FILE")]
     pub(crate) ignored_image_list: Option<PathBuf>,
+    /// A cache to ask for what the store does not know: a reference, type=registry,ref=NAME or type=local,src=DIR; may be given several times
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) cache_from: Vec<String>,
+    /// A cache to keep what was built in: type=registry,ref=NAME or type=local,dest=DIR, with max-age=30d and max-size=10G; may be given several times
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) cache_to: Vec<String>,
+    /// A cache that cannot be read or written is an error, and not a warning
+    #[arg(long)]
+    pub(crate) cache_required: bool,
+    /// Believe only records of caches that are signed with the key in this file, and sign with it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cache_sign_key: Option<PathBuf>,
+    /// Leave layers that are in a registry there until somebody reads them
+    #[arg(long)]
+    pub(crate) lazy: bool,
     /// An archive or a directory that has container images: they need not come from a registry; may be given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) image_archive: Vec<PathBuf>,

@@ -1,5 +1,6 @@
 //! `sealer build`: parse, model, resolve bases, lower, pin, plan, run, export.
 
+mod caches;
 mod check;
 mod finish;
 mod kubefile;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cache::Store;
-use engine::{Bases, BuildError, Contexts, PullPolicy};
+use engine::{Bases, BuildError, BuildOptions, Contexts, PullPolicy};
 use frontend::{BaseRequest, Diagnostic, ImageKey, Options, Severity};
 use solver::{AppSpec, Base, Definition, Event, EventSink, ImageSpec, SourceFile};
 
@@ -47,6 +48,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let store = Store::open(root)?;
     let options = settings.engine(args, &interrupt.cancel);
     let image_options = engine::container::options(&options);
+    let uncached = [&options, &image_options].map(BuildOptions::uncached);
     let sources = settings.contexts.sources.clone();
     let contexts = Contexts::new(&store, registry.fetcher(), settings::git_environment(), &options, sources);
     let own = settings.contexts.own();
@@ -59,7 +61,8 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let (models, wrong): (Vec<_>, Vec<_>) = models.unzip();
     said.check([parsed.diagnostics.as_slice(), &wrong.concat()].concat())?;
 
-    let bases = Bases::new(&store, &registry).locked(lock.locking());
+    let upstream = caches::upstream(&settings, &registry);
+    let bases = Bases::new(&store, &registry).locked(lock.locking()).cached(&upstream);
     let resolver = Resolver { bases: &bases, policy: settings.pull, said: &said, interrupt: &interrupt };
     let (definition, specs) = resolver.lower(&models, &settings)?;
     check_filter(&args.no_cache_filter, &definition)?;
@@ -80,6 +83,8 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
         policy: settings.pull,
         lists: &settings.lists,
         archives: &archives,
+        upstream: &upstream,
+        uncached: (&uncached[0], &uncached[1]),
     };
     let built = work.build(settings.carries_images);
     let fail = |error: BuildError| {
@@ -87,6 +92,10 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
         let _ = engine::keep_finished(&store);
         Failure::build(error, &source, interrupt.signal())
     };
+    caches::check(&upstream, &settings, reporter).map_err(|failure| {
+        watcher.close();
+        failure
+    })?;
     let built = built.inspect_err(|_| watcher.close()).map_err(fail)?;
     settings.warn_of_outputs(reporter);
     let exported = lock
@@ -101,6 +110,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     finish::outputs(&store, &result, &interrupt, reporter)?;
     finish::pushes(&store, &result, &interrupt, global.quiet)?;
     lock.write(reporter)?;
+    caches::export(&store, &registry, &settings, &built, reporter)?;
     result.tell(args, global, &source)?;
     store.maintain();
     Ok(())

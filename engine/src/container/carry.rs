@@ -165,13 +165,15 @@ impl Carrying<'_> {
         let plan = session.plan(&pins)?;
         session.bring(&plan, self.archives)?;
         session.choose_streams(&plan)?;
-        let made = session.run(&pins, &plan)?;
+        let mut made = session.run(&pins, &plan)?;
         session.settle(&made)?;
+        session.add_records(&mut made);
         built.vertices += made.vertices;
         built.cached += made.cached;
         built.executed += made.executed;
         built.layers_made += made.layers_made;
         built.reports.extend(made.reports);
+        built.records.extend(std::mem::take(&mut made.records));
         let carried = session.chains.iter().zip(made.images).map(|(chain, image)| {
             let names = chain.steps.iter().map(|&step| session.graph.metadata(step).name.clone());
             let history = names.zip(image.own_layer).collect();

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use solver::{Event, ImageSpec};
+use cache::Table;
+use solver::{Event, ImageSpec, TreeDigest};
 
 use super::base::Present;
 use super::wanted::{ContainerImage, Wanted, carried_by};
 use crate::build::BuiltImage;
-use crate::discover::{Asked, Discovered, Searcher, Unit, changed_places, discover};
-use crate::error::BuildError;
+use crate::discover::{Asked, Discovered, Scan, Searcher, Unit, changed_places, discover, key_of};
+use crate::error::{BuildError, StepError};
 use crate::session::Session;
 use crate::state::State;
 
@@ -41,6 +42,9 @@ impl Session<'_> {
             .filter_map(|base| base.image.extension.as_ref())
             .flat_map(|extension| extension.applications.iter().map(|application| application.name.clone()))
             .collect();
+        for delta in &built.deltas {
+            self.scannable(delta)?;
+        }
         let changed = changed_places(&built.deltas, self.store, &self.searcher())?;
         let (Some(carried), Some(changed)) = (carried, changed) else {
             let state = self.state_of(built)?;
@@ -69,6 +73,19 @@ impl Session<'_> {
         let carried: Vec<ContainerImage> = carried;
         wanted.take_from_base(&carried, &|name| searched.contains(name));
         Ok(wanted)
+    }
+
+    /// Makes sure that what a delta has of the places is known, or can be looked at.
+    fn scannable(&self, delta: &TreeDigest) -> Result<(), BuildError> {
+        let is_known = self.bases.upstream().is_none()
+            || matches!(self.store.get(Table::Scans, &key_of(delta)), Some(Scan::Delta(parts)) if parts.iter().all(|part| part.is_searched()));
+        if is_known {
+            return Ok(());
+        }
+        let failed = |source| {
+            BuildError::Steps(vec![StepError { name: "search".to_owned(), spans: Vec::new(), source }])
+        };
+        self.readable(delta).map_err(failed)
     }
 
     fn searcher(&self) -> Searcher<'_> {

@@ -54,6 +54,13 @@ pub(crate) struct Part {
     pub(super) search: Option<Search>,
 }
 
+impl Part {
+    /// Whether its files need not be looked at again.
+    pub(crate) fn is_searched(&self) -> bool {
+        self.tree.is_none() || self.search.is_some()
+    }
+}
+
 /// What a delta has of the places.
 ///
 /// # Errors

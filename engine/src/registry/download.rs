@@ -68,8 +68,7 @@ impl<'a> LayerSource<'a> {
         let mut wanted: Vec<&Layer> = layers.iter().filter(is_wanted).collect();
         wanted.sort_by_key(|layer| (std::cmp::Reverse(layer.blob.size), layer.blob.digest));
         wanted.dedup_by_key(|layer| layer.blob.digest);
-        // Chunks come and go on two threads; a fresh page for each of their bytes costs a tenth of the time.
-        drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT)));
+        keep_memory();
         let next = std::sync::atomic::AtomicUsize::new(0);
         let failed = std::sync::atomic::AtomicBool::new(false);
         let work = || -> Result<(), RegistryError> {
@@ -141,6 +140,7 @@ impl<'a> LayerSource<'a> {
         let absent = |repository: String| RegistryError::BlobUnknown { digest: blob.digest, repository };
         let repository = self.repositories.first().ok_or_else(|| absent("any registry".to_owned()))?;
         let mut has_begun = false;
+        keep_memory();
         self.registry.read(repository, &mut |place| {
             if has_begun {
                 return Err(absent(repository.to_string()));
@@ -158,6 +158,7 @@ impl<'a> LayerSource<'a> {
         trees: Looking<'_>,
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
+        keep_memory();
         let cancel = self.registry.fetcher.cancel();
         let mut lock = None;
         if !self.store.blobs().contains(&layer.blob) {
@@ -270,6 +271,12 @@ impl<'a> LayerSource<'a> {
             Ok(image::keep_tree(layer, tree, self.store, trees)?)
         })
     }
+}
+
+/// Chunks come and go on two threads; a fresh page for each of their bytes costs a tenth of the time.
+fn keep_memory() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT))));
 }
 
 /// What else is wanted of bytes that come.

@@ -9,7 +9,7 @@ use solver::{HistoryStep, ImageSpec, Platform};
 use crate::args::Build;
 use crate::commands::save::warn_of_loss;
 use crate::report::{Failure, Reporter};
-use crate::settings::{self, BuildContexts, ImageLists, Output, OutputType};
+use crate::settings::{self, BuildContexts, Caches, ImageLists, Output, OutputType};
 
 /// Written into every image unless the user gives labels of their own (spec §2.6).
 const VERSION_LABEL: &str = "io.sealer.version";
@@ -26,6 +26,7 @@ pub(super) struct Settings {
     pub(super) outputs: Vec<Output>,
     pub(super) carries_images: bool,
     pub(super) lists: ImageLists,
+    pub(super) caches: Caches,
     pub(super) times: TimePolicy,
     compression: engine::LayerCompression,
     download_limit_bytes: u64,
@@ -66,6 +67,7 @@ impl Settings {
                     .next()
                     .filter(|_| hosts.len() == 1 && !wants_layers)
                     .map(|host| (*host).clone()),
+                is_lazy: args.lazy,
                 names,
                 image_type: settings::image_type(&args.image_type)?,
                 annotations: settings::pairs(&args.annotation, "annotations")?,
@@ -77,6 +79,7 @@ impl Settings {
             pushed,
             carries_images,
             lists: ImageLists::new(args, carries_images)?,
+            caches: Caches::new(args)?,
             times,
             compression: settings::compression(&args.tunables.compression)?,
             download_limit_bytes: settings::size(&args.tunables.max_download)?,
@@ -96,6 +99,7 @@ impl Settings {
             download_limit_bytes: self.download_limit_bytes,
             repository: self.repository(),
             carries_images: self.carries_images,
+            exports: !self.caches.to.is_empty(),
             helm: settings::program("helm"),
             explain: args.explain.is_some(),
             exec: self.exec.clone(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use cache::Store;
 use engine::container::Archives;
+use engine::upstream::Upstream;
 use engine::{Bases, BuildError, BuildOptions, Built, Carrying, Contexts, PullPolicy, Session};
 use solver::{Definition, Event, EventSink, ImageSpec};
 
@@ -25,6 +26,9 @@ pub(super) struct Work<'a> {
     pub(super) policy: PullPolicy,
     pub(super) lists: &'a ImageLists,
     pub(super) archives: &'a Archives,
+    pub(super) upstream: &'a Upstream<'a>,
+    /// The options of both turns when no cache is believed any more.
+    pub(super) uncached: (&'a BuildOptions, &'a BuildOptions),
 }
 
 impl Work<'_> {
@@ -32,6 +36,16 @@ impl Work<'_> {
     pub(super) fn build(&self, carries_images: bool) -> Result<Built, BuildError> {
         let damaged = self.store.blobs().damaged();
         match self.attempt(carries_images) {
+            Err(_) if self.upstream.is_distrusted() => {
+                self.events.event(Event::Warning {
+                    text: "a remote cache said something that is not so; everything was built without it"
+                        .to_owned(),
+                    hint: "`--cache-sign-key` believes only who has the key".to_owned(),
+                    span: None,
+                });
+                let (options, image_options) = self.uncached;
+                Work { options, image_options, ..*self }.attempt(carries_images)
+            }
             Err(_) if self.store.blobs().damaged() > damaged => {
                 self.events.event(Event::Warning {
                     text: "a blob of the store is damaged; what needs it was made again".to_owned(),
@@ -54,6 +68,7 @@ impl Work<'_> {
         if carries_images {
             self.carry(&session, &mut built)?;
         }
+        session.add_records(&mut built);
         // The process ends soon, all at once; taking a hundred thousand directories apart one by one takes longer.
         std::mem::forget(session);
         Ok(built)

@@ -1,0 +1,242 @@
+//! Remote caches as a build uses them: what the store does not know of a step, they may (`docs/design/remote-cache.md`).
+//!
+//! What travels of a step is one value: its record and its layer. The layer's bytes stay where they are until somebody
+//! reads them; then they must hold what the record says, or the cache is not asked again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cache::remote::{Exported, Limits, MacKey, NewRecord, RemoteCache, RemoteError};
+use cache::{Store, Table};
+use serde::{Deserialize, Serialize};
+use solver::{BlobDigest, Descriptor, Layer, Record};
+
+use crate::discover::Scan;
+use crate::registry::{Registry, RegistryError, RegistryRemote, Repository};
+use crate::remote::DirectoryRemote;
+
+/// Form of what travels.
+const VERSION: u8 = 1;
+/// Layers sent at once.
+const AT_ONCE: usize = 6;
+
+/// Where a cache is.
+#[derive(Debug, Clone)]
+pub enum CachePlace {
+    /// A tag of a registry.
+    Registry(crate::registry::Reference),
+    /// A directory.
+    Directory(std::path::PathBuf),
+}
+
+/// Where layers of a cache are.
+#[derive(Debug)]
+enum Layers<'a> {
+    Registry(Arc<RegistryRemote<'a>>),
+    Directory(Arc<DirectoryRemote>),
+}
+
+/// One cache.
+#[derive(Debug)]
+pub struct Cached<'a> {
+    cache: RemoteCache<'a>,
+    layers: Layers<'a>,
+}
+
+impl<'a> Cached<'a> {
+    /// A cache that nothing was asked of yet.
+    pub fn new(registry: &'a Registry, place: &CachePlace, key: Option<MacKey>) -> Self {
+        match place {
+            CachePlace::Registry(reference) => {
+                let remote = Arc::new(RegistryRemote::new(registry, reference));
+                let cache = RemoteCache::open(Arc::<RegistryRemote<'a>>::clone(&remote), key);
+                Self { cache, layers: Layers::Registry(remote) }
+            }
+            CachePlace::Directory(dir) => {
+                let remote = Arc::new(DirectoryRemote::new(dir));
+                let cache = RemoteCache::open(Arc::<DirectoryRemote>::clone(&remote), key);
+                Self { cache, layers: Layers::Directory(remote) }
+            }
+        }
+    }
+
+    /// Where it is, for people.
+    pub fn name(&self) -> String {
+        self.cache.remote().name()
+    }
+
+    /// What went wrong with reading it.
+    pub fn failure(&self) -> Option<Arc<RemoteError>> {
+        self.cache.failure()
+    }
+
+    /// What the user should know.
+    pub fn warnings(&self) -> Vec<String> {
+        self.cache.warnings()
+    }
+
+    /// Sends what a build came to: layers that are not there, then the records.
+    ///
+    /// # Errors
+    /// When nobody answers, or it is not allowed.
+    pub fn export(
+        &self,
+        store: &Store,
+        near: &[Repository],
+        records: &[NewRecord],
+        limits: &Limits,
+    ) -> Result<Exported, RemoteError> {
+        let mut blobs: Vec<Descriptor> = records.iter().flat_map(|record| record.blobs.clone()).collect();
+        blobs.sort_by_key(|blob| (std::cmp::Reverse(blob.size), blob.digest));
+        blobs.dedup();
+        let has = self.cache.remote().has_blobs(&blobs)?;
+        // What is neither here nor there was left in another cache: its record goes without it, and so not at all.
+        let missing: Vec<&Descriptor> = blobs
+            .iter()
+            .zip(has)
+            .filter(|(blob, has)| !has && store.blobs().contains(blob))
+            .map(|(blob, _)| blob)
+            .collect();
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<(), RemoteError> {
+            while let Some(blob) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.put(store, near, blob)?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..missing.len().min(AT_ONCE)).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("sending does not panic"))
+        })?;
+        self.cache.export(records, limits)
+    }
+
+    fn put(&self, store: &Store, near: &[Repository], blob: &Descriptor) -> Result<(), RemoteError> {
+        let open = || store.blobs().open(&blob.digest);
+        match &self.layers {
+            Layers::Registry(remote) => {
+                let open =
+                    || -> Result<Box<dyn std::io::Read + Send>, RegistryError> { Ok(Box::new(open()?)) };
+                remote.put_blob(blob, near, &open, &|_| {}).map(drop).map_err(RemoteError::transport)
+            }
+            Layers::Directory(remote) => {
+                let mut file = open().map_err(RemoteError::transport)?;
+                remote.put_blob(blob, &mut file).map(drop)
+            }
+        }
+    }
+}
+
+/// The caches that a build asks, in order.
+#[derive(Debug, Default)]
+pub struct Upstream<'a> {
+    caches: Vec<Cached<'a>>,
+    /// Layers that are in one of them.
+    lazy: Mutex<HashMap<BlobDigest, usize>>,
+    /// One of them was found to lie.
+    is_distrusted: AtomicBool,
+}
+
+/// What travels of a step.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Bundle {
+    version: u8,
+    pub(crate) record: Record,
+    pub(crate) layer_key: [u8; 32],
+    pub(crate) layer: Layer,
+    /// Places for container images in its delta, and what they name.
+    pub(crate) scan: Option<(Vec<u8>, Scan)>,
+}
+
+impl Bundle {
+    pub(crate) fn new(
+        record: Record,
+        layer_key: [u8; 32],
+        layer: Layer,
+        scan: Option<(Vec<u8>, Scan)>,
+    ) -> Self {
+        Self { version: VERSION, record, layer_key, layer: Layer { frames: Vec::new(), ..layer }, scan }
+    }
+
+    /// As a record of a cache.
+    pub(crate) fn under(&self, key: &[u8; 32]) -> NewRecord {
+        let value = postcard::to_stdvec(self).expect("plain data with known lengths always encodes");
+        NewRecord { key: Table::Steps.key(key), value, blobs: vec![self.layer.blob] }
+    }
+}
+
+impl<'a> Upstream<'a> {
+    /// These caches.
+    pub fn new(caches: Vec<Cached<'a>>) -> Self {
+        Self { caches, ..Self::default() }
+    }
+
+    /// The caches.
+    pub fn caches(&self) -> &[Cached<'a>] {
+        &self.caches
+    }
+
+    /// What is known of steps, by their keys.
+    pub(crate) fn look_up(&self, keys: &[[u8; 32]]) -> Vec<Option<Bundle>> {
+        let mut found: Vec<Option<Bundle>> = keys.iter().map(|_| None).collect();
+        if self.is_distrusted.load(Ordering::Relaxed) {
+            return found;
+        }
+        for (number, cached) in self.caches.iter().enumerate() {
+            let missing: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
+            let asked: Vec<Vec<u8>> = missing.iter().map(|at| Table::Steps.key(&keys[*at])).collect();
+            for (at, answer) in missing.into_iter().zip(cached.cache.lookup(&asked)) {
+                let bundle = answer.and_then(|answer| postcard::from_bytes::<Bundle>(&answer.value).ok());
+                if let Some(bundle) = bundle.filter(|bundle| bundle.version == VERSION) {
+                    self.lock().insert(bundle.layer.blob.digest, number);
+                    found[at] = Some(bundle);
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether a layer can be had from one of them.
+    pub(crate) fn has(&self, blob: &Descriptor) -> bool {
+        self.lock().contains_key(&blob.digest)
+    }
+
+    /// The repository that has a layer, if it is in a registry.
+    pub(crate) fn repository(&self, blob: &Descriptor) -> Option<Repository> {
+        let number = self.lock().get(&blob.digest).copied()?;
+        match &self.caches[number].layers {
+            Layers::Registry(remote) => Some(remote.repository().clone()),
+            Layers::Directory(_) => None,
+        }
+    }
+
+    /// Brings a layer out of a cache in a directory. Whether it was in one.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is something else.
+    pub(crate) fn bring(&self, store: &Store, blob: &Descriptor) -> Result<bool, RegistryError> {
+        let Some(number) = self.lock().get(&blob.digest).copied() else { return Ok(false) };
+        let Layers::Directory(remote) = &self.caches[number].layers else { return Ok(false) };
+        let mut file = remote.open_blob(blob)?;
+        let mut writer = store.blobs().writer()?;
+        std::io::copy(&mut file, &mut writer)?;
+        writer.complete_verified(blob)?;
+        Ok(true)
+    }
+
+    /// Asks none of them any more.
+    pub(crate) fn distrust(&self) {
+        self.is_distrusted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one of them was found to lie.
+    pub fn is_distrusted(&self) -> bool {
+        self.is_distrusted.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BlobDigest, usize>> {
+        // Only whole entries are put behind it.
+        self.lazy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
