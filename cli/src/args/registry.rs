@@ -24,7 +24,7 @@ pub(crate) struct RegistryFlags {
     /// File with credentials, instead of sealer's, the containers tools' and Docker's own
     #[arg(long, value_name = "FILE", env = "REGISTRY_AUTH_FILE")]
     pub(crate) authfile: Option<PathBuf>,
-    /// Registry to ask before HOST for what is read from it, as [http://|https://]HOST[:PORT][/PREFIX]; Docker Hub is docker.io; may be given several times
+    /// Registry to ask before HOST for what is read from it, as `[http://|https://]HOST[:PORT][/PREFIX]`; Docker Hub is docker.io; may be given several times
     #[arg(long, value_name = "HOST=MIRROR", value_delimiter = ',', env = "SEALER_REGISTRY_MIRROR")]
     pub(crate) registry_mirror: Vec<String>,
 }

@@ -42,8 +42,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
         return Ok(());
     }
     let interrupt = Interrupt::listen()?;
-    let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
-    settings.lists.introduce(&registry)?;
+    let registry = settings.registry(args, global, &interrupt)?;
     let archives = settings::archives(args, &interrupt)?;
     let store = Store::open(root)?;
     let options = settings.engine(args, &interrupt.cancel);
@@ -57,16 +56,15 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let parsed = frontend::parse(&source);
     let said = Said { source: &source, reporter };
 
-    let models = settings.frontends.iter().map(|options| frontend::model(&parsed, options));
-    let (models, wrong): (Vec<_>, Vec<_>) = models.unzip();
+    let (models, wrong): (Vec<_>, Vec<_>) =
+        settings.frontends.iter().map(|options| frontend::model(&parsed, options)).unzip();
     said.check([parsed.diagnostics.as_slice(), &wrong.concat()].concat())?;
 
     let upstream = caches::upstream(&settings, &registry);
     let bases = Bases::new(&store, &registry).locked(lock.locking()).cached(&upstream);
     let resolver = Resolver { bases: &bases, policy: settings.pull, said: &said, interrupt: &interrupt };
     let (definition, specs) = resolver.lower(&models, &settings)?;
-    check_filter(&args.no_cache_filter, &definition)?;
-    let not_searched = not_searched(&args.no_discover, &specs)?;
+    let not_searched = check_names(args, &definition, &specs)?;
 
     let watcher = progress::watcher(args.tunables.progress, global);
     let told = Told { watcher: watcher.as_ref(), reporter, source: &source };
@@ -92,14 +90,10 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
         let _ = engine::keep_finished(&store);
         Failure::build(error, &source, interrupt.signal())
     };
-    caches::check(&upstream, &settings, reporter).map_err(|failure| {
-        watcher.close();
-        failure
-    })?;
     let built = built.inspect_err(|_| watcher.close()).map_err(fail)?;
-    settings.warn_of_outputs(reporter);
     let exported = lock
         .check(reporter)
+        .and_then(|()| caches::check(&upstream, &settings, reporter))
         .and_then(|()| reporter.check_strict())
         .and_then(|()| engine::export(&store, &specs, &built, &settings.export, &bases, &told).map_err(fail));
     watcher.close();
@@ -107,13 +101,21 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     store.warnings().into_iter().for_each(|text| reporter.warn(Page::of_store(text)));
     let result =
         Finished { built: &built, exported: &exported, registry: &registry, start, settings: &settings };
-    finish::outputs(&store, &result, &interrupt, reporter)?;
-    finish::pushes(&store, &result, &interrupt, global.quiet)?;
+    finish::deliver(&store, &result, &interrupt, (global.quiet, reporter))?;
     lock.write(reporter)?;
-    caches::export(&store, &registry, &settings, &built, reporter)?;
     result.tell(args, global, &source)?;
     store.maintain();
     Ok(())
+}
+
+/// Names of the command line that mean nothing are mistakes. Gives the applications that are not looked through.
+fn check_names(
+    args: &Build,
+    definition: &Definition,
+    specs: &[ImageSpec],
+) -> Result<BTreeSet<String>, Failure> {
+    check_filter(&args.no_cache_filter, definition)?;
+    not_searched(&args.no_discover, specs)
 }
 
 /// A filter that means nothing is a mistake.

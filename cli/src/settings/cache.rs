@@ -31,18 +31,11 @@ impl Caches {
     pub(crate) fn new(args: &Build) -> Result<Self, Failure> {
         let from = args.cache_from.iter().map(|text| source(text)).collect::<Result<Vec<_>, _>>()?;
         let to = args.cache_to.iter().map(|text| target(text)).collect::<Result<Vec<_>, _>>()?;
-        if from.is_empty() && to.is_empty() {
-            if let Some(flag) = [
-                args.cache_required.then_some("--cache-required"),
-                args.cache_sign_key.as_ref().map(|_| "--cache-sign-key"),
-            ]
-            .into_iter()
-            .flatten()
-            .next()
-            {
-                return Err(Failure::usage(format!("`{flag}` says nothing without a cache"))
-                    .hint("name one with `--cache-from` or `--cache-to`"));
-            }
+        let required = args.cache_required.then_some("--cache-required");
+        let flag = required.or(args.cache_sign_key.as_ref().map(|_| "--cache-sign-key"));
+        if let Some(flag) = flag.filter(|_| from.is_empty() && to.is_empty()) {
+            return Err(Failure::usage(format!("`{flag}` says nothing without a cache"))
+                .hint("name one with `--cache-from` or `--cache-to`"));
         }
         let key = args.cache_sign_key.as_ref().map(|path| {
             let fail = |error: std::io::Error| Failure::usage(format!("`--cache-sign-key`: {error}"));

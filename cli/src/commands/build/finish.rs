@@ -8,6 +8,7 @@ use engine::{Built, Exported, FileChange, Images, Registry, StepReport, Tagged, 
 use serde_json::json;
 use solver::{Descriptor, Platform, SourceFile};
 
+use super::caches;
 use super::options::Settings;
 use crate::args::{Build, Explain, Global};
 use crate::commands::push::{send, tell};
@@ -82,8 +83,20 @@ impl Finished<'_> {
     }
 }
 
+/// The image goes where it is wanted beside the store, and what is known of its steps with it.
+pub(super) fn deliver(
+    store: &Store,
+    finished: &Finished<'_>,
+    interrupt: &Interrupt,
+    (quiet, reporter): (bool, &Reporter),
+) -> Result<(), Failure> {
+    outputs(store, finished, interrupt, reporter)?;
+    pushes(store, finished, interrupt, quiet)?;
+    caches::export(store, finished.registry, finished.settings, finished.built, reporter)
+}
+
 /// Writes the image to every output but the store, which has it.
-pub(super) fn outputs(
+fn outputs(
     store: &Store,
     finished: &Finished<'_>,
     interrupt: &Interrupt,
@@ -96,12 +109,7 @@ pub(super) fn outputs(
 }
 
 /// Sends the image to every registry it shall go to.
-pub(super) fn pushes(
-    store: &Store,
-    finished: &Finished<'_>,
-    interrupt: &Interrupt,
-    quiet: bool,
-) -> Result<(), Failure> {
+fn pushes(store: &Store, finished: &Finished<'_>, interrupt: &Interrupt, quiet: bool) -> Result<(), Failure> {
     for to in &finished.settings.pushed {
         let line = Tagged { name: Some(to.full_name()), ..finished.exported.line.clone() };
         let line = if finished.settings.export.is_stored { line } else { Tagged { name: None, ..line } };

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::{BuildOptions, Cancel, ExecOptions, Export, PullPolicy, Reference, TimePolicy, full_name};
+use engine::{
+    BuildOptions, Cancel, ExecOptions, Export, PullPolicy, Reference, Registry, TimePolicy, full_name,
+};
 use frontend::Options;
 use solver::{HistoryStep, ImageSpec, Platform};
 
-use crate::args::Build;
+use crate::args::{Build, Global};
 use crate::commands::save::warn_of_loss;
+use crate::interrupt::Interrupt;
 use crate::report::{Failure, Reporter};
 use crate::settings::{self, BuildContexts, Caches, ImageLists, Output, OutputType};
 
@@ -105,6 +108,18 @@ impl Settings {
             exec: self.exec.clone(),
             cancel: cancel.clone(),
         }
+    }
+
+    /// The way to registries, which know whom to be for the images of a list.
+    pub(super) fn registry(
+        &self,
+        args: &Build,
+        global: &Global,
+        interrupt: &Interrupt,
+    ) -> Result<Registry, Failure> {
+        let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
+        self.lists.introduce(&registry)?;
+        Ok(registry)
     }
 
     /// The first name without its tag.
