@@ -202,7 +202,10 @@ fn extension(manifest: &Value) -> Value {
 
 fn annotations(manifest: &Value) -> Value {
     let mut annotations = manifest["annotations"].as_object().unwrap().clone();
-    annotations.retain(|key, _| !key.contains(".image.base.") && key != "sealer.image.extension");
+    // Sealer says what an image carries, and never that this is all; we do.
+    let is_ours = |key: &str| key == "sealer.image.container.images.complete";
+    annotations
+        .retain(|key, _| !key.contains(".image.base.") && key != "sealer.image.extension" && !is_ours(key));
     json!(annotations)
 }
 

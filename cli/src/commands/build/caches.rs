@@ -16,12 +16,13 @@ pub(super) fn upstream<'a>(settings: &Settings, registry: &'a Registry) -> Upstr
     Upstream::new(caches.from.iter().map(|place| Cached::new(registry, place, caches.key())).collect())
 }
 
-/// Says which of them could not be read.
+/// Says which of them could not be read, and what outputs cannot hold: all that is to be said before the export.
 pub(super) fn check(
     upstream: &Upstream<'_>,
     settings: &Settings,
     reporter: &Reporter,
 ) -> Result<(), Failure> {
+    settings.warn_of_outputs(reporter);
     for text in upstream.caches().iter().flat_map(Cached::warnings) {
         if settings.caches.is_required {
             return Err(Page::error("cache", text).hint("`--cache-required` makes this an error").into());
