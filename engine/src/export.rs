@@ -7,7 +7,7 @@ use solver::{BlobDigest, Descriptor, EventSink, ImageSpec, Platform};
 
 use crate::bases::{BaseImage, Bases};
 use crate::build::Built;
-use crate::error::BuildError;
+use crate::error::{BuildError, StepError};
 use crate::image::{Parts, assemble};
 use crate::images::{Images, ManifestKind, Tagged};
 use crate::oci;
@@ -92,6 +92,10 @@ pub fn export(
                 Some(repository) if export.may_stay(&repository) => remotes.push(repository.to_string()),
                 _ => bases.fetch_layer(layer)?,
             }
+        }
+        if let Some(upstream) = bases.upstream() {
+            let lied = |source| StepError { name: "cache".to_owned(), spans: Vec::new(), source };
+            upstream.settle(store).map_err(|error| BuildError::Steps(vec![lied(error)]))?;
         }
         id = Some(store.blobs().put(&assembled.config)?.digest);
         instances.push((spec.platform.clone(), store.blobs().put(&assembled.manifest)?));

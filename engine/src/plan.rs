@@ -69,8 +69,7 @@ impl Session<'_> {
     fn complete(&self, wave: &[VertexIndex], keys: &[CacheKey], records: &mut [Option<Record>]) {
         let is_asked = |at: &usize| records[*at].is_none() && !self.is_forced(wave[*at]);
         let missing: Vec<usize> = (0..wave.len()).filter(is_asked).collect();
-        let wanted: Vec<_> =
-            missing.iter().map(|at| (wave[*at], *keys[wave[*at].position()].as_bytes())).collect();
+        let wanted: Vec<[u8; 32]> = missing.iter().map(|at| *keys[wave[*at].position()].as_bytes()).collect();
         if !wanted.is_empty() {
             missing.into_iter().zip(self.import(&wanted)).for_each(|(at, found)| records[at] = found);
         }

@@ -13,8 +13,12 @@ use serde::{Deserialize, Serialize};
 use solver::{BlobDigest, Descriptor, Layer, Record};
 
 use crate::discover::Scan;
+use crate::error::OpError;
 use crate::registry::{Registry, RegistryError, RegistryRemote, Repository};
 use crate::remote::DirectoryRemote;
+use crate::source::image;
+use crate::stamp;
+use crate::tree::Trees;
 
 /// Form of what travels.
 const VERSION: u8 = 1;
@@ -134,8 +138,18 @@ pub struct Upstream<'a> {
     caches: Vec<Cached<'a>>,
     /// Layers that are in one of them.
     lazy: Mutex<HashMap<BlobDigest, usize>>,
+    /// What the build took from them.
+    taken: Mutex<Vec<Taken>>,
     /// One of them was found to lie.
     is_distrusted: AtomicBool,
+}
+
+/// A step that a cache answered for.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) key: [u8; 32],
+    pub(crate) record: Record,
+    pub(crate) layer: Layer,
 }
 
 /// What travels of a step.
@@ -223,6 +237,32 @@ impl<'a> Upstream<'a> {
         std::io::copy(&mut file, &mut writer)?;
         writer.complete_verified(blob)?;
         Ok(true)
+    }
+
+    /// A step was taken from a cache.
+    pub(crate) fn took(&self, taken: Taken) {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).push(taken);
+    }
+
+    /// Looks into the layers that came from caches, and remembers the steps that they are of.
+    ///
+    /// # Errors
+    /// When one cannot be read, or does not hold what its record says.
+    pub(crate) fn settle(&self, store: &Store) -> Result<(), OpError> {
+        let trees = Trees::new(store);
+        let taken = std::mem::take(&mut *self.taken.lock().unwrap_or_else(PoisonError::into_inner));
+        for Taken { key, record, layer } in taken {
+            if !store.blobs().contains(&layer.blob) {
+                continue;
+            }
+            if !image::index(&layer, store, &trees).is_ok_and(|found| found == record.delta) {
+                self.distrust();
+                store.blobs().discard(&layer.blob.digest);
+                return Err(OpError::CacheLied { digest: layer.blob.digest });
+            }
+            stamp::put(store, Table::Steps, &key, &record);
+        }
+        Ok(())
     }
 
     /// Asks none of them any more.

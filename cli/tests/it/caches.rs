@@ -69,6 +69,16 @@ fn what_a_registry_keeps_is_not_made_again() {
     let saved = run(&mut save);
     assert_eq!(saved.code, Some(0), "{}", saved.stderr);
 
+    // Without the cache the store makes what it does not have; what it fetched, it knows.
+    let (alone, built, said) = good(&space, "two", "x:1", &[]);
+    assert_eq!((alone, number(&built, "executed")), (second.clone(), 4), "{said}");
+    let (known, built, said) = good(&space, "three", "x:1", &[]);
+    assert_eq!((known, number(&built, "executed")), (second, 0), "{said}");
+    let text = fs_err::read_to_string(space.context().join("Kubefile")).unwrap();
+    space.kubefile(&format!("{text}COPY readme /more/\n"));
+    assert_eq!(number(&good(&space, "three", "x:1", &[]).1, "executed"), 1);
+    space.kubefile(&text);
+
     // One application changed: its layer, and nothing of the others.
     space.file("b.yaml", "kind: other\n");
     let words = ["--push", "--cache-from", &cache, "--cache-to", &to];

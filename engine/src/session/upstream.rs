@@ -2,7 +2,7 @@
 
 use cache::Table;
 use cache::remote::NewRecord;
-use solver::{Op, Record, TreeDigest, VertexIndex};
+use solver::{Record, TreeDigest};
 
 use super::Session;
 use crate::build::Built;
@@ -10,20 +10,18 @@ use crate::discover;
 use crate::error::OpError;
 use crate::frames::layer_key;
 use crate::source::image;
-use crate::stamp;
-use crate::upstream::Bundle;
+use crate::upstream::{Bundle, Taken};
 
 impl Session<'_> {
-    /// Looks steps up in remote caches. What is found is known to the store from here on; its layers may be elsewhere.
-    pub(crate) fn import(&self, wanted: &[(VertexIndex, [u8; 32])]) -> Vec<Option<Record>> {
-        let Some(upstream) = self.bases.upstream() else { return wanted.iter().map(|_| None).collect() };
-        let keys: Vec<[u8; 32]> = wanted.iter().map(|(_, key)| *key).collect();
-        let found = upstream.look_up(&keys).into_iter().zip(wanted);
-        found.map(|(bundle, (index, key))| self.take(*index, key, bundle?)).collect()
+    /// Looks steps up in remote caches. Layers of what is found may be elsewhere.
+    pub(crate) fn import(&self, keys: &[[u8; 32]]) -> Vec<Option<Record>> {
+        let Some(upstream) = self.bases.upstream() else { return keys.iter().map(|_| None).collect() };
+        let found = upstream.look_up(keys).into_iter().zip(keys);
+        found.map(|(bundle, key)| self.take(key, bundle?)).collect()
     }
 
     /// Takes over what travelled of a step; `None` if its layer is not as this build wants it.
-    fn take(&self, index: VertexIndex, key: &[u8; 32], bundle: Bundle) -> Option<Record> {
+    fn take(&self, key: &[u8; 32], bundle: Bundle) -> Option<Record> {
         let Bundle { record, layer, scan, layer_key: made_by, .. } = bundle;
         if let solver::Facts::Exec(links) = &record.facts {
             self.add_links(record.delta, links);
@@ -32,8 +30,8 @@ impl Session<'_> {
         if made_by != layer_key(&record.delta, &links, self.options.times, self.options.compression) {
             return None;
         }
-        debug_assert!(!matches!(self.graph.vertex(index).op, Op::State), "states are never looked up");
-        stamp::put(self.store, Table::Steps, key, &record);
+        // Its own record is kept once its layer is here and was looked into; until then it is worth nothing without the cache.
+        self.bases.upstream()?.took(Taken { key: *key, record: record.clone(), layer: layer.clone() });
         self.store.put(Table::Layers, &made_by, &layer);
         self.store.put(Table::DeltaBlobs, record.delta.as_bytes(), &layer);
         if let Some((key, scan)) = scan.filter(|(key, _)| *key == discover::key_of(&record.delta)) {
