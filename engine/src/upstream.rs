@@ -94,6 +94,8 @@ impl<'a> Cached<'a> {
         let mut blobs: Vec<Descriptor> = records.iter().flat_map(|record| record.blobs.clone()).collect();
         blobs.sort_by_key(|blob| (std::cmp::Reverse(blob.size), blob.digest));
         blobs.dedup();
+        // What the cache names already need not be asked for one by one.
+        self.cache.remote().head()?;
         let has = self.cache.remote().has_blobs(&blobs)?;
         // What is neither here nor there was left in another cache: its record goes without it, and so not at all.
         let missing: Vec<&Descriptor> = blobs

@@ -85,6 +85,8 @@ fn what_a_registry_keeps_is_not_made_again() {
     let (changed, built, said) = good(&space, "five", &name, &words);
     assert_eq!((number(&built, "executed"), number(&built, "cached")), (1, 3), "{said}");
     assert_eq!(layers_in(&space.root().join("five")), 3);
+    // Beside the image: how the registry is reached, manifest and head; then these again, one layer, a head, a manifest.
+    assert!(number(&built, "http_requests") <= 22, "{built}");
     let (again, built, _) = good(&space, "six", &name, &["--push", "--cache-from", &cache]);
     assert_eq!((again, number(&built, "executed")), (changed, 0));
     // A file that lands on what is below reads it, and so fetches it.
