@@ -3,9 +3,10 @@
 //! It owns the scheduler; workers get a vertex, do it, and send one message back. The first failure stops new starts;
 //! what was finished is recorded all the same.
 
+mod results;
+
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -14,23 +15,21 @@ use cache::remote::NewRecord;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use rayon::prelude::*;
 use solver::{
-    AppFacts, CacheKey, ContainerImageOp, ContentRead, Event, ExecOp, Facts, Lane, Layer, Limits,
-    ManifestDigest, Op, Outcome, Plan, Record, Scheduler, Step, StepOutcome, TreeDigest, VertexDigest,
-    VertexIndex, content_key, key_facts,
+    AppFacts, CacheKey, ContainerImageOp, Event, ExecOp, Facts, Lane, Layer, Limits, ManifestDigest, Op,
+    Outcome, Plan, Record, Scheduler, Step, StepOutcome, TreeDigest, VertexDigest, VertexIndex, content_key,
 };
 
 use crate::cancel::Cancel;
 use crate::chain::{Chain, state_of};
 use crate::container::Carried;
 use crate::error::{BuildError, OpError};
-use crate::explain::{self, StepReport, Trace, Why};
+use crate::explain::{StepReport, Why};
 use crate::group::{LAYER_LIMIT, group_key, groups, merged};
 use crate::layer::TimePolicy;
 use crate::ops::{Input, app, exec, file};
 use crate::outcome::ImageOutcome;
 use crate::plan::Planned;
 use crate::session::{Pins, STACK_SIZE, Session};
-use crate::stamp;
 use crate::state::State;
 use crate::tree::{Entry, Node};
 
@@ -407,77 +406,6 @@ impl Work<'_, '_> {
         }
     }
 
-    /// Leaves behind what a step read and made, and says why it had to.
-    fn explain(&self, index: VertexIndex, reads: &[ContentRead], delta: TreeDigest) {
-        let session = self.session;
-        let facts = key_facts(&session.graph.vertex(index).op, reads);
-        let trace = Trace { facts, delta };
-        let identity = session.identity(index);
-        if session.options.explain {
-            let miss = match self.plan.step(index) {
-                Step::Miss(reason) => Some(*reason),
-                _ => None,
-            };
-            let why = explain::why(session.store, &session.trees, identity, miss, &trace);
-            self.reasons.lock().unwrap_or_else(PoisonError::into_inner).insert(index, why);
-        }
-        stamp::put(session.store, Table::Traces, identity, &trace);
-    }
-
-    fn reports(&self) -> Vec<StepReport> {
-        let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = |index: VertexIndex| {
-            let (ran, why) = match (self.plan.step(index), reasons.get(&index)) {
-                (Step::Hit(_), _) => (false, Why::Unchanged),
-                (Step::Miss(_), Some(why)) => (true, why.clone()),
-                (Step::Miss(_), None) => (false, Why::SameContent),
-                _ => return None,
-            };
-            let metadata = self.session.graph.metadata(index);
-            Some(StepReport { name: metadata.name.clone(), spans: metadata.spans.clone(), ran, why })
-        };
-        let mut reports: Vec<StepReport> = self.session.graph.indices().filter_map(report).collect();
-        reports.sort_by_key(|report| report.spans.first().map(|span| span.start));
-        reports
-    }
-
-    fn by_content(&self, index: VertexIndex, key: &CacheKey) -> Option<Record> {
-        if self.session.is_forced(index) {
-            return None;
-        }
-        let record: Record = stamp::get(self.session.store, Table::Steps, key.as_bytes())?;
-        self.session.usable(index, record).ok()
-    }
-
-    /// Records a step's result under its keys and, where it is a layer of the image by itself, makes the layer.
-    fn keep(
-        &self,
-        index: VertexIndex,
-        by_content: Option<CacheKey>,
-        record: Record,
-    ) -> Result<StepOutcome, OpError> {
-        let session = self.session;
-        session.trees.persist(&record.delta)?;
-        let outcome = if by_content.is_some() { StepOutcome::Done } else { StepOutcome::Cached };
-        // What a command made can be had again only by running it: its layer is kept, whether an image has it or not.
-        let is_of_command = matches!(session.graph.vertex(index).op, Op::Exec(_));
-        if is_of_command || self.makes_layer[index.position()] {
-            let vertex = session.graph.digest(index);
-            let done = std::sync::atomic::AtomicU64::new(0);
-            session.layer(record.delta, &|bytes| {
-                let done_bytes = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-                session.events.event(Event::Progress { vertex, done_bytes, total_bytes: None });
-            })?;
-        }
-        stamp::put(session.store, Table::Steps, self.keys[index.position()].as_bytes(), &record);
-        match by_content {
-            Some(key) => stamp::put(session.store, Table::Steps, key.as_bytes(), &record),
-            None => _ = self.cached_by_content.fetch_add(1, Ordering::Relaxed),
-        }
-        self.results[index.position()].get_or_init(|| record);
-        Ok(outcome)
-    }
-
     fn inputs(&self, index: VertexIndex) -> Result<Vec<Input>, OpError> {
         self.session.graph.inputs(index).iter().map(|&input| self.input(input)).collect()
     }
@@ -514,47 +442,5 @@ impl Work<'_, '_> {
 
     fn result(&self, index: VertexIndex) -> &Record {
         self.results[index.position()].get().expect("a state's steps are done before it is used")
-    }
-
-    /// Every step that has a result, with its key.
-    fn steps(&self) -> Vec<([u8; 32], Record)> {
-        let one = |index: VertexIndex| {
-            let record = self.results[index.position()].get()?;
-            let is_step = !matches!(self.session.graph.vertex(index).op, Op::Git(_));
-            is_step.then(|| (*self.keys[index.position()].as_bytes(), record.clone()))
-        };
-        self.session.graph.indices().filter_map(one).collect()
-    }
-
-    /// What the build came to.
-    fn built(&self, outcomes: Vec<ImageOutcome>) -> Built {
-        let session = self.session;
-        let image = |(chain, outcome): (&Chain, ImageOutcome)| {
-            let facts =
-                chain.steps.iter().zip(&outcome.records).filter_map(|(&step, record)| match &record.facts {
-                    Facts::App(facts) => Some((session.graph.digest(step), facts.clone())),
-                    Facts::None | Facts::Exec(_) => None,
-                });
-            BuiltImage {
-                base: chain.base_digest(&session.graph),
-                carried: Carried::default(),
-                facts: facts.collect(),
-                deltas: outcome.records.iter().map(|record| record.delta).collect(),
-                layers: outcome.layers,
-                own_layer: outcome.own_layer,
-            }
-        };
-        let (hits, misses) = self.plan.counts();
-        let by_content = self.cached_by_content.load(Ordering::Relaxed);
-        Built {
-            images: session.chains.iter().zip(outcomes).map(image).collect(),
-            vertices: hits + misses,
-            cached: hits + by_content,
-            executed: misses - by_content,
-            layers_made: session.layers_made.load(Ordering::Relaxed),
-            reports: if session.options.explain { self.reports() } else { Vec::new() },
-            records: Vec::new(),
-            steps: if session.options.exports { self.steps() } else { Vec::new() },
-        }
     }
 }
