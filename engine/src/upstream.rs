@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cache::remote::{Exported, Limits, MacKey, NewRecord, RemoteCache, RemoteError};
 use cache::{Store, Table};
 use serde::{Deserialize, Serialize};
-use solver::{BlobDigest, Descriptor, Layer, Record};
+use solver::{BlobDigest, Descriptor, Layer, Record, TreeDigest};
 
 use crate::discover::Scan;
 use crate::error::OpError;
@@ -68,11 +68,6 @@ impl<'a> Cached<'a> {
     /// Where it is, for people.
     pub fn name(&self) -> String {
         self.cache.remote().name()
-    }
-
-    /// What went wrong with reading it.
-    pub fn failure(&self) -> Option<Arc<RemoteError>> {
-        self.cache.failure()
     }
 
     /// What the user should know.
@@ -257,19 +252,29 @@ impl<'a> Upstream<'a> {
             if !store.blobs().contains(&layer.blob) {
                 continue;
             }
-            if !image::index(&layer, store, &trees).is_ok_and(|found| found == record.delta) {
-                self.distrust();
-                store.blobs().discard(&layer.blob.digest);
-                return Err(OpError::CacheLied { digest: layer.blob.digest });
-            }
+            self.look_into(&layer, &record.delta, store, &trees)?;
             stamp::put(store, Table::Steps, &key, &record);
         }
         Ok(())
     }
 
-    /// Asks none of them any more.
-    pub(crate) fn distrust(&self) {
+    /// Reads a layer, which must hold a delta. If it does not, nothing of it is kept, and none of them is asked any more.
+    ///
+    /// # Errors
+    /// [`OpError::CacheLied`].
+    pub(crate) fn look_into(
+        &self,
+        layer: &Layer,
+        delta: &TreeDigest,
+        store: &Store,
+        trees: &Trees<'_>,
+    ) -> Result<(), OpError> {
+        if image::index(layer, store, trees).is_ok_and(|found| found == *delta) {
+            return Ok(());
+        }
         self.is_distrusted.store(true, Ordering::Relaxed);
+        store.blobs().discard(&layer.blob.digest);
+        Err(OpError::CacheLied { digest: layer.blob.digest })
     }
 
     /// Whether one of them was found to lie.

@@ -80,18 +80,24 @@ impl Session<'_> {
             let done_bytes = done.fetch_add(more, std::sync::atomic::Ordering::Relaxed) + more;
             self.events.event(Event::Progress { vertex, done_bytes, total_bytes });
         };
-        let repositories = self.blob_sources.repositories.get(&blob.digest).cloned().unwrap_or_default();
-        let source = LayerSource { registry: self.bases.registry(), store: self.store, repositories };
         let is_at_hand = || {
             // Another build that had it may have committed it as part of a layer.
             self.store.refresh();
             self.blob_at_hand(blob).is_some()
         };
-        let Some(content) = source.fetch_content(blob, &progress, &is_at_hand)? else { return Ok(()) };
+        let Some(content) = self.source_of(blob).fetch_content(blob, &progress, &is_at_hand)? else {
+            return Ok(());
+        };
         lock(&self.downloaded).insert(blob.digest);
         self.store.put(Table::Places, blob.digest.as_bytes(), &Place { content, layer: None });
         self.contents.add(content, places::whole(blob));
         Ok(())
+    }
+
+    /// Where a blob can be had.
+    pub(super) fn source_of(&self, blob: &Descriptor) -> LayerSource<'_> {
+        let repositories = self.blob_sources.repositories.get(&blob.digest).cloned().unwrap_or_default();
+        LayerSource { registry: self.bases.registry(), store: self.store, repositories }
     }
 
     /// Brings blobs that steps will ask for out of archives, in one pass over each.

@@ -6,7 +6,7 @@ use cache::Table;
 use solver::{Event, ImageSpec, TreeDigest};
 
 use super::base::Present;
-use super::wanted::{ContainerImage, Wanted, carried_by};
+use super::wanted::{Wanted, carried_by};
 use crate::build::BuiltImage;
 use crate::discover::{Asked, Discovered, Scan, Searcher, Unit, changed_places, discover, key_of};
 use crate::error::{BuildError, StepError};
@@ -45,8 +45,14 @@ impl Session<'_> {
         for delta in &built.deltas {
             self.scannable(delta)?;
         }
-        let changed = changed_places(&built.deltas, self.store, &self.searcher())?;
-        let (Some(carried), Some(changed)) = (carried, changed) else {
+        // Only beside a list does it matter which places this build changes.
+        let beside = match carried {
+            Some(carried) => {
+                changed_places(&built.deltas, self.store, &self.searcher())?.map(|changed| (carried, changed))
+            }
+            None => None,
+        };
+        let Some((carried, changed)) = beside else {
             let state = self.state_of(built)?;
             let found = self.look(spec, skip, &Look { state, only: None })?;
             wanted.add_found(&found, ignored)?;
@@ -70,7 +76,6 @@ impl Session<'_> {
         let searched: BTreeSet<String> = changed.iter().filter_map(Unit::application).collect();
         let found = self.look(spec, skip, &Look { state, only: Some(changed) })?;
         wanted.add_found(&found, ignored)?;
-        let carried: Vec<ContainerImage> = carried;
         wanted.take_from_base(&carried, &|name| searched.contains(name));
         Ok(wanted)
     }

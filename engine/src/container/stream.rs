@@ -15,11 +15,12 @@ use solver::{
 };
 
 use super::places::Place;
+use crate::contents::copy_hashed;
 use crate::error::{BuildError, OpError};
 use crate::frames::FrameError;
 use crate::layer::{self, BLOCK};
 use crate::plan::Planned;
-use crate::registry::{LayerSource, claim, leave_moved};
+use crate::registry::{claim, leave_moved};
 use crate::session::Session;
 use crate::tree::{Entry, Node};
 
@@ -42,15 +43,22 @@ struct Sink<'s> {
 }
 
 impl Sink<'_> {
-    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hash.update(bytes);
-        self.length += bytes.len() as u64;
-        self.out.write_all(bytes)
-    }
-
     fn pad(&mut self) -> io::Result<()> {
         let length = self.length.next_multiple_of(BLOCK) - self.length;
-        self.take(&[0; BLOCK as usize][..length as usize])
+        self.write_all(&[0; BLOCK as usize][..length as usize])
+    }
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -128,28 +136,21 @@ impl Session<'_> {
         self.trees.walk::<OpError>(&tree, &mut |path, entry: &Entry| {
             header.clear();
             layer::write_header(&mut header, path, entry, self.options.times);
-            sink.take(&header).map_err(FrameError::from)?;
+            sink.write_all(&header).map_err(FrameError::from)?;
             let Node::File { content, size } = entry.node else { return Ok(()) };
+            let offset = sink.length;
             match coming.get_mut(&content) {
                 None => {
                     let mut file = self.contents.open(&content)?;
-                    let mut hasher = blake3::Hasher::new();
-                    let mut copied = 0;
-                    let mut buffer = vec![0; 128 * 1024];
-                    while let read @ 1.. = io::Read::read(&mut file, &mut buffer).map_err(FrameError::from)? {
-                        hasher.update(&buffer[..read]);
-                        sink.take(&buffer[..read]).map_err(FrameError::from)?;
-                        copied += read as u64;
-                    }
-                    if copied != size || *hasher.finalize().as_bytes() != *content.as_bytes() {
+                    let found = copy_hashed(&mut file, &mut sink).map_err(FrameError::from)?;
+                    if sink.length - offset != size || found != content {
                         let path = String::from_utf8_lossy(path).into_owned();
                         return Err(FrameError::Changed { path }.into());
                     }
                 }
                 Some(coming) => {
-                    let offset = sink.length;
                     let content = self.receive(&coming.blob, &mut |bytes| {
-                        sink.take(bytes)?;
+                        sink.write_all(bytes)?;
                         done_bytes += bytes.len() as u64;
                         self.events.event(Event::Progress { vertex, done_bytes, total_bytes });
                         Ok(())
@@ -159,7 +160,7 @@ impl Session<'_> {
             }
             Ok(sink.pad().map_err(FrameError::from)?)
         })?;
-        sink.take(&layer::END).map_err(FrameError::from)?;
+        sink.write_all(&layer::END).map_err(FrameError::from)?;
         let digest: [u8; 32] = sink.hash.finalize().into();
         let blob = Descriptor { digest: BlobDigest::from_bytes(digest), size: sink.length };
         sink.out.complete(blob).map_err(FrameError::from)?;
@@ -173,10 +174,8 @@ impl Session<'_> {
         blob: &Descriptor,
         sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<ContentDigest, OpError> {
-        let repositories = self.blob_sources.repositories.get(&blob.digest).cloned().unwrap_or_default();
-        let source = LayerSource { registry: self.bases.registry(), store: self.store, repositories };
         let (mut digest, mut content) = (Sha256::new(), blake3::Hasher::new());
-        source.receive(blob, &mut |bytes| {
+        self.source_of(blob).receive(blob, &mut |bytes| {
             digest.update(bytes);
             content.update(bytes);
             sink(bytes)

@@ -9,7 +9,6 @@ use crate::build::Built;
 use crate::discover;
 use crate::error::OpError;
 use crate::frames::layer_key;
-use crate::source::image;
 use crate::upstream::{Bundle, Taken};
 
 impl Session<'_> {
@@ -50,14 +49,9 @@ impl Session<'_> {
             return Ok(());
         }
         let Some(layer) = self.contents.layer_of(delta)? else { return Ok(()) };
-        let index = image::index(&layer, self.store, &self.trees);
-        if index.as_ref().is_ok_and(|found| found == delta) {
-            self.contents.add_image_layer(*delta, layer);
-            return Ok(());
-        }
-        upstream.distrust();
-        self.store.blobs().discard(&layer.blob.digest);
-        Err(OpError::CacheLied { digest: layer.blob.digest })
+        upstream.look_into(&layer, delta, self.store, &self.trees)?;
+        self.contents.add_image_layer(*delta, layer);
+        Ok(())
     }
 
     /// Adds what others may want of the steps of a build: those that have a layer of their own, with all that is known of them
