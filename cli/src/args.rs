@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::build::{Build, CheckFormat, Explain};
-pub(crate) use self::cache::{Cache, CacheCommand, Du, Ls, Prune, Verify};
+pub(crate) use self::cache::{
+    Cache, CacheCommand, CacheExport, CacheImport, CacheInspect, Du, Ls, Prune, RemotePlace, Verify,
+};
 pub(crate) use self::images::{Diff, History, Images, Inspect, Load, Merge, Mount, Rmi, Save, Tag, Umount};
 pub(crate) use self::registry::{
     EntryFlags, Login, Logout, Manifest, ManifestAdd, ManifestAnnotate, ManifestCommand, ManifestCreate,

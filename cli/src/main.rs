@@ -103,7 +103,7 @@ fn run(
         Command::Logout(logout) => commands::login::logout(logout),
         Command::Manifest(manifest) => commands::manifest::run(manifest, &args.global, &root()?),
         Command::Search(search) => commands::search::run(search, &args.global),
-        Command::Cache(cache) => commands::cache::run(cache, args.global.quiet, &root()?),
+        Command::Cache(cache) => commands::cache::run(cache, &args.global, reporter, &root()?),
         Command::Config(config) => commands::config::run(config, &args.global, matches, file),
         Command::Completion(completion) => commands::completion::run(completion),
         Command::Man(man) => commands::man::run(man),

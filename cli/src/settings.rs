@@ -19,7 +19,7 @@ mod image_lists;
 mod output;
 mod registry;
 
-pub(crate) use self::cache::Caches;
+pub(crate) use self::cache::{Caches, cache_place, days, key_in};
 pub(crate) use self::context::{BuildContexts, KubefilePlace, git_environment, kubefile_place};
 pub(crate) use self::exec::{allows_insecure, exec};
 pub(crate) use self::image_lists::{ImageLists, archives};

@@ -11,7 +11,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use cache::Table;
-use cache::remote::NewRecord;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use rayon::prelude::*;
 use solver::{
@@ -32,6 +31,7 @@ use crate::plan::Planned;
 use crate::session::{Pins, STACK_SIZE, Session};
 use crate::state::State;
 use crate::tree::{Entry, Node};
+use crate::upstream::StepRecord;
 
 /// Layers that steps leave to the container images that come after them.
 const IMAGE_LAYERS: usize = 16;
@@ -56,9 +56,17 @@ pub struct Built {
     /// What is said of each step, in the order of the text; empty unless it was asked for.
     pub reports: Vec<StepReport>,
     /// What remote caches may want to know of it, see [`Session::add_records`].
-    pub records: Vec<NewRecord>,
-    /// Steps that have a result, with their keys; empty unless caches want to know of them.
-    pub(crate) steps: Vec<([u8; 32], Record)>,
+    pub records: Vec<StepRecord>,
+    /// Steps that have a result; empty unless caches want to know of them.
+    pub(crate) steps: Vec<KeptStep>,
+}
+
+/// A step that has a result, under its definition key.
+#[derive(Debug)]
+pub(crate) struct KeptStep {
+    pub(crate) index: VertexIndex,
+    pub(crate) key: [u8; 32],
+    pub(crate) record: Record,
 }
 
 /// One image that was built.

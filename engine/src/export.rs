@@ -10,7 +10,7 @@ use crate::build::Built;
 use crate::error::{BuildError, StepError};
 use crate::image::{Parts, assemble};
 use crate::images::{Images, ManifestKind, Tagged};
-use crate::oci;
+use crate::oci::{self, INLINE_CACHE};
 use crate::registry::Repository;
 use crate::told::Told;
 use crate::transport::layout;
@@ -30,6 +30,8 @@ pub struct Export {
     pub image_type: String,
     /// `--annotation`.
     pub annotations: BTreeMap<String, String>,
+    /// The cache in the image, see [`inline`](crate::upstream::inline); that of several stands in their index.
+    pub inline_cache: Option<String>,
     /// `created`, in seconds since 1970.
     pub created: i64,
     /// When this is stored, in seconds since 1970; shown by `images`, part of no image.
@@ -76,6 +78,7 @@ pub fn export(
             facts: &image.facts,
             image_type: &export.image_type,
             annotations: &export.annotations,
+            inline_cache: export.inline_cache.as_deref().filter(|_| specs.len() == 1),
             created: export.created,
             sealer_version: &export.sealer_version,
         })?;
@@ -102,7 +105,7 @@ pub fn export(
     }
     let (manifest, kind) = match instances.as_slice() {
         [(_, only)] => (*only, ManifestKind::Image),
-        several => (store.blobs().put(&index_of(several))?, ManifestKind::Index),
+        several => (store.blobs().put(&index_of(several, export.inline_cache.as_deref()))?, ManifestKind::Index),
     };
     remotes.sort();
     remotes.dedup();
@@ -137,13 +140,14 @@ impl Export {
 }
 
 /// The index of some images, as bytes.
-fn index_of(instances: &[(Platform, Descriptor)]) -> Vec<u8> {
+fn index_of(instances: &[(Platform, Descriptor)], inline_cache: Option<&str>) -> Vec<u8> {
     let entry = |(platform, manifest): &(Platform, Descriptor)| {
         let mut entry = oci::descriptor(ManifestKind::Image.media_type(), manifest);
         entry.set_platform(Some(oci::to_platform(platform)));
         entry
     };
-    layout::index(instances.iter().map(entry).collect())
+    let annotations = inline_cache.map(|cache| (INLINE_CACHE.to_owned(), cache.to_owned()));
+    layout::annotated_index(instances.iter().map(entry).collect(), annotations.into_iter().collect())
 }
 
 /// Keeps what a failed build finished, so that the next one starts there. Names nothing.

@@ -12,7 +12,7 @@ use crate::container::{Carried, annotate};
 use crate::error::BuildError;
 use crate::extension::{BuildClient, Extension, SCHEMA_VERSION, go_json};
 use crate::images::StoredImage;
-use crate::oci::{self, BASE_DIGEST, BASE_NAME, CONTAINER_IMAGES_COMPLETE, EXTENSION};
+use crate::oci::{self, BASE_DIGEST, BASE_NAME, CONTAINER_IMAGES_COMPLETE, EXTENSION, INLINE_CACHE};
 
 /// Version of every application entry (spec §2.2).
 const APP_VERSION: &str = "v1";
@@ -37,6 +37,8 @@ pub struct Parts<'a> {
     pub image_type: &'a str,
     /// `--annotation`.
     pub annotations: &'a BTreeMap<String, String>,
+    /// The cache in the image, if it is to have one.
+    pub inline_cache: Option<&'a str>,
     /// `created`, in seconds since 1970.
     pub created: i64,
     /// This program's version.
@@ -151,6 +153,7 @@ fn annotations(parts: &Parts<'_>) -> Result<HashMap<String, String>, BuildError>
     let mut annotations = HashMap::new();
     if let Some(base) = parts.base {
         annotations.extend(base.manifest.annotations().clone().unwrap_or_default());
+        annotations.remove(INLINE_CACHE);
         annotations.insert(BASE_NAME.to_owned(), parts.spec.base.reference.clone());
         annotations.insert(BASE_DIGEST.to_owned(), base.digest.to_string());
     }
@@ -160,6 +163,7 @@ fn annotations(parts: &Parts<'_>) -> Result<HashMap<String, String>, BuildError>
         None => _ = annotations.remove(CONTAINER_IMAGES_COMPLETE),
     }
     annotations.extend(parts.annotations.clone());
+    annotations.extend(parts.inline_cache.map(|cache| (INLINE_CACHE.to_owned(), cache.to_owned())));
     annotations.insert(EXTENSION.to_owned(), go_json(&extension(parts)?));
     Ok(annotations)
 }

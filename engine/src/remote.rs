@@ -9,12 +9,14 @@
 //! it. What the bytes of heads and shards mean is the cache's business (`cache::remote`).
 
 mod directory;
+mod in_image;
 
 use cache::remote::RemoteError;
 use oci_spec::image::{Descriptor as OciDescriptor, ImageManifest, ImageManifestBuilder, MediaType};
 use solver::{BlobDigest, Descriptor};
 
 pub use self::directory::DirectoryRemote;
+pub(crate) use self::in_image::InImage;
 use crate::oci;
 pub use crate::registry::RegistryRemote;
 

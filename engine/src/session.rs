@@ -65,8 +65,8 @@ pub struct BuildOptions {
     pub repository: String,
     /// Container images come after the steps, and get some of the layers an image may have.
     pub carries_images: bool,
-    /// Say what remote caches may want to know.
-    pub exports: bool,
+    /// Compressions that remote caches want layers in; none where nobody wants to know anything.
+    pub exports: Vec<LayerCompression>,
     /// A `helm` program, for charts that use what cannot be rendered here.
     pub helm: Option<PathBuf>,
     /// Say why each step ran.
@@ -289,21 +289,29 @@ impl<'a> Session<'a> {
             {
                 return Ok(layer);
             }
-            let links = self.links_of(&delta);
-            let writer = LayerWriter {
-                store: self.store,
-                trees: &self.trees,
-                contents: &self.contents,
-                links: &links,
-                times: self.options.times,
-                compression: self.options.compression,
-                reuse: !self.options.no_cache,
-                cancel: &self.options.cancel,
-            };
-            let layer = writer.write(&delta, progress)?;
+            let layer = self.write_layer(&delta, self.options.compression, progress)?;
             self.keep_layer(&delta, &layer)?;
             Ok(layer)
         })
+    }
+
+    fn write_layer(
+        &self,
+        delta: &TreeDigest,
+        compression: LayerCompression,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Layer, FrameError> {
+        let writer = LayerWriter {
+            store: self.store,
+            trees: &self.trees,
+            contents: &self.contents,
+            links: &self.links_of(delta),
+            times: self.options.times,
+            compression,
+            reuse: !self.options.no_cache,
+            cancel: &self.options.cancel,
+        };
+        writer.write(delta, progress)
     }
 
     /// Remembers a layer that was made of a delta.

@@ -3,6 +3,9 @@
 //! What travels of a step is one value: its record and its layer. The layer's bytes stay where they are until somebody
 //! reads them; then they must hold what the record says, or the cache is not asked again.
 
+mod by_hand;
+mod inline;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,14 +17,20 @@ use solver::{BlobDigest, Descriptor, Layer, Record, TreeDigest};
 
 use crate::discover::Scan;
 use crate::error::OpError;
+use crate::frames::LayerCompression;
 use crate::registry::{Registry, RegistryError, RegistryRemote, Repository};
 use crate::remote::DirectoryRemote;
 use crate::source::image;
 use crate::stamp;
 use crate::tree::Trees;
 
+pub use self::by_hand::{ByHandError, Imported, Listed, import, known_steps, list};
+pub use self::inline::{InlineError, inline};
+
 /// Form of what travels.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Longest name of a step that travels, in characters.
+const NAME_LENGTH: usize = 200;
 /// Layers sent at once.
 const AT_ONCE: usize = 6;
 
@@ -32,6 +41,37 @@ pub enum CachePlace {
     Registry(crate::registry::Reference),
     /// A directory.
     Directory(std::path::PathBuf),
+}
+
+/// Which steps of a build a cache gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Those whose layers the image has.
+    Min,
+    /// All that have a layer of their own, those of stages too.
+    #[default]
+    Max,
+}
+
+/// A step of a build as caches may have it.
+#[derive(Debug, Clone)]
+pub struct StepRecord {
+    pub(crate) record: NewRecord,
+    /// How its layer is compressed; `None` where no build wants it otherwise.
+    pub(crate) compression: Option<LayerCompression>,
+    /// Whether the image has its layer.
+    pub(crate) is_in_image: bool,
+}
+
+impl StepRecord {
+    /// The records of a cache that wants such layers.
+    pub fn choose(of: &[Self], mode: Mode, compression: LayerCompression) -> Vec<NewRecord> {
+        let is_wanted = |step: &&Self| {
+            (mode == Mode::Max || step.is_in_image)
+                && step.compression.is_none_or(|own| own == compression)
+        };
+        of.iter().filter(is_wanted).map(|step| step.record.clone()).collect()
+    }
 }
 
 /// Where layers of a cache are.
@@ -49,11 +89,24 @@ pub struct Cached<'a> {
 }
 
 impl<'a> Cached<'a> {
-    /// A cache that nothing was asked of yet.
+    /// A cache to write to, that nothing was asked of yet.
     pub fn new(registry: &'a Registry, place: &CachePlace, key: Option<MacKey>) -> Self {
+        Self::open(place, key, |reference| RegistryRemote::new(registry, reference))
+    }
+
+    /// A cache to read, that nothing was asked of yet. It may be in an image, see [`inline`].
+    pub fn to_read(registry: &'a Registry, place: &CachePlace, key: Option<MacKey>) -> Self {
+        Self::open(place, key, |reference| RegistryRemote::new(registry, reference).reading_images())
+    }
+
+    fn open(
+        place: &CachePlace,
+        key: Option<MacKey>,
+        of_registry: impl FnOnce(&crate::registry::Reference) -> RegistryRemote<'a>,
+    ) -> Self {
         match place {
             CachePlace::Registry(reference) => {
-                let remote = Arc::new(RegistryRemote::new(registry, reference));
+                let remote = Arc::new(of_registry(reference));
                 let cache = RemoteCache::open(Arc::<RegistryRemote<'a>>::clone(&remote), key);
                 Self { cache, layers: Layers::Registry(remote) }
             }
@@ -70,9 +123,25 @@ impl<'a> Cached<'a> {
         self.cache.remote().name()
     }
 
+    /// Whether there is one.
+    ///
+    /// # Errors
+    /// When nobody answers, or something else is there.
+    pub fn is_there(&self) -> Result<bool, RemoteError> {
+        Ok(self.cache.remote().head()?.is_some())
+    }
+
     /// What the user should know.
     pub fn warnings(&self) -> Vec<String> {
         self.cache.warnings()
+    }
+
+    /// Whether a layer that a record needs may be there: an image has its own, and no others.
+    fn may_have(&self, blob: &Descriptor) -> bool {
+        match &self.layers {
+            Layers::Registry(remote) => remote.may_have(&blob.digest),
+            Layers::Directory(_) => true,
+        }
     }
 
     /// Sends what a build came to: layers that are not there, then the records.
@@ -158,16 +227,24 @@ pub(crate) struct Bundle {
     pub(crate) layer: Layer,
     /// Places for container images in its delta, and what they name.
     pub(crate) scan: Option<(Vec<u8>, Scan)>,
+    /// What the step is called, for people.
+    pub(crate) name: String,
 }
 
 impl Bundle {
     pub(crate) fn new(
         record: Record,
-        layer_key: [u8; 32],
-        layer: Layer,
+        (layer_key, layer): ([u8; 32], Layer),
         scan: Option<(Vec<u8>, Scan)>,
+        name: &str,
     ) -> Self {
-        Self { version: VERSION, record, layer_key, layer: Layer { frames: Vec::new(), ..layer }, scan }
+        let name = name.chars().take(NAME_LENGTH).collect();
+        Self { version: VERSION, record, layer_key, layer: Layer { frames: Vec::new(), ..layer }, scan, name }
+    }
+
+    /// Reads what travelled; `None` for another form.
+    pub(crate) fn read(value: &[u8]) -> Option<Self> {
+        postcard::from_bytes::<Self>(value).ok().filter(|bundle| bundle.version == VERSION)
     }
 
     /// As a record of a cache.
@@ -198,8 +275,8 @@ impl<'a> Upstream<'a> {
             let missing: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
             let asked: Vec<Vec<u8>> = missing.iter().map(|at| Table::Steps.key(&keys[*at])).collect();
             for (at, answer) in missing.into_iter().zip(cached.cache.lookup(&asked)) {
-                let bundle = answer.and_then(|answer| postcard::from_bytes::<Bundle>(&answer.value).ok());
-                if let Some(bundle) = bundle.filter(|bundle| bundle.version == VERSION) {
+                let bundle = answer.and_then(|answer| Bundle::read(&answer.value));
+                if let Some(bundle) = bundle.filter(|bundle| cached.may_have(&bundle.layer.blob)) {
                     self.lock().insert(bundle.layer.blob.digest, number);
                     found[at] = Some(bundle);
                 }

@@ -138,10 +138,10 @@ pub(crate) struct Build {
     /// Container images not to carry: a reference or a pattern a line
     #[arg(long, value_name = "FILE")]
     pub(crate) ignored_image_list: Option<PathBuf>,
-    /// A cache to ask for what the store does not know: a reference, type=registry,ref=NAME or type=local,src=DIR; may be given several times
+    /// A cache to ask for what the store does not know: a reference of a cache or of an image with one in it, type=registry,ref=NAME or type=local,src=DIR; may be given several times
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_from: Vec<String>,
-    /// A cache to keep what was built in: type=registry,ref=NAME or type=local,dest=DIR, with max-age=30d and max-size=10G; may be given several times
+    /// A cache to keep what was built in: type=registry,ref=NAME or type=local,dest=DIR, with mode=min|max, compression=FORMAT, max-age=30d and max-size=10G; or type=inline, in the image; may be given several times
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
     /// A cache that cannot be read or written is an error, and not a warning

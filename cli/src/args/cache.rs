@@ -1,8 +1,11 @@
 //! `sealer cache`
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use super::images::Listing;
+use super::registry::RegistryFlags;
 
 /// `sealer cache`
 #[derive(Debug, clap::Args)]
@@ -22,6 +25,63 @@ pub(crate) enum CacheCommand {
     Prune(Prune),
     /// Read everything again, and forget what is damaged or gone
     Verify(Verify),
+    /// Give a cache in a registry or a directory what the store knows of steps
+    Export(CacheExport),
+    /// Bring what a cache in a registry, an image or a directory has into the store
+    Import(CacheImport),
+    /// Show what a cache in a registry, an image or a directory has
+    Inspect(CacheInspect),
+}
+
+/// A cache outside of the store.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RemotePlace {
+    /// A reference, `type=registry,ref=NAME` or `type=local,src=DIR`
+    pub(crate) cache: String,
+    /// Believe only records that are signed with the key in this file, and sign with it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cache_sign_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
+
+/// `sealer cache export`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CacheExport {
+    #[command(flatten)]
+    pub(crate) place: RemotePlace,
+    /// Only the steps whose layers this image of the store has; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) image: Vec<String>,
+    /// Compression of the layers of interest, as the builds were told
+    #[arg(long, value_name = "FORMAT[:LEVEL]", default_value = "zstd", env = "SEALER_COMPRESSION")]
+    pub(crate) compression: String,
+    /// Times of the layers of interest, as the builds were told [default: 0]
+    #[arg(long, value_name = "SECONDS|keep", env = "SOURCE_DATE_EPOCH")]
+    pub(crate) timestamp: Option<String>,
+    /// Drop from the cache what was not used for so long, such as 30d
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) max_age: Option<String>,
+    /// Drop from the cache what is more than this, in bytes or with K, M, G
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<String>,
+}
+
+/// `sealer cache import`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CacheImport {
+    #[command(flatten)]
+    pub(crate) place: RemotePlace,
+}
+
+/// `sealer cache inspect`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CacheInspect {
+    #[command(flatten)]
+    pub(crate) place: RemotePlace,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `sealer cache ls`

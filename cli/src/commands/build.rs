@@ -93,9 +93,8 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let built = built.inspect_err(|_| watcher.close()).map_err(fail)?;
     let exported = lock
         .check(reporter)
-        .and_then(|()| caches::check(&upstream, &settings, reporter))
-        .and_then(|()| reporter.check_strict())
-        .and_then(|()| engine::export(&store, &specs, &built, &settings.export, &bases, &told).map_err(fail));
+        .and_then(|()| caches::prepare(&upstream, &settings, &built, reporter))
+        .and_then(|export| engine::export(&store, &specs, &built, &export, &bases, &told).map_err(fail));
     watcher.close();
     let exported = exported?;
     store.warnings().into_iter().for_each(|text| reporter.warn(Page::of_store(text)));

@@ -1,6 +1,7 @@
 //! `sealer cache`: what the store holds, and keeping it in order.
 
 mod prune;
+mod remote;
 mod verify;
 
 use std::path::Path;
@@ -11,8 +12,8 @@ use engine::gc::{DirKind, Entry, EntryKind, KeptDir, Policy, Survey};
 use serde_json::json;
 
 use super::images::{age, bytes};
-use crate::args::{Cache, CacheCommand, Du, Ls};
-use crate::report::Failure;
+use crate::args::{Cache, CacheCommand, Du, Global, Ls};
+use crate::report::{Failure, Reporter};
 use crate::ui;
 
 /// Digits of a digest that are shown.
@@ -21,12 +22,16 @@ const SHORT_ID: usize = 12;
 const KINDS: [EntryKind; 4] = [EntryKind::Layer, EntryKind::Source, EntryKind::Image, EntryKind::Other];
 
 /// Runs one of the commands. Where there is no store, there is nothing to show and nothing to do.
-pub(crate) fn run(args: &Cache, quiet: bool, root: &Path) -> Result<(), Failure> {
+pub(crate) fn run(args: &Cache, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
+    let quiet = global.quiet;
     match &args.command {
         CacheCommand::Ls(args) => ls(args, quiet, root),
         CacheCommand::Du(args) => du(args, root),
         CacheCommand::Prune(args) => prune::run(args, quiet, root),
         CacheCommand::Verify(args) => verify::run(args, quiet, root),
+        CacheCommand::Export(args) => remote::export(args, global, reporter, root),
+        CacheCommand::Import(args) => remote::import(args, global, root),
+        CacheCommand::Inspect(args) => remote::inspect(args, global),
     }
 }
 

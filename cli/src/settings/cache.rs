@@ -1,10 +1,10 @@
 //! `--cache-from` and `--cache-to`: where caches are, and what is kept there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cache::remote::{Limits, MacKey};
-use engine::Reference;
-use engine::upstream::CachePlace;
+use engine::upstream::{CachePlace, Mode};
+use engine::{LayerCompression, Reference};
 
 use crate::args::Build;
 use crate::report::Failure;
@@ -15,6 +15,9 @@ use crate::settings;
 pub(crate) struct CacheTarget {
     pub(crate) place: CachePlace,
     pub(crate) limits: Limits,
+    pub(crate) mode: Mode,
+    /// How its layers are compressed; `None` for as those of the image.
+    pub(crate) compression: Option<LayerCompression>,
 }
 
 /// The caches of a build.
@@ -22,6 +25,8 @@ pub(crate) struct CacheTarget {
 pub(crate) struct Caches {
     pub(crate) from: Vec<CachePlace>,
     pub(crate) to: Vec<CacheTarget>,
+    /// Whether the image itself gets one.
+    pub(crate) is_inline: bool,
     /// Without them there is no build.
     pub(crate) is_required: bool,
     key: Option<Vec<u8>>,
@@ -30,27 +35,58 @@ pub(crate) struct Caches {
 impl Caches {
     pub(crate) fn new(args: &Build) -> Result<Self, Failure> {
         let from = args.cache_from.iter().map(|text| source(text)).collect::<Result<Vec<_>, _>>()?;
-        let to = args.cache_to.iter().map(|text| target(text)).collect::<Result<Vec<_>, _>>()?;
+        let (inline, others): (Vec<&String>, Vec<&String>) =
+            args.cache_to.iter().partition(|text| text.split(',').any(|pair| pair == "type=inline"));
+        if let Some(text) = inline.iter().find(|text| **text != "type=inline") {
+            return Err(Failure::usage(format!("`--cache-to {text}`: nothing can be said of type=inline"))
+                .hint("it has the records of the image's own layers, as they are"));
+        }
+        let to = others.into_iter().map(|text| target(text)).collect::<Result<Vec<_>, _>>()?;
+        let is_inline = !inline.is_empty();
         let required = args.cache_required.then_some("--cache-required");
         let flag = required.or(args.cache_sign_key.as_ref().map(|_| "--cache-sign-key"));
-        if let Some(flag) = flag.filter(|_| from.is_empty() && to.is_empty()) {
+        if let Some(flag) = flag.filter(|_| from.is_empty() && args.cache_to.is_empty()) {
             return Err(Failure::usage(format!("`{flag}` says nothing without a cache"))
                 .hint("name one with `--cache-from` or `--cache-to`"));
         }
-        let key = args.cache_sign_key.as_ref().map(|path| {
-            let fail = |error: std::io::Error| Failure::usage(format!("`--cache-sign-key`: {error}"));
-            let bytes = fs_err::read(path).map_err(fail)?;
-            // Whether it is fit to be one is told now, and not after the build.
-            MacKey::new(&bytes).map_err(|error| Failure::usage(format!("`--cache-sign-key`: {error}")))?;
-            Ok::<_, Failure>(bytes)
-        });
-        let key = key.transpose()?;
-        Ok(Self { from, to, is_required: args.cache_required, key })
+        let key = args.cache_sign_key.as_deref().map(key_in).transpose()?;
+        Ok(Self { from, to, is_inline, is_required: args.cache_required, key })
     }
 
     /// The key that records are signed with.
     pub(crate) fn key(&self) -> Option<MacKey> {
         self.key.as_ref().and_then(|bytes| MacKey::new(bytes).ok())
+    }
+
+    /// The compressions that caches want of layers, of a build that compresses them in this way.
+    pub(crate) fn compressions(&self, own: LayerCompression) -> Vec<LayerCompression> {
+        let mut wanted: Vec<LayerCompression> = self.is_inline.then_some(own).into_iter().collect();
+        for compression in self.to.iter().map(|target| target.compression.unwrap_or(own)) {
+            if !wanted.contains(&compression) {
+                wanted.push(compression);
+            }
+        }
+        wanted
+    }
+}
+
+/// The bytes of a key that records are signed with. Whether they are fit to be one is told now, and not after the build.
+pub(crate) fn key_in(path: &Path) -> Result<Vec<u8>, Failure> {
+    let fail = |error: &dyn std::fmt::Display| Failure::usage(format!("`--cache-sign-key`: {error}"));
+    let bytes = fs_err::read(path).map_err(|error| fail(&error))?;
+    MacKey::new(&bytes).map_err(|error| fail(&error))?;
+    Ok(bytes)
+}
+
+/// A cache that a command is about.
+pub(crate) fn cache_place(text: &str) -> Result<CachePlace, Failure> {
+    if !text.contains('=') {
+        return Ok(CachePlace::Registry(Reference::parse(text)?));
+    }
+    let dir = if text.split(',').any(|pair| pair.starts_with("dest=")) { "dest" } else { "src" };
+    match place("cache", text, dir)? {
+        (place, others) if others.is_empty() => Ok(place),
+        (_, others) => Err(unknown("cache", &others[0].0)),
     }
 }
 
@@ -69,25 +105,33 @@ fn source(text: &str) -> Result<CachePlace, Failure> {
 fn target(text: &str) -> Result<CacheTarget, Failure> {
     let flag = "--cache-to";
     let (place, others) = place(flag, text, "dest")?;
-    let mut limits = Limits::none();
+    let mut target = CacheTarget { place, limits: Limits::none(), mode: Mode::default(), compression: None };
     for (key, value) in others {
         match key.as_str() {
-            // What is exported is every step with a layer of its own, of the image and of its stages.
-            "mode" if value == "max" => {}
             "mode" => {
-                return Err(Failure::usage(format!("`{flag}`: mode={value} is not supported"))
-                    .hint("leave it out: every step that has a layer is kept"));
+                target.mode = match value.as_str() {
+                    "min" => Mode::Min,
+                    "max" => Mode::Max,
+                    _ => {
+                        return Err(Failure::usage(format!("`{flag}`: there is no mode `{value}`"))
+                            .hint("min keeps the layers of the image, max those of its stages too"));
+                    }
+                };
             }
-            "max-age" => {
-                let age = humantime::parse_duration(&value)
-                    .map_err(|error| Failure::usage(format!("`{flag}`: max-age={value}: {error}")))?;
-                limits.max_age_days = u32::try_from(age.as_secs() / (24 * 60 * 60)).ok();
-            }
-            "max-size" => limits.max_bytes = Some(settings::size(&value)?),
+            "compression" => target.compression = Some(settings::compression(&value)?),
+            "max-age" => target.limits.max_age_days = Some(days(flag, &value)?),
+            "max-size" => target.limits.max_bytes = Some(settings::size(&value)?),
             key => return Err(unknown(flag, key)),
         }
     }
-    Ok(CacheTarget { place, limits })
+    Ok(target)
+}
+
+/// A duration in whole days.
+pub(crate) fn days(flag: &str, value: &str) -> Result<u32, Failure> {
+    let age = humantime::parse_duration(value)
+        .map_err(|error| Failure::usage(format!("`{flag}`: max-age={value}: {error}")))?;
+    Ok(u32::try_from(age.as_secs() / (24 * 60 * 60)).unwrap_or(u32::MAX))
 }
 
 type Pairs = Vec<(String, String)>;
@@ -108,20 +152,19 @@ fn place(flag: &str, text: &str, dir: &str) -> Result<(CachePlace, Pairs), Failu
     };
     let (kind, reference, path) = (take("type"), take("ref"), take(dir));
     let place = match (kind.as_deref(), reference, path) {
-        (Some("registry"), Some(reference), None) => CachePlace::Registry(Reference::parse(&reference)?),
-        (Some("local"), None, Some(path)) => CachePlace::Directory(PathBuf::from(path)),
-        (Some("inline"), ..) => {
-            return Err(Failure::usage(format!("`{flag}`: type=inline is not supported yet"))
-                .hint("keep the cache under a tag of its own: type=registry,ref=NAME:cache"));
+        // One that is read may be in an image; writing is another matter, and looked at before.
+        (Some("registry" | "inline"), Some(reference), None) => {
+            CachePlace::Registry(Reference::parse(&reference)?)
         }
-        (Some("registry"), ..) => {
-            return Err(Failure::usage(format!("`{flag}`: type=registry needs ref=NAME")));
+        (Some("local"), None, Some(path)) => CachePlace::Directory(PathBuf::from(path)),
+        (Some(kind @ ("registry" | "inline")), ..) => {
+            return Err(Failure::usage(format!("`{flag}`: type={kind} needs ref=NAME")));
         }
         (Some("local"), ..) => return Err(Failure::usage(format!("`{flag}`: type=local needs {dir}=DIR"))),
         (kind, ..) => {
             let kind = kind.unwrap_or_default();
             return Err(Failure::usage(format!("`{flag}`: there is no cache of type `{kind}`"))
-                .hint("types are registry and local"));
+                .hint("types are registry, local and inline"));
         }
     };
     Ok((place, pairs))
@@ -129,5 +172,5 @@ fn place(flag: &str, text: &str, dir: &str) -> Result<(CachePlace, Pairs), Failu
 
 fn unknown(flag: &str, key: &str) -> Failure {
     Failure::usage(format!("`{flag}`: `{key}` means nothing here"))
-        .hint("known are type, ref, src, dest, mode=max, max-age and max-size")
+        .hint("known are type, ref, src, dest, mode, compression, max-age and max-size")
 }

@@ -137,7 +137,10 @@ fn a_cache_that_is_of_no_use_is_a_warning_unless_it_is_required() {
     let (_, _, said) = good(&space, "four", "x:1", &["--cache-from", nobody, "--cache-to", nobody]);
     assert!(said.contains("is not written") && said.contains("counted as not cached"), "{said}");
     for (words, wanted) in [
-        (["--cache-to", "type=inline"].as_slice(), "not supported yet"),
+        (["--cache-to", "type=inline,mode=max"].as_slice(), "nothing can be said of type=inline"),
+        (&["--cache-to", "type=local,dest=x,mode=some"], "there is no mode `some`"),
+        (&["--cache-to", "type=local,dest=x,compression=rar"], "compression `rar` is not supported"),
+        (&["--cache-from", "type=inline"], "type=inline needs ref=NAME"),
         (&["--cache-to", "type=local"], "type=local needs dest=DIR"),
         (&["--cache-from", "type=nfs,src=x"], "there is no cache of type `nfs`"),
         (&["--cache-to", "type=local,dest=x,color=red"], "`color` means nothing here"),
@@ -191,4 +194,184 @@ fn container_images_travel_too() {
     assert_eq!((second, number(&built, "executed")), (digest, 0), "{said}");
     let Asked { blobs, .. } = registry.asked();
     assert!(blobs.is_empty(), "{blobs:?}");
+}
+
+#[test]
+fn an_image_can_be_its_own_cache() {
+    let Some(registry) = Registry::open() else { return };
+    let space = space();
+    let name = registry.name("team/x:1");
+    let words = ["--push", "--cache-to", "type=inline"];
+    let (digest, ..) = good(&space, "one", &name, &words);
+    // The text depends on nothing else than the image.
+    assert_eq!(good(&space, "two", &name, &words).0, digest);
+    let (again, built, said) = good(&space, "three", "x:1", &["--cache-from", &name, "--lazy"]);
+    assert_eq!((number(&built, "executed"), layers_in(&space.root().join("three"))), (0, 2), "{said}");
+    assert_ne!(again, digest, "without --cache-to there is no cache in it");
+    // Another build changes one layer, and the image says so of its own.
+    space.file("b.yaml", "kind: other\n");
+    let from = format!("type=inline,ref={name}");
+    let words = ["--push", "--cache-to", "type=inline", "--cache-from", &from];
+    let (_, built, said) = good(&space, "four", &name, &words);
+    assert_eq!((number(&built, "executed"), layers_in(&space.root().join("four"))), (1, 3), "{said}");
+    let (_, built, _) = good(&space, "five", "x:1", &["--cache-from", &name]);
+    assert_eq!(number(&built, "executed"), 0);
+    // Who builds on it does not take its cache over.
+    let text = fs_err::read_to_string(space.context().join("Kubefile")).unwrap();
+    space.kubefile(&format!("FROM {name}\nCOPY readme /more/\n"));
+    let (_, built, _) = good(&space, "six", &registry.name("team/y:1"), &["--push"]);
+    assert_eq!(number(&built, "executed"), 1);
+    let (_, _, said) = good(&space, "seven", "x:1", &["--cache-from", &registry.name("team/y:1")]);
+    assert!(said.contains("an image without a cache in it"), "{said}");
+    // Nobody writes a cache over an image.
+    space.kubefile(&text);
+    let (_, _, said) = good(&space, "eight", "x:1", &["--cache-to", &format!("type=registry,ref={name}")]);
+    assert!(said.contains("is not written"), "{said}");
+    assert_eq!(number(&good(&space, "nine", "x:1", &["--cache-from", &name]).1, "executed"), 0);
+}
+
+#[test]
+fn images_of_several_platforms_have_one_cache() {
+    let Some(registry) = Registry::open() else { return };
+    let space = space();
+    let name = registry.name("team/x:1");
+    let platforms = ["--platform", "linux/amd64,linux/arm64"];
+    good(&space, "one", &name, &[&platforms[..], &["--push", "--cache-to", "type=inline"]].concat());
+    let words = [&platforms[..], &["--cache-from", &name]].concat();
+    let (_, built, said) = good(&space, "two", "x:1", &words);
+    assert_eq!(number(&built, "executed"), 0, "{said}");
+    let (_, built, said) = good(&space, "three", "x:1", &["--platform", "linux/arm64", "--cache-from", &name]);
+    assert_eq!(number(&built, "executed"), 0, "{said}");
+}
+
+#[test]
+fn layers_that_an_image_lost_are_made_again() {
+    let Some(registry) = Registry::open() else { return };
+    let space = space();
+    let name = registry.name("team/x:1");
+    good(&space, "one", "x:1", &["--cache-to", "type=inline"]);
+    // It goes there with other layers, and its annotation as it was.
+    let mut save = space.command();
+    save.env("SEALER_ROOT", space.root().join("one"));
+    save.args(["save", "x:1", "-o", "../x.tar", "--compression", "gzip"]);
+    let saved = run(&mut save);
+    assert_eq!(saved.code, Some(0), "{}", saved.stderr);
+    for words in [&["load", "-i", "../x.tar"][..], &["push", "x:1", &name]] {
+        let mut command = space.command();
+        let run = run(command.env("SEALER_ROOT", space.root().join("other")).args(words));
+        assert_eq!(run.code, Some(0), "{words:?}: {}", run.stderr);
+    }
+    let (_, built, said) = good(&space, "two", "x:1", &["--cache-from", &name]);
+    assert_eq!(number(&built, "executed"), 4, "{said}");
+}
+
+#[test]
+fn a_cache_can_have_other_layers_than_the_image() {
+    let space = space();
+    let text = fs_err::read_to_string(space.context().join("Kubefile")).unwrap();
+    space.kubefile(&format!("FROM scratch AS other\nCOPY readme /other\n{text}COPY --from=other /other /\n"));
+    let to = [
+        "--cache-to",
+        "type=local,dest=../gzip,compression=gzip",
+        "--cache-to",
+        "type=local,dest=../min,mode=min",
+        "--cache-to",
+        "type=local,dest=../max,mode=max",
+    ];
+    let (digest, ..) = good(&space, "one", "x:1", &to);
+    let gzip = ["--cache-from", "type=local,src=../gzip"];
+    let (_, built, said) = good(&space, "two", "x:1", &[&gzip[..], &["--compression", "gzip"]].concat());
+    assert_eq!(number(&built, "executed"), 0, "{said}");
+    let (whole, ..) = good(&space, "three", "x:1", &["--compression", "gzip"]);
+    assert_eq!(space.digest(), whole);
+    assert!(number(&good(&space, "four", "x:1", &gzip).1, "executed") > 0);
+    for (from, step) in [("../min", 0), ("../max", 0)] {
+        let (same, built, _) = good(&space, from, "x:1", &["--cache-from", &format!("type=local,src={from}")]);
+        assert_eq!((same, number(&built, "executed")), (digest.clone(), step));
+    }
+    let blobs = |dir: &str| layers_in(&space.root().join(dir));
+    assert!(blobs("min") <= blobs("max"));
+}
+
+/// Runs a command on a store of the space.
+fn on(space: &Space, store: &str, words: &[&str]) -> Run {
+    let mut command = space.command();
+    run(command.env("SEALER_ROOT", space.root().join(store)).args(words))
+}
+
+#[test]
+fn caches_are_filled_looked_at_and_emptied_by_hand() {
+    let Some(registry) = Registry::open() else { return };
+    let space = space();
+    let cache = registry.name("team/x:cache");
+    let (digest, ..) = good(&space, "one", "x:1", &[]);
+    space.file("b.yaml", "kind: other\n");
+    good(&space, "one", "y:1", &[]);
+    // Of one image, then of all of the store.
+    let done = on(&space, "one", &["cache", "export", &cache, "--image", "y:1"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let (_, built, _) = good(&space, "two", "y:1", &["--cache-from", &cache]);
+    assert_eq!(number(&built, "executed"), 0);
+    space.file("b.yaml", "kind: b\n");
+    let (_, built, _) = good(&space, "three", "x:1", &["--cache-from", &cache]);
+    assert_eq!(number(&built, "executed"), 1);
+    let done = on(&space, "one", &["cache", "export", &format!("type=registry,ref={cache}")]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+
+    let seen = on(&space, "none", &["cache", "inspect", &cache]);
+    assert_eq!(seen.code, Some(0), "{}", seen.stderr);
+    for wanted in ["APP a local://a.yaml", "COPY readme /doc/", "zstd", "today", "SIGNED"] {
+        assert!(seen.stdout.contains(wanted), "{wanted}: {}", seen.stdout);
+    }
+    let seen = on(&space, "none", &["cache", "inspect", "--json", &cache]);
+    let listed: Value = serde_json::from_str(&seen.stdout).unwrap();
+    let listed = listed.as_array().unwrap();
+    assert!(listed.len() >= 5, "{listed:?}");
+    assert!(listed.iter().all(|one| one["blobs"][0]["size"].as_u64() > Some(0) && one["isSigned"] == false));
+
+    // What came is there without the cache, whole.
+    let done = on(&space, "four", &["cache", "import", &cache]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stderr.contains("5 layers"), "{}", done.stderr);
+    let (same, built, said) = good(&space, "four", "x:1", &[]);
+    assert_eq!((same, number(&built, "executed")), (digest, 0), "{said}");
+    let text = fs_err::read_to_string(space.context().join("Kubefile")).unwrap();
+    space.kubefile(&format!("{text}COPY readme /doc/again\n"));
+    assert_eq!(number(&good(&space, "four", "x:1", &[]).1, "executed"), 1);
+
+    // With a key nothing of it is believed; signed by hand it is.
+    space.file("../key", "a key that is long enough");
+    let done = on(&space, "five", &["cache", "import", &cache, "--cache-sign-key", "../key"]);
+    assert!(done.stderr.contains("imported 0 steps"), "{}", done.stderr);
+    let signed = "type=local,dest=../signed";
+    let done = on(&space, "one", &["cache", "export", signed, "--cache-sign-key", "../key"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let done = on(&space, "five", &["cache", "import", "type=local,src=../signed", "--cache-sign-key", "../key"]);
+    assert!(done.stderr.contains(" 5 layers"), "{}", done.stderr);
+    for (words, wanted) in [
+        (["cache", "inspect", "type=local,src=../nothing"], "there is no cache at"),
+        (["cache", "import", "type=local,src=."], "there is no cache at"),
+        (["cache", "export", "type=tape,dest=x"], "there is no cache of type `tape`"),
+    ] {
+        let done = on(&space, "one", &words);
+        assert!(done.code == Some(1) && done.stderr.contains(wanted), "{words:?}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn an_import_of_what_is_not_so_keeps_nothing() {
+    let space = space();
+    good(&space, "one", "x:1", &["--cache-to", "type=local,dest=../cache"]);
+    let blobs = space.root().join("cache/blobs/sha256");
+    let sizes = fs_err::read_dir(&blobs).unwrap().map(|entry| entry.unwrap());
+    let largest = sizes.filter(|entry| fs_err::read(entry.path()).unwrap().starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
+    let path = largest.map(|entry| entry.path()).next().unwrap();
+    let mut bytes = fs_err::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs_err::write(&path, bytes).unwrap();
+    let done = on(&space, "two", &["cache", "import", "type=local,src=../cache"]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let (_, built, _) = good(&space, "two", "x:1", &[]);
+    assert!(number(&built, "executed") >= 1);
 }

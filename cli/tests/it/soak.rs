@@ -284,7 +284,7 @@ fn definition() -> solver::Definition {
 fn build(store: &cache::Store, definition: &solver::Definition, context: &Path) -> BTreeMap<String, Item> {
     let options = BuildOptions {
         carries_images: false,
-        exports: false,
+        exports: Vec::new(),
         jobs: 2,
         no_cache: false,
         no_cache_filter: Vec::new(),

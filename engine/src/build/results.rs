@@ -8,7 +8,7 @@ use solver::{
     CacheKey, ContentRead, Event, Facts, Op, Record, Step, StepOutcome, TreeDigest, VertexIndex, key_facts,
 };
 
-use super::{Built, BuiltImage, Work};
+use super::{Built, BuiltImage, KeptStep, Work};
 use crate::chain::Chain;
 use crate::container::Carried;
 use crate::error::OpError;
@@ -88,12 +88,12 @@ impl Work<'_, '_> {
         Ok(outcome)
     }
 
-    /// Every step that has a result, with its key.
-    fn steps(&self) -> Vec<([u8; 32], Record)> {
+    /// Every step that has a result.
+    fn steps(&self) -> Vec<KeptStep> {
         let one = |index: VertexIndex| {
-            let record = self.results[index.position()].get()?;
+            let record = self.results[index.position()].get()?.clone();
             let is_step = !matches!(self.session.graph.vertex(index).op, Op::Git(_));
-            is_step.then(|| (*self.keys[index.position()].as_bytes(), record.clone()))
+            is_step.then(|| KeptStep { index, key: *self.keys[index.position()].as_bytes(), record })
         };
         self.session.graph.indices().filter_map(one).collect()
     }
@@ -126,7 +126,7 @@ impl Work<'_, '_> {
             layers_made: session.layers_made.load(Ordering::Relaxed),
             reports: if session.options.explain { self.reports() } else { Vec::new() },
             records: Vec::new(),
-            steps: if session.options.exports { self.steps() } else { Vec::new() },
+            steps: if session.options.exports.is_empty() { Vec::new() } else { self.steps() },
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::error::{BuildError, StepError};
 use crate::frames::LayerCompression;
 use crate::session::{BuildOptions, Session};
 use crate::source::context::Contexts;
+use crate::upstream::StepRecord;
 
 /// What an image carries beside the files of its own.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +54,7 @@ pub fn options(of: &BuildOptions) -> BuildOptions {
     BuildOptions {
         // What is in these layers is compressed already.
         compression: LayerCompression::NONE,
+        exports: if of.exports.is_empty() { Vec::new() } else { vec![LayerCompression::NONE] },
         repository: format!("{} container images", of.repository),
         carries_images: false,
         ..of.clone()
@@ -173,7 +175,9 @@ impl Carrying<'_> {
         built.executed += made.executed;
         built.layers_made += made.layers_made;
         built.reports.extend(made.reports);
-        built.records.extend(std::mem::take(&mut made.records));
+        let records = std::mem::take(&mut made.records).into_iter();
+        // There is no build that wants them otherwise.
+        built.records.extend(records.map(|record| StepRecord { compression: None, ..record }));
         let carried = session.chains.iter().zip(made.images).map(|(chain, image)| {
             let names = chain.steps.iter().map(|&step| session.graph.metadata(step).name.clone());
             let history = names.zip(image.own_layer).collect();

@@ -21,10 +21,12 @@ use super::upload::{Arrival, OpenBlob};
 use crate::images::ManifestKind;
 use crate::net::FetchError;
 use crate::oci;
-use crate::remote::{Content, EMPTY, Manifest};
+use crate::remote::{Content, EMPTY, InImage, Manifest};
 
 /// Requests for blobs at once.
 const AT_ONCE: usize = 6;
+/// Most images of an index that are looked at for the layers they have.
+const INSTANCES: usize = 64;
 /// How long another writer may take from looking at the tag to replacing it, at least and at most.
 const SHORTEST_WINDOW: Duration = Duration::from_millis(50);
 const LONGEST_WINDOW: Duration = Duration::from_secs(2);
@@ -38,11 +40,15 @@ pub struct RegistryRemote<'a> {
     seen: Mutex<Option<Seen>>,
     /// Whether others wrote at the same time: their parts may stand where those of the manifest should.
     is_contended: AtomicBool,
+    /// Whether an image under the tag is read for the cache in it.
+    reads_images: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Seen {
     digest: BlobDigest,
+    /// Whether it is an image with a cache in it.
+    is_image: bool,
     manifest: Manifest,
     head: Option<Vec<u8>>,
 }
@@ -52,7 +58,14 @@ impl<'a> RegistryRemote<'a> {
     pub fn new(registry: &'a Registry, reference: &Reference) -> Self {
         let tag = reference.tag.clone().or_else(|| Some("latest".to_owned()));
         let reference = Reference { tag, digest: None, ..reference.clone() };
-        Self { registry, reference, seen: Mutex::default(), is_contended: AtomicBool::new(false) }
+        let is_contended = AtomicBool::new(false);
+        Self { registry, reference, seen: Mutex::default(), is_contended, reads_images: false }
+    }
+
+    /// The same for somebody who reads: under the tag may be an image that has the cache in it.
+    #[must_use]
+    pub fn reading_images(self) -> Self {
+        Self { reads_images: true, ..self }
     }
 
     /// Where its layer blobs are.
@@ -84,6 +97,26 @@ impl<'a> RegistryRemote<'a> {
     fn names(&self, digest: &BlobDigest) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.as_ref().is_some_and(|seen| seen.manifest.layers.iter().any(|layer| layer.digest == *digest))
+    }
+
+    /// Whether a layer may be there that a record needs: an image has its own, and no others.
+    pub(crate) fn may_have(&self, digest: &BlobDigest) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_image = seen.as_ref().is_some_and(|seen| seen.is_image);
+        drop(seen);
+        !is_image || self.names(digest)
+    }
+
+    /// The cache in an image, and the layers of all its instances.
+    fn in_image(&self, raw: &RawManifest) -> Result<Seen, RemoteError> {
+        let InImage { head, mut layers, instances } = InImage::read(&raw.bytes)?;
+        for instance in instances.into_iter().take(INSTANCES) {
+            let reference = Reference { digest: Some(instance), ..self.reference.clone() };
+            let manifest = self.registry.manifest_at(&self.place(), &reference).map_err(remote)?;
+            layers.extend(InImage::layers(&manifest.bytes)?);
+        }
+        let manifest = Manifest { head: oci::described(&head), layers, parts: Vec::new() };
+        Ok(Seen { digest: raw.blob.digest, is_image: true, manifest, head: Some(head) })
     }
 
     fn place(&self) -> Place {
@@ -196,15 +229,25 @@ impl Remote for RegistryRemote<'_> {
             return Ok(Some(Head { content: Ok(bytes), version: digest.to_string() }));
         }
         let Some(raw) = self.read()? else { return Ok(None) };
-        if raw.kind == ManifestKind::Index {
-            return Err(RemoteError::Foreign { reason: "an index of images".to_owned() });
-        }
-        let manifest = Manifest::read(&raw.bytes)?;
-        let content = match self.head_bytes(&manifest.head) {
-            Err(error @ RemoteError::Transport(_)) => return Err(error),
-            content => content,
+        let found = match raw.kind {
+            ManifestKind::Index => Err(RemoteError::Foreign { reason: "an index of images".to_owned() }),
+            ManifestKind::Image => Manifest::read(&raw.bytes),
         };
-        let seen = Seen { digest: raw.blob.digest, manifest, head: content.as_ref().ok().cloned() };
+        let (content, seen) = match found {
+            Err(RemoteError::Foreign { .. }) if self.reads_images => {
+                let seen = self.in_image(&raw)?;
+                (Ok(seen.head.clone().unwrap_or_default()), seen)
+            }
+            found => {
+                let manifest = found?;
+                let content = match self.head_bytes(&manifest.head) {
+                    Err(error @ RemoteError::Transport(_)) => return Err(error),
+                    content => content,
+                };
+                let head = content.as_ref().ok().cloned();
+                (content, Seen { digest: raw.blob.digest, is_image: false, manifest, head })
+            }
+        };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
         Ok(Some(Head { content, version: raw.blob.digest.to_string() }))
     }
@@ -214,6 +257,9 @@ impl Remote for RegistryRemote<'_> {
     }
 
     fn publish(&self, publication: &Publication) -> Result<Published, RemoteError> {
+        if self.seen.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|seen| seen.is_image) {
+            return Err(RemoteError::Foreign { reason: "an image".to_owned() });
+        }
         let head = oci::described(&publication.head);
         let mut shards = publication.kept.clone();
         shards.extend(publication.objects.iter().map(|(object, _)| *object));

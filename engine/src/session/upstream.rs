@@ -1,15 +1,17 @@
 //! What a build takes from remote caches, and gives them.
 
+use std::collections::HashSet;
+
 use cache::Table;
-use cache::remote::NewRecord;
-use solver::{Record, TreeDigest};
+use rayon::prelude::*;
+use solver::{BlobDigest, Layer, Record, TreeDigest};
 
 use super::Session;
-use crate::build::Built;
+use crate::build::{Built, KeptStep};
 use crate::discover;
 use crate::error::OpError;
-use crate::frames::layer_key;
-use crate::upstream::{Bundle, Taken};
+use crate::frames::{LayerCompression, layer_key};
+use crate::upstream::{Bundle, StepRecord, Taken};
 
 impl Session<'_> {
     /// Looks steps up in remote caches. Layers of what is found may be elsewhere.
@@ -57,19 +59,54 @@ impl Session<'_> {
     /// Adds what others may want of the steps of a build: those that have a layer of their own, with all that is known of them
     /// by now.
     pub fn add_records(&self, built: &mut Built) {
+        let layers = built.images.iter().flat_map(|image| image.layers.iter().chain(&image.carried.layers));
+        let in_image: HashSet<BlobDigest> = layers.map(|layer| layer.blob.digest).collect();
         let steps = std::mem::take(&mut built.steps);
-        built.records.extend(self.bundles(&steps));
+        let of_one = |step: &KeptStep| {
+            let layer = self.known_layer(&step.record.delta)?;
+            let is_in_image = in_image.contains(&layer.blob.digest);
+            let with = |compression: &LayerCompression| {
+                let layer = match *compression == self.options.compression {
+                    true => layer.clone(),
+                    false => self.recompressed(step, *compression)?,
+                };
+                let record = self.bundle(step, layer, *compression).under(&step.key);
+                Some(StepRecord { record, compression: Some(*compression), is_in_image })
+            };
+            Some(self.options.exports.iter().filter_map(with).collect::<Vec<_>>())
+        };
+        let found: Vec<_> = self.pool.install(|| steps.par_iter().filter_map(of_one).collect());
+        built.records.extend(found.into_iter().flatten());
     }
 
-    fn bundles(&self, steps: &[([u8; 32], Record)]) -> Vec<NewRecord> {
-        let bundle = |(key, record): &([u8; 32], Record)| {
-            let layer = self.known_layer(&record.delta)?;
-            let links = self.links_of(&record.delta);
-            let made_by = layer_key(&record.delta, &links, self.options.times, self.options.compression);
-            let scan = discover::key_of(&record.delta);
-            let scan = self.store.get(Table::Scans, &scan).map(|found| (scan, found));
-            Some(Bundle::new(record.clone(), made_by, layer, scan).under(key))
-        };
-        steps.iter().filter_map(bundle).collect()
+    fn bundle(&self, step: &KeptStep, layer: Layer, compression: LayerCompression) -> Bundle {
+        let delta = &step.record.delta;
+        let made_by = layer_key(delta, &self.links_of(delta), self.options.times, compression);
+        let scan = discover::key_of(delta);
+        let scan = self.store.get(Table::Scans, &scan).map(|found| (scan, found));
+        Bundle::new(step.record.clone(), (made_by, layer), scan, &self.graph.metadata(step.index).name)
+    }
+
+    /// The layer of a step as a cache wants it. One that cannot be made stays out of the cache, which is no reason to fail.
+    fn recompressed(&self, step: &KeptStep, compression: LayerCompression) -> Option<Layer> {
+        let delta = &step.record.delta;
+        let key = layer_key(delta, &self.links_of(delta), self.options.times, compression);
+        let known = self.store.get(Table::Layers, &key);
+        if let Some(layer) = known.filter(|layer: &Layer| self.store.blobs().contains(&layer.blob)) {
+            return Some(layer);
+        }
+        let made = self.readable(delta).and_then(|()| Ok(self.write_layer(delta, compression, &|_| {})?));
+        match made {
+            Ok(layer) => {
+                self.store.put(Table::Layers, &key, &layer);
+                self.store.put(Table::LayerIndex, layer.blob.digest.as_bytes(), delta);
+                Some(layer)
+            }
+            Err(error) => {
+                let text = format!("the layer of this step is not compressed again for the cache: {error}");
+                self.warn(step.index, text, "leave `compression` of `--cache-to` out");
+                None
+            }
+        }
     }
 }

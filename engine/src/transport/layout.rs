@@ -1,5 +1,7 @@
 //! The parts of an OCI image layout, and the descriptors in its index (image-spec, image layout).
 
+use std::collections::HashMap;
+
 use oci_spec::image::{
     Descriptor as OciDescriptor, ImageIndex, ImageIndexBuilder, MediaType as OciMediaType,
 };
@@ -33,13 +35,22 @@ pub(super) fn digest_of(path: &str) -> Option<BlobDigest> {
 
 /// An index of some descriptors, as bytes.
 pub(crate) fn index(manifests: Vec<OciDescriptor>) -> Vec<u8> {
-    let index = ImageIndexBuilder::default()
+    annotated_index(manifests, HashMap::new())
+}
+
+/// The same with annotations, if there are any.
+pub(crate) fn annotated_index(
+    manifests: Vec<OciDescriptor>,
+    annotations: HashMap<String, String>,
+) -> Vec<u8> {
+    let mut index = ImageIndexBuilder::default()
         .schema_version(2_u32)
         .media_type(OciMediaType::ImageIndex)
-        .manifests(manifests)
-        .build()
-        .expect("all required fields are set");
-    oci::canonical(&index)
+        .manifests(manifests);
+    if !annotations.is_empty() {
+        index = index.annotations(annotations);
+    }
+    oci::canonical(&index.build().expect("all required fields are set"))
 }
 
 pub(super) fn read_index(part: &str, bytes: &[u8]) -> Result<ImageIndex, TransportError> {

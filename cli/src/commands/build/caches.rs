@@ -1,8 +1,8 @@
 //! Remote caches of a build: asked before it, and given what it made after it.
 
 use cache::Store;
-use engine::upstream::{Cached, Upstream};
-use engine::{Built, Registry, Repository};
+use engine::upstream::{Cached, StepRecord, Upstream, inline};
+use engine::{Built, Export, Registry, Repository};
 
 use super::options::Settings;
 use crate::report::{Failure, Page, Reporter};
@@ -13,15 +13,17 @@ const HINT: &str = "the build goes on without it; `--cache-required` makes this 
 /// The caches to ask.
 pub(super) fn upstream<'a>(settings: &Settings, registry: &'a Registry) -> Upstream<'a> {
     let caches = &settings.caches;
-    Upstream::new(caches.from.iter().map(|place| Cached::new(registry, place, caches.key())).collect())
+    Upstream::new(caches.from.iter().map(|place| Cached::to_read(registry, place, caches.key())).collect())
 }
 
-/// Says which of them could not be read, and what outputs cannot hold: all that is to be said before the export.
-pub(super) fn check(
+/// Says which of them could not be read, and what outputs cannot hold: all that is to be said before the export. Gives what
+/// becomes of the image, with the cache in it if it is to have one.
+pub(super) fn prepare(
     upstream: &Upstream<'_>,
     settings: &Settings,
+    built: &Built,
     reporter: &Reporter,
-) -> Result<(), Failure> {
+) -> Result<Export, Failure> {
     settings.warn_of_outputs(reporter);
     for text in upstream.caches().iter().flat_map(Cached::warnings) {
         if settings.caches.is_required {
@@ -29,7 +31,26 @@ pub(super) fn check(
         }
         reporter.warn(Page::warning("cache", text, HINT));
     }
-    Ok(())
+    let mut export = settings.export.clone();
+    if settings.caches.is_inline {
+        export.inline_cache = in_image(settings, built, reporter)?;
+    }
+    reporter.check_strict()?;
+    Ok(export)
+}
+
+/// The cache that the image gets.
+fn in_image(settings: &Settings, built: &Built, reporter: &Reporter) -> Result<Option<String>, Failure> {
+    let key = settings.caches.key();
+    inline(&built.records, settings.compression, key.as_ref()).or_else(|error| {
+        let text = format!("the image gets no cache: {error}");
+        if settings.caches.is_required {
+            let hint = "keep the cache under a tag of its own: type=registry,ref=NAME";
+            return Err(Page::error("cache", text).hint(hint).into());
+        }
+        reporter.warn(Page::warning("cache", text, HINT));
+        Ok(None)
+    })
 }
 
 /// Gives caches what the build made.
@@ -43,7 +64,9 @@ pub(super) fn export(
     let near: Vec<Repository> = settings.pushed.iter().map(|to| to.repository.clone()).collect();
     for target in &settings.caches.to {
         let cached = Cached::new(registry, &target.place, settings.caches.key());
-        match cached.export(store, &near, &built.records, &target.limits) {
+        let compression = target.compression.unwrap_or(settings.compression);
+        let records = StepRecord::choose(&built.records, target.mode, compression);
+        match cached.export(store, &near, &records, &target.limits) {
             Ok(exported) => reporter.summary(&format!(
                 "cache {}: {} records, {} new, {} objects of {} bytes sent",
                 cached.name(),

@@ -1,0 +1,221 @@
+//! Caches by hand: what the store knows goes there, what is there comes here, or is only looked at.
+
+use std::collections::{HashMap, HashSet};
+
+use cache::remote::{ListedRecord, NewRecord, RemoteError};
+use cache::{CacheError, Store, Table};
+use rayon::prelude::*;
+use solver::{BlobDigest, Descriptor, Facts, HardLinks, Layer, MediaType, Record, TreeDigest};
+use thiserror::Error;
+
+use super::{Bundle, Cached, Upstream};
+use crate::bases::Bases;
+use crate::discover::{self, Scan};
+use crate::error::OpError;
+use crate::frames::{LayerCompression, layer_key};
+use crate::history::history;
+use crate::images::{Images, ImagesError, ManifestKind, Tagged};
+use crate::layer::TimePolicy;
+use crate::registry::{Registry, RegistryError};
+use crate::session::STACK_SIZE;
+use crate::stamp::{self, Stamped};
+use crate::tree::Trees;
+
+/// Why nothing comes of it.
+#[derive(Debug, Error)]
+pub enum ByHandError {
+    /// The cache cannot be read.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// A layer cannot be had.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A layer is not what the cache says.
+    #[error(transparent)]
+    Layer(#[from] OpError),
+    /// The store.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// An image of it.
+    #[error(transparent)]
+    Images(#[from] ImagesError),
+}
+
+/// A record of a cache, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is found by, without its table, in hexadecimal digits.
+    pub key: String,
+    /// The step it is of, which may have no name; `None` for what this version does not understand.
+    pub step: Option<String>,
+    /// Its layer's format.
+    pub layer: Option<MediaType>,
+    /// Blobs it needs.
+    pub blobs: Vec<Descriptor>,
+    /// Its own size, in bytes.
+    pub size: u64,
+    /// The day it was last used, in days since 1970; 0 in an image.
+    pub day: u32,
+    /// Whether it is signed: with the key, if one is known.
+    pub is_signed: bool,
+}
+
+/// What came of an import.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Steps that the store knows now.
+    pub steps: usize,
+    /// Layers that came.
+    pub layers: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records that were left there: unsigned, of another version, or without their layer.
+    pub left: usize,
+}
+
+/// Everything a cache has, by the name of the step.
+///
+/// # Errors
+/// When any of it cannot be read.
+pub fn list(cached: &Cached<'_>) -> Result<Vec<Listed>, RemoteError> {
+    let listed = |ListedRecord { key, record, day, is_signed }: ListedRecord| {
+        let bundle = Bundle::read(&record.value).filter(|_| key.first() == Some(&(Table::Steps as u8)));
+        Listed {
+            size: (key.len() + record.value.len()) as u64,
+            key: hex::encode(key.get(1..).unwrap_or_default()),
+            layer: bundle.as_ref().map(|bundle| bundle.layer.media_type),
+            step: bundle.map(|bundle| bundle.name),
+            blobs: record.blobs,
+            day,
+            is_signed,
+        }
+    };
+    let mut all: Vec<Listed> = cached.cache.list()?.into_iter().map(listed).collect();
+    all.sort_by(|a, b| (&a.step, &a.key).cmp(&(&b.step, &b.key)));
+    Ok(all)
+}
+
+/// What the store knows of steps whose layers it has, for a cache: all of them, or those whose layers some images have. Steps
+/// are called as the images say.
+///
+/// # Errors
+/// When the store or one of the images cannot be read.
+pub fn known_steps(
+    store: &Store,
+    only: Option<&[Tagged]>,
+    compression: LayerCompression,
+    times: TimePolicy,
+) -> Result<Vec<NewRecord>, ByHandError> {
+    let names = names_of_layers(store, only)?;
+    let mut records = Vec::new();
+    let compressions = [compression, LayerCompression::NONE];
+    store.scan(Table::Steps, &mut |key, record: Option<Stamped<Record>>| {
+        let (Ok(key), Some(record)) = (key.try_into(), record.map(Stamped::into_value)) else { return };
+        let links = match &record.facts {
+            Facts::Exec(links) => links.clone(),
+            Facts::None | Facts::App(_) => HardLinks::default(),
+        };
+        let layer = compressions.iter().find_map(|&compression| {
+            let made_by = layer_key(&record.delta, &links, times, compression);
+            let layer: Layer = store.get(Table::Layers, &made_by)?;
+            store.blobs().contains(&layer.blob).then_some((made_by, layer))
+        });
+        let Some(layer) = layer else { return };
+        let name = names.get(&layer.1.blob.digest);
+        if only.is_some() && name.is_none() {
+            return;
+        }
+        let scan = discover::key_of(&record.delta);
+        let scan = store.get::<Scan>(Table::Scans, &scan).map(|found| (scan, found));
+        let name = name.map(String::as_str).unwrap_or_default();
+        records.push(Bundle::new(record, layer, scan, name).under(&key));
+    })?;
+    Ok(records)
+}
+
+/// The steps that images say made their layers. What one cannot tell is left out, unless it was asked for.
+fn names_of_layers(store: &Store, only: Option<&[Tagged]>) -> Result<HashMap<BlobDigest, String>, ByHandError> {
+    let images = Images::new(store);
+    let mut names = HashMap::new();
+    let mut add = |tagged: &Tagged| {
+        let instances = match tagged.kind {
+            ManifestKind::Image => vec![tagged.clone()],
+            ManifestKind::Index => images.instances(tagged)?.into_iter().map(|(image, _)| image).collect(),
+        };
+        for instance in &instances {
+            let steps = history(&images.read(instance)?).into_iter();
+            names.extend(steps.filter_map(|step| Some((step.layer?.parse().ok()?, step.created_by))));
+        }
+        Ok::<_, ImagesError>(())
+    };
+    match only {
+        Some(only) => only.iter().try_for_each(add)?,
+        None => images.list()?.iter().for_each(|tagged| drop(add(tagged))),
+    }
+    Ok(names)
+}
+
+/// Brings what a cache has into the store: the layers, each looked into, and what is known of their steps.
+///
+/// # Errors
+/// When the cache cannot be read, or one of the layers is not there or is not what a record says. What came whole stays.
+pub fn import(
+    store: &Store,
+    registry: &Registry,
+    cached: Cached<'_>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Imported, ByHandError> {
+    let listed = cached.cache.list()?;
+    let keys: Vec<[u8; 32]> = listed
+        .iter()
+        .filter(|record| record.key.first() == Some(&(Table::Steps as u8)))
+        .filter_map(|record| record.key.get(1..)?.try_into().ok())
+        .collect();
+    let upstream = Upstream::new(vec![cached]);
+    let found = upstream.look_up(&keys);
+    let steps: Vec<([u8; 32], Bundle)> =
+        keys.into_iter().zip(found).filter_map(|(key, bundle)| Some((key, bundle?))).collect();
+    let (trees, bases) = (Trees::new(store), Bases::new(store, registry).cached(&upstream));
+    let mut seen = HashSet::new();
+    let is_new = |layer: &&Layer| !store.blobs().contains(&layer.blob) && seen.insert(layer.blob.digest);
+    let missing: Vec<&Layer> = steps.iter().map(|(_, bundle)| &bundle.layer).filter(is_new).collect();
+    let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK_SIZE).build();
+    let pool = pool.map_err(|error| CacheError::Io(std::io::Error::other(error)))?;
+    pool.install(|| {
+        missing.par_iter().try_for_each(|layer| {
+            bases.fetch_layer(layer)?;
+            progress(layer.blob.size);
+            Ok::<_, RegistryError>(())
+        })?;
+        steps.par_iter().try_for_each(|(key, bundle)| {
+            let Bundle { record, layer, layer_key, scan, .. } = bundle;
+            upstream.look_into(layer, &record.delta, store, &trees)?;
+            keep(store, key, record, (layer_key, layer), scan.as_ref());
+            Ok::<_, OpError>(())
+        })?;
+        Ok::<_, ByHandError>(())
+    })?;
+    store.commit::<CacheError>(|| Ok(()))?;
+    Ok(Imported {
+        steps: steps.len(),
+        layers: missing.len(),
+        bytes: missing.iter().map(|layer| layer.blob.size).sum(),
+        left: listed.len() - steps.len(),
+    })
+}
+
+fn keep(
+    store: &Store,
+    key: &[u8; 32],
+    record: &Record,
+    (made_by, layer): (&[u8; 32], &Layer),
+    scan: Option<&(Vec<u8>, Scan)>,
+) {
+    let delta: &TreeDigest = &record.delta;
+    store.put(Table::Layers, made_by, layer);
+    store.put(Table::DeltaBlobs, delta.as_bytes(), layer);
+    if let Some((key, scan)) = scan.filter(|(key, _)| *key == discover::key_of(delta)) {
+        store.put(Table::Scans, key, scan);
+    }
+    stamp::put(store, Table::Steps, key, record);
+}
