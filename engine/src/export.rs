@@ -105,7 +105,9 @@ pub fn export(
     }
     let (manifest, kind) = match instances.as_slice() {
         [(_, only)] => (*only, ManifestKind::Image),
-        several => (store.blobs().put(&index_of(several, export.inline_cache.as_deref()))?, ManifestKind::Index),
+        several => {
+            (store.blobs().put(&index_of(several, export.inline_cache.as_deref()))?, ManifestKind::Index)
+        }
     };
     remotes.sort();
     remotes.dedup();

@@ -67,8 +67,7 @@ impl StepRecord {
     /// The records of a cache that wants such layers.
     pub fn choose(of: &[Self], mode: Mode, compression: LayerCompression) -> Vec<NewRecord> {
         let is_wanted = |step: &&Self| {
-            (mode == Mode::Max || step.is_in_image)
-                && step.compression.is_none_or(|own| own == compression)
+            (mode == Mode::Max || step.is_in_image) && step.compression.is_none_or(|own| own == compression)
         };
         of.iter().filter(is_wanted).map(|step| step.record.clone()).collect()
     }

@@ -58,6 +58,14 @@ fn what_a_registry_keeps_is_not_made_again() {
     assert_eq!(second, digest);
     assert_eq!((number(&built, "executed"), number(&built, "cached")), (0, 4), "{said}");
     assert_eq!(layers_in(&space.root().join("two")), 2, "config and manifest");
+    // Under another name of the repository nothing is asked for layer by layer, and of another one all is mounted.
+    for (store, other, most) in [("two2", "team/x:2", 9), ("two3", "team/y:1", 14)] {
+        let other = registry.name(other);
+        let (second, built, said) = good(&space, store, &other, &["--push", "--cache-from", &cache]);
+        assert_eq!(second, digest);
+        assert!(number(&built, "http_requests") <= most, "{other}: {built} {said}");
+        assert_eq!(layers_in(&space.root().join(store)), 2, "{said}");
+    }
     // One that keeps the image fetches what it needs, and with --lazy not even that.
     let (third, ..) = good(&space, "three", "x:1", &["--cache-from", &cache]);
     assert_eq!(third, digest);
@@ -240,7 +248,8 @@ fn images_of_several_platforms_have_one_cache() {
     let words = [&platforms[..], &["--cache-from", &name]].concat();
     let (_, built, said) = good(&space, "two", "x:1", &words);
     assert_eq!(number(&built, "executed"), 0, "{said}");
-    let (_, built, said) = good(&space, "three", "x:1", &["--platform", "linux/arm64", "--cache-from", &name]);
+    let (_, built, said) =
+        good(&space, "three", "x:1", &["--platform", "linux/arm64", "--cache-from", &name]);
     assert_eq!(number(&built, "executed"), 0, "{said}");
 }
 
@@ -286,7 +295,8 @@ fn a_cache_can_have_other_layers_than_the_image() {
     assert_eq!(space.digest(), whole);
     assert!(number(&good(&space, "four", "x:1", &gzip).1, "executed") > 0);
     for (from, step) in [("../min", 0), ("../max", 0)] {
-        let (same, built, _) = good(&space, from, "x:1", &["--cache-from", &format!("type=local,src={from}")]);
+        let (same, built, _) =
+            good(&space, from, "x:1", &["--cache-from", &format!("type=local,src={from}")]);
         assert_eq!((same, number(&built, "executed")), (digest.clone(), step));
     }
     let blobs = |dir: &str| layers_in(&space.root().join(dir));
@@ -346,7 +356,8 @@ fn caches_are_filled_looked_at_and_emptied_by_hand() {
     let signed = "type=local,dest=../signed";
     let done = on(&space, "one", &["cache", "export", signed, "--cache-sign-key", "../key"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
-    let done = on(&space, "five", &["cache", "import", "type=local,src=../signed", "--cache-sign-key", "../key"]);
+    let done =
+        on(&space, "five", &["cache", "import", "type=local,src=../signed", "--cache-sign-key", "../key"]);
     assert!(done.stderr.contains(" 5 layers"), "{}", done.stderr);
     for (words, wanted) in [
         (["cache", "inspect", "type=local,src=../nothing"], "there is no cache at"),
@@ -364,7 +375,8 @@ fn an_import_of_what_is_not_so_keeps_nothing() {
     good(&space, "one", "x:1", &["--cache-to", "type=local,dest=../cache"]);
     let blobs = space.root().join("cache/blobs/sha256");
     let sizes = fs_err::read_dir(&blobs).unwrap().map(|entry| entry.unwrap());
-    let largest = sizes.filter(|entry| fs_err::read(entry.path()).unwrap().starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
+    let largest =
+        sizes.filter(|entry| fs_err::read(entry.path()).unwrap().starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
     let path = largest.map(|entry| entry.path()).next().unwrap();
     let mut bytes = fs_err::read(&path).unwrap();
     let last = bytes.len() - 1;

@@ -495,3 +495,35 @@ fn a_hundred_killed_builds_leave_nothing_mounted_and_nothing_running() {
     built(&space, "RUN true\n");
     assert_eq!(fs_err::read_dir(space.store().join("tmp")).unwrap().count(), 0, "the next build has swept");
 }
+
+#[test]
+fn layers_of_stages_are_in_caches_that_want_them() {
+    let Some(space) = place() else { return };
+    let text = |to: &str| {
+        format!(
+            "FROM scratch AS made\nCOPY rootfs/ /\nRUN echo made > /made\nFROM scratch\nCOPY --from=made /made {to}\n"
+        )
+    };
+    space.kubefile(&text("/one"));
+    let to = ["--cache-to", "type=local,dest=../max", "--cache-to", "type=local,dest=../min,mode=min"];
+    let built = space.build(&to);
+    assert_eq!(built.code, Some(0), "{}", built.stderr);
+    space.kubefile(&text("/two"));
+    for (mode, is_run_again) in [("max", false), ("min", true)] {
+        let mut command = space.command();
+        command.env("SEALER_ROOT", space.root().join(format!("store-{mode}")));
+        command.args([
+            "build",
+            "-t",
+            "x:1",
+            "--explain",
+            "--cache-from",
+            &format!("type=local,src=../{mode}"),
+            ".",
+        ]);
+        let built = run(&mut command);
+        assert_eq!(built.code, Some(0), "{}", built.stderr);
+        let line = built.stdout.lines().find(|line| line.contains("RUN echo made")).unwrap();
+        assert_eq!(line.starts_with("ran"), is_run_again, "{mode}: {}", built.stdout);
+    }
+}

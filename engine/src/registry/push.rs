@@ -62,11 +62,32 @@ impl Push<'_> {
     fn run(&self, tagged: &Tagged) -> Result<Pushed, RegistryError> {
         let manifests = self.manifests(tagged)?;
         let blobs = Self::blobs(&manifests);
-        let repository = &self.to.repository;
         let there = self.there()?;
-        let missing: Vec<&Descriptor> = blobs.iter().filter(|blob| !there.contains(&blob.digest)).collect();
+        let (known, missing): (Vec<&Descriptor>, Vec<&Descriptor>) =
+            blobs.iter().partition(|blob| there.contains(&blob.digest) || self.left_there(blob));
+        let mut pushed = Pushed { present: known.len(), ..self.send(&missing, true)? };
+        match self.name(&manifests) {
+            // Something was gone that had been there; then everything is asked for.
+            Err(RegistryError::Refused { status: 400 | 404, .. }) if !known.is_empty() => {
+                pushed = self.send(&blobs.iter().collect::<Vec<_>>(), false)?;
+                self.name(&manifests)?;
+            }
+            named => named?,
+        }
+        Ok(pushed)
+    }
+
+    /// Whether a blob did not come here because the repository has it: then nobody needs to be asked.
+    fn left_there(&self, blob: &Descriptor) -> bool {
+        self.remotes == [self.to.repository.clone()] && !self.store.blobs().contains(blob)
+    }
+
+    /// Sees to it that blobs are in the repository. What is not in the store is in some repository, and if that is a neighbour,
+    /// `mounts` has it mounted without a question.
+    fn send(&self, missing: &[&Descriptor], mounts: bool) -> Result<Pushed, RegistryError> {
+        let repository = &self.to.repository;
         let neighbours = if missing.is_empty() { HashMap::new() } else { self.neighbours()? };
-        let mut pushed = Pushed { present: blobs.len() - missing.len(), ..Pushed::default() };
+        let mut pushed = Pushed::default();
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         let work = || -> Result<Pushed, RegistryError> {
@@ -76,7 +97,12 @@ impl Push<'_> {
             {
                 let from = neighbours.get(&blob.digest).map(Vec::as_slice).unwrap_or_default();
                 let open = || self.open(blob).map(|file| Box::new(file) as _);
-                let arrival = self.registry.send_blob(repository, blob, from, &open, self.progress);
+                let is_elsewhere = mounts && !from.is_empty() && !self.store.blobs().contains(blob);
+                let arrival = if is_elsewhere {
+                    self.registry.send_new_blob(repository, blob, from, &open, self.progress)
+                } else {
+                    self.registry.send_blob(repository, blob, from, &open, self.progress)
+                };
                 match arrival.inspect_err(|_| failed.store(true, Ordering::Relaxed))? {
                     Arrival::Present => done.present += 1,
                     Arrival::Mounted => done.mounted += 1,
@@ -95,13 +121,17 @@ impl Push<'_> {
             pushed.mounted += done.mounted;
             pushed.uploaded += done.uploaded;
         }
+        Ok(pushed)
+    }
+
+    /// Puts the manifests there, the tag last.
+    fn name(&self, manifests: &[RawManifest]) -> Result<(), RegistryError> {
         let (last, others) = manifests.split_last().expect("an image has a manifest");
         for manifest in others {
             let reference = Reference { digest: Some(manifest.blob.digest), ..self.to.clone() };
             self.registry.put_manifest(&reference, manifest)?;
         }
-        self.registry.put_manifest(self.to, last)?;
-        Ok(pushed)
+        self.registry.put_manifest(self.to, last)
     }
 
     /// All manifests, those an index names before the index.

@@ -257,7 +257,8 @@ impl Remote for RegistryRemote<'_> {
     }
 
     fn publish(&self, publication: &Publication) -> Result<Published, RemoteError> {
-        if self.seen.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|seen| seen.is_image) {
+        if self.seen.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|seen| seen.is_image)
+        {
             return Err(RemoteError::Foreign { reason: "an image".to_owned() });
         }
         let head = oci::described(&publication.head);

@@ -48,7 +48,8 @@ impl InImage {
         let foreign = |reason: &str| RemoteError::Foreign { reason: reason.to_owned() };
         let found: Annotated =
             serde_json::from_slice(manifest).map_err(|_| foreign("it is no manifest of an image"))?;
-        let text = found.annotations.get(INLINE_CACHE).ok_or_else(|| foreign("an image without a cache in it"))?;
+        let text =
+            found.annotations.get(INLINE_CACHE).ok_or_else(|| foreign("an image without a cache in it"))?;
         let head = STANDARD.decode(text).map_err(|_| RemoteError::Damaged {
             what: "head",
             reason: "the image's annotation is no base64",
@@ -61,8 +62,9 @@ impl InImage {
 
     /// The layers of a manifest.
     pub(crate) fn layers(manifest: &[u8]) -> Result<Vec<Descriptor>, RemoteError> {
-        let manifest = ImageManifest::from_reader(manifest)
-            .map_err(|error| RemoteError::Foreign { reason: format!("it is no manifest of an image: {error}") })?;
+        let manifest = ImageManifest::from_reader(manifest).map_err(|error| RemoteError::Foreign {
+            reason: format!("it is no manifest of an image: {error}"),
+        })?;
         // One without SHA-256 is none of ours.
         Ok(manifest.layers().iter().filter_map(oci::from_descriptor).collect())
     }

@@ -134,7 +134,10 @@ pub fn known_steps(
 }
 
 /// The steps that images say made their layers. What one cannot tell is left out, unless it was asked for.
-fn names_of_layers(store: &Store, only: Option<&[Tagged]>) -> Result<HashMap<BlobDigest, String>, ByHandError> {
+fn names_of_layers(
+    store: &Store,
+    only: Option<&[Tagged]>,
+) -> Result<HashMap<BlobDigest, String>, ByHandError> {
     let images = Images::new(store);
     let mut names = HashMap::new();
     let mut add = |tagged: &Tagged| {

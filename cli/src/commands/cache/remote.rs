@@ -80,7 +80,10 @@ pub(super) fn export(
     let cached = Cached::new(&way.registry, &place, way.key());
     let exported = cached.export(&store, &[], &records, &limits);
     let exported = exported.map_err(|error| failure(&args.place.cache, &error))?;
-    cached.warnings().into_iter().for_each(|text| reporter.warn(Page::warning("cache", text, "it was replaced")));
+    cached
+        .warnings()
+        .into_iter()
+        .for_each(|text| reporter.warn(Page::warning("cache", text, "it was replaced")));
     if !global.quiet {
         ui::message(&format!(
             "cache {}: {} records, {} new, {} expired, {} objects of {} bytes sent",
@@ -102,8 +105,7 @@ pub(super) fn import(args: &CacheImport, global: &Global, root: &Path) -> Result
     let cached = way.to_read(&args.place)?;
     let store = Store::open(root)?;
     let copying = Copying::start(global.quiet, "fetched");
-    let imported =
-        engine::upstream::import(&store, &way.registry, cached, &|bytes| copying.more(bytes));
+    let imported = engine::upstream::import(&store, &way.registry, cached, &|bytes| copying.more(bytes));
     copying.end();
     let imported = imported.map_err(|error| by_hand(&args.place.cache, error, &interrupt))?;
     if !global.quiet {
@@ -139,7 +141,14 @@ pub(super) fn inspect(args: &CacheInspect, global: &Global) -> Result<(), Failur
             Some("") => "-",
             Some(step) => step,
         };
-        vec![key, layer.to_owned(), bytes(size), age(one.day), signed.to_owned(), step.replace(|char: char| char.is_control(), "?")]
+        vec![
+            key,
+            layer.to_owned(),
+            bytes(size),
+            age(one.day),
+            signed.to_owned(),
+            step.replace(|char: char| char.is_control(), "?"),
+        ]
     };
     if global.quiet {
         all.iter().for_each(|one| ui::data(&one.key));
