@@ -1,5 +1,7 @@
 //! Workloads made from a seed: the same files on every machine, so figures can be compared.
 
+pub mod dag;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
