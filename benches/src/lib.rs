@@ -1,6 +1,8 @@
 //! Workloads made from a seed: the same files on every machine, so figures can be compared.
 
+pub mod container_images;
 pub mod dag;
+mod debian_registry;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,7 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub use debian_registry::DebianRegistry;
 use rustix::fs::{AtFlags, Mode, OFlags};
+
+/// How long the slow servers on loopback wait before they answer: a network that is near, but not here.
+pub const LATENCY: Duration = Duration::from_millis(20);
 
 /// A small fast generator (splitmix64); reproducible is all it has to be.
 #[derive(Debug, Clone)]
@@ -167,6 +173,33 @@ pub fn cpu() -> io::Result<(Duration, Duration)> {
         times.try_into().map_err(|_| io::Error::other("/proc/self/stat is not as proc(5) says"))?;
     let both = |user, system| Duration::from_millis(user + system);
     Ok((both(user, system), both(children_user, children_system)))
+}
+
+/// Bytes of all files below a directory.
+///
+/// # Errors
+/// Those of the file system.
+pub fn size_of(dir: &Path) -> io::Result<u64> {
+    let mut size = 0;
+    for entry in fs_err::read_dir(dir)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        size += if found.is_dir() { size_of(&entry.path())? } else { found.len() };
+    }
+    Ok(size)
+}
+
+/// What a directory takes of its disk, in bytes; a file with several names once.
+///
+/// # Errors
+/// When `du` cannot be run.
+pub fn disk_usage(dir: &Path) -> io::Result<u64> {
+    let output = Command::new("du").args(["-sx", "--block-size=1"]).arg(dir).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok())
+        .ok_or_else(|| io::Error::other("du says nothing"))
 }
 
 /// Lets the disk come to rest: what was deleted is still being given back when `sync` returns.

@@ -7,12 +7,12 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this program is for")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use benches::{Random, measured, median, settle};
+use benches::{DebianRegistry, Random, measured, median, settle};
 use sha2::{Digest, Sha256};
 
 const ROUNDS: usize = 7;
@@ -41,42 +41,6 @@ struct Image {
     work: PathBuf,
     layers: usize,
     blobs: Vec<PathBuf>,
-}
-
-/// A running registry.
-struct Registry {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Registry {
-    fn start(dir: &Path) -> io::Result<Self> {
-        fs_err::create_dir_all(dir)?;
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let config = dir.join("config.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{address}\"}}\n",
-            dir.join("data").display()
-        );
-        fs_err::write(&config, text)?;
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn()?;
-        for _ in 0..500 {
-            if TcpStream::connect(&address).is_ok() {
-                return Ok(Self { child, address });
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Err(io::Error::other("the registry does not start"))
-    }
 }
 
 impl Image {
@@ -136,7 +100,7 @@ impl Image {
     }
 
     fn measure_pull(&self) -> io::Result<()> {
-        let registry = Registry::start(&self.work.join("pull"))?;
+        let registry = DebianRegistry::start(&self.work.join("pull"))?;
         let name = format!("{}/bench/image:1", registry.address);
         measured(&mut self.run("store", &["push", "-q", "localhost/bench:1", &name]))?;
         let (mut ours, mut floors, mut skopeos, mut bases) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -177,10 +141,10 @@ impl Image {
         let dir = self.work.join("push");
         for _ in 0..ROUNDS {
             // A registry that has the bytes already would take less.
-            let fresh = |dir: &Path| -> io::Result<Registry> {
+            let fresh = |dir: &Path| -> io::Result<DebianRegistry> {
                 let _ = fs_err::remove_dir_all(dir);
                 settle();
-                Registry::start(dir)
+                DebianRegistry::start(dir)
             };
             let registry = fresh(&dir)?;
             let start = Instant::now();

@@ -6,9 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use benches::container_images::images::{Blob, Image, TAG, shown};
 use sha2::{Digest, Sha256};
-
-use super::images::{Blob, Image, TAG, shown};
 
 /// Connections; as many requests as `sealer` has under way.
 const AT_ONCE: usize = 16;

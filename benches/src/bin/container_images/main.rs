@@ -7,8 +7,6 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this program is for")]
 
 mod floor;
-mod images;
-mod registry;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,10 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use benches::container_images::images::{Blob, Image, Maker, TAG};
+use benches::container_images::registry::{Kind, Registry, Requests};
 use benches::{Random, cpu, measured, median, settle};
-
-use self::images::{Blob, Image, Maker, TAG};
-use self::registry::{Kind, Registry, Requests};
 
 const IMAGES: usize = 40;
 /// Each is shared by as many images.

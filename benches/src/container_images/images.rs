@@ -3,73 +3,87 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use benches::Random;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+use crate::Random;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// The tag of every image.
-pub(super) const TAG: &str = "v1";
+pub const TAG: &str = "v1";
 
 /// A config or a layer, which is a file named by its digits.
 #[derive(Debug, Clone)]
-pub(super) struct Blob {
-    pub(super) digest: String,
-    pub(super) size: u64,
+pub struct Blob {
+    /// As the specification writes it.
+    pub digest: String,
+    /// Length in bytes.
+    pub size: u64,
 }
 
 /// A layer, and the digest of its tar.
 #[derive(Debug, Clone)]
-pub(super) struct Layer {
+pub struct Layer {
     blob: Blob,
     diff_id: String,
 }
 
 /// A manifest or an index.
 #[derive(Debug, Clone)]
-pub(super) struct Manifest {
-    pub(super) media_type: &'static str,
-    pub(super) digest: String,
-    pub(super) bytes: Vec<u8>,
+pub struct Manifest {
+    /// Which of the two.
+    pub media_type: &'static str,
+    /// As the specification writes it.
+    pub digest: String,
+    /// The JSON.
+    pub bytes: Vec<u8>,
 }
 
 /// An image as its registry has it.
 #[derive(Debug, Clone)]
-pub(super) struct Image {
-    pub(super) repository: String,
+pub struct Image {
+    /// Its name in the registry, without host and tag.
+    pub repository: String,
     /// This platform's first; the tag leads to the last.
-    pub(super) manifests: Vec<Manifest>,
+    pub manifests: Vec<Manifest>,
     /// What this platform needs: the config, the base layer, the image's own.
-    pub(super) blobs: Vec<Blob>,
+    pub blobs: Vec<Blob>,
 }
 
 impl Image {
     /// How it is named in a registry.
-    pub(super) fn name(&self, address: &str) -> String {
+    pub fn name(&self, address: &str) -> String {
         format!("{address}/{}:{TAG}", self.repository)
     }
 
     /// What no other image has: the config, and a layer.
-    pub(super) fn own(&self) -> Vec<&Blob> {
+    pub fn own(&self) -> Vec<&Blob> {
         vec![&self.blobs[0], &self.blobs[2]]
     }
 }
 
 /// Makes images, their blobs as files of a directory.
-pub(super) struct Maker {
-    pub(super) blobs: PathBuf,
-    pub(super) layer_size: usize,
-    pub(super) random: Random,
+#[derive(Debug)]
+pub struct Maker {
+    /// Where blobs go.
+    pub blobs: PathBuf,
+    /// Length of a layer's file.
+    pub layer_size: usize,
+    /// Where the noise comes from.
+    pub random: Random,
 }
 
 impl Maker {
     /// A layer with one file.
-    pub(super) fn layer(&mut self) -> io::Result<Layer> {
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn layer(&mut self) -> io::Result<Layer> {
         let words = (0..self.layer_size.div_ceil(8)).flat_map(|_| self.random.next_u64().to_le_bytes());
         let noise: Vec<u8> = words.collect();
         let mut header = tar::Header::new_ustar();
@@ -84,7 +98,10 @@ impl Maker {
     }
 
     /// An image of a base and a layer of its own; for two platforms, that differ in their configs, or this machine's.
-    pub(super) fn image(&mut self, number: usize, base: &Layer, is_index: bool) -> io::Result<Image> {
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn image(&mut self, number: usize, base: &Layer, is_index: bool) -> io::Result<Image> {
         let layers = [base.clone(), self.layer()?];
         let (here, other) =
             if cfg!(target_arch = "aarch64") { ("arm64", "amd64") } else { ("amd64", "arm64") };
@@ -134,6 +151,6 @@ fn digest_of(bytes: &[u8]) -> String {
 }
 
 /// A digest as the specification writes it.
-pub(super) fn shown(hash: &[u8]) -> String {
+pub fn shown(hash: &[u8]) -> String {
     hash.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -7,16 +7,13 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use super::images::{Image, Manifest, TAG};
-
-/// How long every request waits before it is answered.
-const LATENCY: Duration = Duration::from_millis(20);
+use crate::LATENCY;
+use crate::container_images::images::{Image, Manifest, TAG};
 
 /// Kinds of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub enum Kind {
     /// HEAD of a manifest.
     Question,
     /// GET of a manifest.
@@ -29,14 +26,16 @@ pub(super) enum Kind {
 
 /// What was asked, and how often: of blobs the digest whatever the repository, else the path.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Requests(BTreeMap<(Kind, String), usize>);
+pub struct Requests(BTreeMap<(Kind, String), usize>);
 
 impl Requests {
-    pub(super) fn count(&self, kind: Kind) -> usize {
+    /// How many there were of a kind.
+    pub fn count(&self, kind: Kind) -> usize {
         self.of(kind).map(|(_, times)| times).sum()
     }
 
-    pub(super) fn of(&self, kind: Kind) -> impl Iterator<Item = (&str, usize)> {
+    /// What was asked of a kind, and how often.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = (&str, usize)> {
         let ours = self.0.iter().filter(move |((one, _), _)| *one == kind);
         ours.map(|((_, what), times)| (what.as_str(), *times))
     }
@@ -51,11 +50,14 @@ impl fmt::Display for Requests {
 }
 
 /// The registry; it serves until the program ends.
-pub(super) struct Registry {
-    pub(super) address: String,
+#[derive(Debug)]
+pub struct Registry {
+    /// Host and port.
+    pub address: String,
     shared: Arc<Shared>,
 }
 
+#[derive(Debug)]
 struct Shared {
     blobs: PathBuf,
     /// By path.
@@ -65,7 +67,10 @@ struct Shared {
 
 impl Registry {
     /// Serves the blobs of a directory, in every repository.
-    pub(super) fn start(blobs: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn start(blobs: &Path) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
         let (manifests, requests) = (Mutex::default(), Mutex::default());
@@ -82,7 +87,7 @@ impl Registry {
     }
 
     /// Takes an image in; its tag leads to it from now on.
-    pub(super) fn add(&self, image: &Image) {
+    pub fn add(&self, image: &Image) {
         let mut known = lock(&self.shared.manifests);
         let path = |last: &str| format!("/v2/{}/manifests/{last}", image.repository);
         for manifest in &image.manifests {
@@ -92,7 +97,7 @@ impl Registry {
     }
 
     /// What was asked since the last time.
-    pub(super) fn take(&self) -> Requests {
+    pub fn take(&self) -> Requests {
         std::mem::take(&mut *lock(&self.shared.requests))
     }
 }
