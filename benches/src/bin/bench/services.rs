@@ -1,0 +1,4 @@
+//! Servers on loopback that the workloads need, each as slow as a network is.
+
+pub(crate) mod files;
+pub(crate) mod proxy;

@@ -1,0 +1,90 @@
+//! What an image is made of, said once: the Kubefile and the Dockerfiles are written from the same list.
+
+/// Contents of an image, in order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spec {
+    /// Reference of the image below; `None` is `scratch`.
+    pub(crate) base: Option<String>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One instruction.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    /// An application from a file or directory of the context.
+    App { name: String, path: String },
+    /// An application that is one file behind a URL.
+    Remote { name: String, url: String },
+    /// A directory of the context.
+    Copy { from: String, to: String },
+    /// A shell command.
+    Run(String),
+}
+
+/// How a Dockerfile brings in applications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A COPY each, as a Kubefile does: one changed application is one changed layer.
+    Each,
+    /// All local ones in one COPY: fewer steps, and everything again after a change.
+    One,
+}
+
+impl Spec {
+    /// The Kubefile; `launch` says which of the possible ends it has.
+    pub(crate) fn kubefile(&self, launch: usize) -> String {
+        let mut text = self.from();
+        let mut apps = Vec::new();
+        for step in &self.steps {
+            match step {
+                Step::App { name, path } => text.push_str(&format!("APP {name} local://{path}\n")),
+                Step::Remote { name, url } => text.push_str(&format!("APP {name} {url}\n")),
+                Step::Copy { from, to } => text.push_str(&format!("COPY {from} {to}\n")),
+                Step::Run(command) => text.push_str(&format!("RUN {command}\n")),
+            }
+            if let Step::App { name, .. } | Step::Remote { name, .. } = step {
+                apps.push(name);
+            }
+        }
+        match apps.get(launch % apps.len().max(1)) {
+            Some(app) => text.push_str(&format!("LAUNCH [\"{app}\"]\n")),
+            None => text.push_str(&format!("CMDS [\"echo {launch}\"]\n")),
+        }
+        text
+    }
+
+    /// The same image for Docker's syntax.
+    pub(crate) fn dockerfile(&self, form: Form, launch: usize) -> String {
+        let mut text = self.from();
+        let mut is_first = true;
+        for step in &self.steps {
+            match step {
+                Step::App { path, .. } if form == Form::One && path.starts_with("apps/") => {
+                    if std::mem::take(&mut is_first) {
+                        text.push_str("COPY apps /application/apps\n");
+                    }
+                }
+                // A directory's content goes there, a file into it.
+                Step::App { name, path } => {
+                    text.push_str(&format!("COPY {path} /application/apps/{name}/\n"));
+                }
+                Step::Remote { name, url } => {
+                    text.push_str(&format!("ADD {url} /application/apps/{name}/\n"));
+                }
+                Step::Copy { from, to } => text.push_str(&format!("COPY {from} {to}\n")),
+                Step::Run(command) => text.push_str(&format!("RUN {command}\n")),
+            }
+        }
+        text + &format!("CMD [\"launch{launch}\"]\n")
+    }
+
+    /// Whether one COPY can do what several do.
+    pub(crate) fn has_two_forms(&self) -> bool {
+        let is_app = |step: &&Step| matches!(step, Step::App { path, .. } if path.starts_with("apps/"));
+        self.steps.iter().filter(is_app).count() > 1
+    }
+
+    fn from(&self) -> String {
+        format!("FROM {}\n", self.base.as_deref().unwrap_or("scratch"))
+    }
+}
