@@ -17,13 +17,13 @@ const FILE_SIZE: usize = 4096;
 #[divan::bench(args = [1, 2])]
 fn walk_and_identify_5000_files(bencher: Bencher<'_, '_>, jobs: usize) {
     let counter = BytesCount::new(FILES * FILE_SIZE);
-    with_sessions(jobs, |_, new| bencher.counter(counter).bench_local(|| new().pin().is_ok()));
+    with_sessions(jobs, true, |_, new| bencher.counter(counter).bench_local(|| new().pin().is_ok()));
 }
 
 /// Every file is looked at, and found to be as it was: no content is read.
 #[divan::bench(args = [1, 2])]
 fn walk_5000_files_known_to_the_stat_cache(bencher: Bencher<'_, '_>, jobs: usize) {
-    with_sessions(jobs, |store, new| {
+    with_sessions(jobs, false, |store, new| {
         // Files of the last moments are never remembered.
         std::thread::sleep(Duration::from_millis(100));
         let session = new();
@@ -41,7 +41,7 @@ fn walk_5000_files_known_to_the_stat_cache(bencher: Bencher<'_, '_>, jobs: usize
 #[divan::bench(args = [1, 2])]
 fn walk_identify_and_write_a_layer(bencher: Bencher<'_, '_>, jobs: usize) {
     let counter = BytesCount::new(FILES * FILE_SIZE);
-    with_sessions(jobs, |_, new| {
+    with_sessions(jobs, true, |_, new| {
         bencher.counter(counter).bench_local(|| {
             let session = new();
             let pins = session.pin().expect("the tree is read");
@@ -57,10 +57,14 @@ impl EventSink for Silent {
     fn event(&self, _: Event) {}
 }
 
-/// Calls `work` with an empty store and with what starts a build on it.
-fn with_sessions(jobs: usize, work: impl for<'s> FnOnce(&'s Store, &(dyn Fn() -> Session<'s> + 's))) {
+/// Calls `work` with an empty store and with what starts a build on it, which may trust nothing that is remembered.
+fn with_sessions(
+    jobs: usize,
+    is_paranoid: bool,
+    work: impl for<'s> FnOnce(&'s Store, &(dyn Fn() -> Session<'s> + 's)),
+) {
     let definition = copy();
-    let options = options(jobs);
+    let options = options(jobs, is_paranoid);
     let (_dir, store) = super::store::empty();
     let registry = engine::Registry::anonymous(engine::Fetcher::new(options.cancel.clone()));
     let bases = engine::Bases::new(&store, &registry);
@@ -75,12 +79,12 @@ fn copy() -> Definition {
     super::text::definition(&SourceFile { name: "Kubefile".into(), text })
 }
 
-fn options(jobs: usize) -> BuildOptions {
+fn options(jobs: usize, is_paranoid: bool) -> BuildOptions {
     BuildOptions {
         jobs,
         no_cache: true,
         no_cache_filter: Vec::new(),
-        paranoid: false,
+        paranoid: is_paranoid,
         times: engine::TimePolicy::Fixed(0),
         compression: engine::LayerCompression::default(),
         download_limit_bytes: 1 << 30,

@@ -11,7 +11,7 @@ bench [OPTIONS]: builds every workload with this sealer and with every peer that
   --quick               small data and two rounds: whether everything works, no figures
   --rounds N            rounds of this sealer (5); a peer gets three at most, and fewer where it is slow
   --budget SECONDS      time after which a peer gets no further round of a workload (75)
-  --timeout SECONDS     longest a single build of a peer may take (150)
+  --timeout SECONDS     longest a single build of a peer may take (300)
   --peers none|found    whether to look for peers (found)
   --install-peers       as root: installs buildah, docker.io, docker-registry, debootstrap and busybox-static with apt
   --ours PATH           the sealer that is measured (beside this program)
@@ -53,7 +53,7 @@ impl Options {
             is_quick: false,
             rounds: 0,
             budget: Duration::from_secs(75),
-            timeout: Duration::from_secs(150),
+            timeout: Duration::from_secs(300),
             finds_peers: true,
             installs_peers: false,
             sealer: None,
