@@ -3,6 +3,7 @@
 pub mod container_images;
 pub mod dag;
 mod debian_registry;
+pub mod proxy;
 
 use std::io;
 use std::os::fd::OwnedFd;

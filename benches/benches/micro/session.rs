@@ -90,7 +90,7 @@ fn options(jobs: usize, is_paranoid: bool) -> BuildOptions {
         download_limit_bytes: 1 << 30,
         repository: String::new(),
         carries_images: false,
-        exports: false,
+        exports: Vec::new(),
         exec: engine::ExecOptions::default(),
         helm: None,
         explain: false,

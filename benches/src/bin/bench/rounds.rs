@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use benches::proxy::Proxy;
 use benches::{DebianRegistry, settle};
 
 use crate::bases::Bases;
@@ -15,7 +16,6 @@ use crate::measure;
 use crate::options::Options;
 use crate::results::{Case, Cell, Column, Measured};
 use crate::services::files::FileServer;
-use crate::services::proxy::Proxy;
 use crate::spec::Form;
 use crate::tools::{self, Cache, Family, Job, Tool};
 use crate::workloads::{Base, Made, Maker, Workload};

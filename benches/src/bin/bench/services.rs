@@ -1,4 +1,3 @@
 //! Servers on loopback that the workloads need, each as slow as a network is.
 
 pub(crate) mod files;
-pub(crate) mod proxy;

@@ -5,13 +5,13 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use benches::LATENCY;
+use crate::LATENCY;
 
 /// A running proxy; it ends with the process.
 #[derive(Debug)]
-pub(crate) struct Proxy {
+pub struct Proxy {
     /// Host and port.
-    pub(crate) address: String,
+    pub address: String,
     counts: Arc<Counts>,
 }
 
@@ -19,6 +19,7 @@ pub(crate) struct Proxy {
 struct Counts {
     requests: AtomicU64,
     bytes: AtomicU64,
+    sent: AtomicU64,
 }
 
 impl Proxy {
@@ -26,7 +27,7 @@ impl Proxy {
     ///
     /// # Errors
     /// When no port can be had.
-    pub(crate) fn start(server: &str) -> io::Result<Self> {
+    pub fn start(server: &str) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let proxy = Self { address: listener.local_addr()?.to_string(), counts: Arc::default() };
         let (server, counts) = (server.to_owned(), Arc::clone(&proxy.counts));
@@ -40,8 +41,13 @@ impl Proxy {
         Ok(proxy)
     }
 
+    /// Bytes of requests since the last time.
+    pub fn take_sent(&self) -> u64 {
+        self.counts.sent.swap(0, Ordering::Relaxed)
+    }
+
     /// Requests and bytes of answers since the last time.
-    pub(crate) fn take(&self) -> (u64, u64) {
+    pub fn take(&self) -> (u64, u64) {
         (self.counts.requests.swap(0, Ordering::Relaxed), self.counts.bytes.swap(0, Ordering::Relaxed))
     }
 }
@@ -70,10 +76,11 @@ fn pass(client: TcpStream, server: &str, counts: &Arc<Counts>) -> io::Result<()>
         counts.requests.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(LATENCY);
         server.write_all(&head)?;
-        match body {
-            Body::Length(length) => drop(io::copy(&mut client.by_ref().take(length), &mut server)?),
+        let sent = match body {
+            Body::Length(length) => io::copy(&mut client.by_ref().take(length), &mut server)?,
             Body::Chunked => chunks(&mut client, &mut server)?,
-        }
+        };
+        counts.sent.fetch_add(head.len() as u64 + sent, Ordering::Relaxed);
     }
     server.shutdown(Shutdown::Write)
 }
@@ -104,7 +111,8 @@ fn head(client: &mut impl BufRead) -> io::Result<Option<(Vec<u8>, Body)>> {
 }
 
 /// A chunked body (RFC 9112, 7.1), as it stands.
-fn chunks(client: &mut impl BufRead, server: &mut TcpStream) -> io::Result<()> {
+fn chunks(client: &mut impl BufRead, server: &mut TcpStream) -> io::Result<u64> {
+    let mut sent = 0;
     loop {
         let mut line = Vec::new();
         client.read_until(b'\n', &mut line)?;
@@ -113,9 +121,9 @@ fn chunks(client: &mut impl BufRead, server: &mut TcpStream) -> io::Result<()> {
         let length = text.trim().split(';').next().unwrap_or_default();
         let length = u64::from_str_radix(length, 16).map_err(io::Error::other)?;
         // The line after the bytes; after the last chunk it is the one that ends the (empty) trailer.
-        io::copy(&mut client.by_ref().take(length + 2), server)?;
+        sent += line.len() as u64 + io::copy(&mut client.by_ref().take(length + 2), server)?;
         if length == 0 {
-            return Ok(());
+            return Ok(sent);
         }
     }
 }
