@@ -81,7 +81,11 @@ impl RemoteCache<'_> {
 
     /// Everything that is there.
     fn there(&self) -> Result<There, RemoteError> {
-        let Some(Head { content, version }) = self.remote.head()? else { return Ok(There::default()) };
+        let found = match self.take_first() {
+            Some(first) => first.map(|(bytes, version)| Head { content: Ok(bytes), version }),
+            None => self.remote.head()?,
+        };
+        let Some(Head { content, version }) = found else { return Ok(There::default()) };
         let mut there = There { version: Some(version), ..There::default() };
         let shards = content.and_then(|bytes| {
             let shards = format::decode_head(&bytes)?;

@@ -15,8 +15,13 @@ pub struct RemoteCache<'a> {
     pub(super) remote: Arc<dyn Remote + 'a>,
     pub(super) key: Option<MacKey>,
     head: OnceLock<Vec<Slot>>,
+    /// The head that was read for lookups: what an export is based on at first.
+    first: Mutex<Option<First>>,
     failure: Mutex<Option<Arc<RemoteError>>>,
 }
+
+/// A head as it was found; `None` where there was none.
+pub(super) type First = Option<(Vec<u8>, String)>;
 
 /// A shard, and its records once they were asked for; `None` when they cannot be had.
 #[derive(Debug)]
@@ -29,7 +34,7 @@ impl<'a> RemoteCache<'a> {
     /// A cache that is kept somewhere. With a key, only records that are signed with it are found, and what is exported is
     /// signed.
     pub fn open(remote: Arc<dyn Remote + 'a>, key: Option<MacKey>) -> Self {
-        Self { remote, key, head: OnceLock::new(), failure: Mutex::default() }
+        Self { remote, key, head: OnceLock::new(), first: Mutex::default(), failure: Mutex::default() }
     }
 
     /// Where it is kept.
@@ -92,6 +97,20 @@ impl<'a> RemoteCache<'a> {
         self.failure().map(text).into_iter().collect()
     }
 
+    /// Reads the head, if nobody did. What goes wrong with it is a miss of every lookup.
+    pub fn prepare(&self) {
+        self.slots();
+    }
+
+    fn keep_first(&self, first: First) {
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+    }
+
+    /// The head that was read for lookups, once: whoever publishes hears whether it is still the one.
+    pub(super) fn take_first(&self) -> Option<First> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     pub(super) fn fail(&self, error: RemoteError) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(Arc::new(error));
     }
@@ -124,8 +143,15 @@ impl<'a> RemoteCache<'a> {
     fn slots(&self) -> &[Slot] {
         self.head.get_or_init(|| {
             let shards = match self.remote.head() {
-                Ok(None) => Ok(Vec::new()),
-                Ok(Some(head)) => head.content.and_then(|bytes| format::decode_head(&bytes)),
+                Ok(None) => {
+                    self.keep_first(None);
+                    Ok(Vec::new())
+                }
+                Ok(Some(Head { content, version })) => content.and_then(|bytes| {
+                    let shards = format::decode_head(&bytes);
+                    self.keep_first(Some((bytes, version)));
+                    shards
+                }),
                 Err(error) => Err(error),
             };
             let shards = shards.unwrap_or_else(|error| {
