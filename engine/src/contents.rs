@@ -4,6 +4,7 @@
 //! last: their files are brought out of the blob in one pass over it, into the store's temporary directory.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache::{CacheError, PartReader, Store, Table};
 use fs_err::os::unix::fs::OpenOptionsExt;
-use solver::{BlobDigest, ContentDigest, Layer, TreeDigest};
+use solver::{BlobDigest, ContentDigest, EventSink, Layer, TreeDigest};
 use thiserror::Error;
 
 use crate::bases::Bases;
 use crate::layer;
+use crate::net::FetchError;
 use crate::pieces::{self, PieceDigest};
+use crate::source::http::{Concerned, HttpError, LaterBody};
 use crate::stamp;
 use crate::stat::{Listing, What};
 use crate::tree::{Node, TreeError, Trees};
@@ -50,9 +53,22 @@ pub enum ContentError {
     /// A layer that is in a registry cannot be had.
     #[error(transparent)]
     Registry(#[from] Box<crate::registry::RegistryError>),
+    /// What was pinned without its bytes cannot be downloaded.
+    #[error(transparent)]
+    Http(#[from] Box<HttpError>),
     /// A layer blob is not what it should be.
     #[error(transparent)]
     Layer(#[from] layer::LayerError),
+}
+
+impl ContentError {
+    /// Whether this only says that the build was stopped.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Http(error) => matches!(**error, HttpError::Fetch(FetchError::Cancelled { .. })),
+            _ => false,
+        }
+    }
 }
 
 /// A place with the bytes of one file.
@@ -128,17 +144,26 @@ impl Registry {
 }
 
 /// The registry of locations.
-#[derive(Debug)]
 pub struct Contents<'store> {
     store: &'store Store,
     /// They know where layers are that are not in the store.
     bases: Option<&'store Bases<'store>>,
+    /// Who is told of what comes while it is read.
+    events: Option<&'store dyn EventSink>,
     registry: Mutex<Registry>,
     image_layers: Mutex<Vec<(TreeDigest, Layer)>>,
     /// Of large files read in this build.
     pieces: Mutex<HashMap<ContentDigest, Arc<[PieceDigest]>>>,
+    /// What was pinned, and is downloaded when somebody reads it.
+    later: Mutex<HashMap<BlobDigest, Arc<LaterBody>>>,
     spooling: Mutex<()>,
     keep_mtime: bool,
+}
+
+impl fmt::Debug for Contents<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contents").field("registry", &self.registry).finish_non_exhaustive()
+    }
 }
 
 impl<'store> Contents<'store> {
@@ -147,17 +172,24 @@ impl<'store> Contents<'store> {
         Self {
             store,
             bases: None,
+            events: None,
             keep_mtime,
             registry: Mutex::default(),
             image_layers: Mutex::default(),
             pieces: Mutex::default(),
+            later: Mutex::default(),
             spooling: Mutex::default(),
         }
     }
 
     /// The same, for a build whose bases may be in registries.
-    pub(crate) fn fetching(store: &'store Store, keep_mtime: bool, bases: &'store Bases<'store>) -> Self {
-        Self { bases: Some(bases), ..Self::new(store, keep_mtime) }
+    pub(crate) fn fetching(
+        store: &'store Store,
+        keep_mtime: bool,
+        bases: &'store Bases<'store>,
+        events: &'store dyn EventSink,
+    ) -> Self {
+        Self { bases: Some(bases), events: Some(events), ..Self::new(store, keep_mtime) }
     }
 
     /// Registers many files at once.
@@ -174,6 +206,11 @@ impl<'store> Contents<'store> {
     /// Registers the files of a directory of the host. Costs nothing until one of them, or any unknown one, is wanted.
     pub(crate) fn add_dir(&self, dir: Arc<Path>, listing: Arc<Listing>) {
         self.lock().dirs.push((dir, listing));
+    }
+
+    /// Registers a body that is not in the store, and is downloaded when somebody reads it.
+    pub(crate) fn add_later(&self, body: LaterBody) {
+        self.lock_later().insert(body.record.blob.digest, Arc::new(body));
     }
 
     /// Registers a layer of an image: its files can be brought out when somebody copies them.
@@ -328,7 +365,13 @@ impl<'store> Contents<'store> {
                     .open(path)?;
                 Ok(Opened::File(file))
             }
-            Some(Location::Blob(blob)) => Ok(Opened::File(self.store.blobs().open(&blob)?)),
+            Some(Location::Blob(blob)) => {
+                let later = self.lock_later().get(&blob).cloned();
+                if let (Some(body), Some(concerned)) = (later, self.concerned()) {
+                    body.bring(self.store, concerned).map_err(Box::new)?;
+                }
+                Ok(Opened::File(self.store.blobs().open(&blob)?))
+            }
             Some(Location::Part { blob, offset, length }) => {
                 Ok(Opened::Part(self.store.blobs().open_part(&blob, offset, length)?))
             }
@@ -390,6 +433,16 @@ impl<'store> Contents<'store> {
             Ok(())
         })?;
         Ok(())
+    }
+
+    fn concerned(&self) -> Option<Concerned<'store>> {
+        let bases = self.bases?;
+        Some(Concerned { upstream: bases.upstream()?, events: self.events?, lock: bases.lock() })
+    }
+
+    fn lock_later(&self) -> MutexGuard<'_, HashMap<BlobDigest, Arc<LaterBody>>> {
+        // Only whole entries are put behind it.
+        self.later.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {

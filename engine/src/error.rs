@@ -189,6 +189,7 @@ impl OpError {
                 | Self::Frame(FrameError::Cancelled)
         ) || match self {
             Self::Base(error) => error.is_cancelled(),
+            Self::Content(error) | Self::Frame(FrameError::Content(error)) => error.is_cancelled(),
             Self::Exec(error) => matches!(**error, ExecError::Sandbox(SandboxError::Cancelled)),
             _ => false,
         }

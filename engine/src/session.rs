@@ -2,6 +2,7 @@
 
 mod sources;
 mod upstream;
+mod urls;
 mod values;
 
 use std::collections::{HashMap, HashSet};
@@ -91,7 +92,7 @@ struct Pinned {
     pin: Pin,
     /// Its files; `None` for images, whose layers may be elsewhere until somebody needs them.
     input: Option<Input>,
-    /// What was downloaded for it.
+    /// What was downloaded for it, if it was.
     body: Option<Descriptor>,
     /// What its reference leads to, for git; its files are fetched when somebody needs them.
     commit: Option<Resolved>,
@@ -145,6 +146,7 @@ pub struct Session<'a> {
     registered: OnceMap<String, ()>,
     /// By image: layers that are there before the first step's.
     pub(crate) layers_below: Vec<usize>,
+    urls: urls::Urls,
     /// Where blobs come from.
     pub(crate) blob_sources: BlobSources,
     /// Container images whose blobs come right into their layers.
@@ -186,7 +188,7 @@ impl<'a> Session<'a> {
             store,
             graph,
             trees: Trees::new(store),
-            contents: Contents::fetching(store, options.times == TimePolicy::Keep, bases),
+            contents: Contents::fetching(store, options.times == TimePolicy::Keep, bases, events),
             stats: StatCache::new(store, options.paranoid),
             options,
             events,
@@ -203,6 +205,7 @@ impl<'a> Session<'a> {
             contexts,
             registered: OnceMap::default(),
             layers_below,
+            urls: urls::Urls::default(),
             blob_sources: BlobSources::default(),
             streams: HashSet::new(),
             downloaded: Mutex::default(),
@@ -382,13 +385,14 @@ impl<'a> Session<'a> {
                 let mut progress = |done_bytes, total_bytes| {
                     self.events.event(Event::Progress { vertex, done_bytes, total_bytes });
                 };
-                let record = self.download(index, source, &mut progress);
+                let record = self.pin_url(index, source, &mut progress);
                 let outcome = if record.is_ok() { StepOutcome::Done } else { StepOutcome::Failed };
                 self.events.event(Event::Finished { vertex, name, outcome });
                 let record = record?;
                 let tree = http::tree(&record, &self.trees, &self.contents);
                 let pin = Pin::Http { content: record.content, file_name: record.file_name };
-                Ok(Pinned { body: Some(record.blob), ..Pinned::new(pin, Some(Input::Download(tree))) })
+                let body = Some(record.blob).filter(|body| self.store.blobs().contains(body));
+                Ok(Pinned { body, ..Pinned::new(pin, Some(Input::Download(tree))) })
             }
             Op::Git(source) => {
                 let resolved = self.resolve(index, source)?;

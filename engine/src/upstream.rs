@@ -64,6 +64,11 @@ pub struct StepRecord {
 }
 
 impl StepRecord {
+    /// A record of a URL, which every cache may have.
+    pub(crate) fn of_url(record: NewRecord) -> Self {
+        Self { record, compression: None, is_in_image: true }
+    }
+
     /// The records of a cache that wants such layers.
     pub fn choose(of: &[Self], mode: Mode, compression: LayerCompression) -> Vec<NewRecord> {
         let is_wanted = |step: &&Self| {
@@ -266,19 +271,31 @@ impl<'a> Upstream<'a> {
 
     /// What is known of steps, by their keys.
     pub(crate) fn look_up(&self, keys: &[[u8; 32]]) -> Vec<Option<Bundle>> {
-        let mut found: Vec<Option<Bundle>> = keys.iter().map(|_| None).collect();
-        if self.is_distrusted.load(Ordering::Relaxed) {
+        let keys: Vec<Vec<u8>> = keys.iter().map(|key| Table::Steps.key(key)).collect();
+        self.values(&keys, |_, number, value| {
+            let is_there = |bundle: &Bundle| self.caches[number].may_have(&bundle.layer.blob);
+            let bundle = Bundle::read(value).filter(is_there)?;
+            self.lock().insert(bundle.layer.blob.digest, number);
+            Some(bundle)
+        })
+    }
+
+    /// What is found under full keys. Of several caches the first counts that has something which can be read; `read` is
+    /// told which key and which cache it is.
+    pub(crate) fn values<T>(
+        &self,
+        keys: &[Vec<u8>],
+        read: impl Fn(usize, usize, &[u8]) -> Option<T>,
+    ) -> Vec<Option<T>> {
+        let mut found: Vec<Option<T>> = keys.iter().map(|_| None).collect();
+        if self.is_distrusted() {
             return found;
         }
         for (number, cached) in self.caches.iter().enumerate() {
             let missing: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
-            let asked: Vec<Vec<u8>> = missing.iter().map(|at| Table::Steps.key(&keys[*at])).collect();
+            let asked: Vec<Vec<u8>> = missing.iter().map(|at| keys[*at].clone()).collect();
             for (at, answer) in missing.into_iter().zip(cached.cache.lookup(&asked)) {
-                let bundle = answer.and_then(|answer| Bundle::read(&answer.value));
-                if let Some(bundle) = bundle.filter(|bundle| cached.may_have(&bundle.layer.blob)) {
-                    self.lock().insert(bundle.layer.blob.digest, number);
-                    found[at] = Some(bundle);
-                }
+                found[at] = answer.and_then(|answer| read(at, number, &answer.value));
             }
         }
         found
@@ -348,9 +365,14 @@ impl<'a> Upstream<'a> {
         if image::index(layer, store, trees).is_ok_and(|found| found == *delta) {
             return Ok(());
         }
-        self.is_distrusted.store(true, Ordering::Relaxed);
+        self.distrust();
         store.blobs().discard(&layer.blob.digest);
         Err(OpError::CacheLied { digest: layer.blob.digest })
+    }
+
+    /// One of them was found to lie: none is asked any more.
+    pub(crate) fn distrust(&self) {
+        self.is_distrusted.store(true, Ordering::Relaxed);
     }
 
     /// Whether one of them was found to lie.

@@ -277,19 +277,27 @@ fn of_step(error: &OpError) -> Page {
     }
 }
 
+fn hint_of_http(error: &HttpError) -> Option<String> {
+    Some(match error {
+        HttpError::Fetch(FetchError::TooLarge { .. }) => "`--max-download SIZE` allows more".to_owned(),
+        HttpError::Fetch(FetchError::Offline { .. }) => OFFLINE.to_owned(),
+        HttpError::Checksum { .. } => {
+            "if the new content is what you want, change the checksum in the Kubefile".to_owned()
+        }
+        HttpError::Lock(error) => hint_of_lock(error),
+        _ => return None,
+    })
+}
+
 fn hint_of_step(error: &OpError) -> Option<String> {
     Some(match error {
         OpError::Local(error) => return hint_of_local(error),
         OpError::Frame(FrameError::Changed { .. } | FrameError::Content(ContentError::Changed { .. })) => {
             CHANGED.to_owned()
         }
-        OpError::Http(HttpError::Fetch(FetchError::TooLarge { .. })) => {
-            "`--max-download SIZE` allows more".to_owned()
-        }
-        OpError::Http(HttpError::Fetch(FetchError::Offline { .. })) => OFFLINE.to_owned(),
-        OpError::Http(HttpError::Checksum { .. }) => {
-            "if the new content is what you want, change the checksum in the Kubefile".to_owned()
-        }
+        OpError::Http(error) => return hint_of_http(error),
+        OpError::Content(ContentError::Http(error))
+        | OpError::Frame(FrameError::Content(ContentError::Http(error))) => return hint_of_http(error),
         OpError::Git(error) => return hint_of_git(error),
         OpError::Context(ContextError::NoArchive { .. }) => {
             "a tar archive is wanted, plain or compressed with gzip, bzip2, xz or zstd; URLs of git repositories end in .git"

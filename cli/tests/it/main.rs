@@ -26,6 +26,7 @@ mod mirrors;
 mod origins;
 mod pages;
 mod peers;
+mod pins;
 mod registry;
 mod registry_faults;
 mod registry_peers;

@@ -12,6 +12,9 @@ use super::url_name::{percent_decoded, plain_name};
 /// RFC 9110 §8.8.2.2: a younger modification time could be that of two contents.
 const SETTLED: Duration = Duration::from_secs(60);
 
+/// Longest validator taken from elsewhere than an answer, in bytes; servers bound their header fields to about as much.
+const MAX_BYTES: usize = 4096;
+
 /// What a server promises about a content: the same value later means the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Validator {
@@ -26,6 +29,16 @@ impl Validator {
     pub(super) fn as_str(&self) -> &str {
         match self {
             Validator::StrongEtag(value) | Validator::LastModified(value) => value,
+        }
+    }
+
+    /// Whether an answer could have given it, for validators that came from elsewhere.
+    pub(crate) fn is_plain(&self) -> bool {
+        let is_header =
+            |text: &str| text.len() <= MAX_BYTES && text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        match self {
+            Validator::StrongEtag(tag) => is_header(tag) && is_strong(tag),
+            Validator::LastModified(date) => is_header(date) && httpdate::parse_http_date(date).is_ok(),
         }
     }
 }
@@ -50,9 +63,12 @@ pub(super) fn contradicts(headers: &HeaderMap, wanted: &Validator) -> bool {
 }
 
 fn strong_etag(headers: &HeaderMap) -> Option<String> {
-    let etag = text(headers, &ETAG)?;
-    let inner = etag.strip_prefix('"')?.strip_suffix('"')?;
-    (!inner.contains('"')).then(|| etag.to_owned())
+    text(headers, &ETAG).filter(|etag| is_strong(etag)).map(str::to_owned)
+}
+
+fn is_strong(etag: &str) -> bool {
+    let inner = etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.is_some_and(|inner| !inner.contains('"'))
 }
 
 /// How long a busy server asks to be left alone.

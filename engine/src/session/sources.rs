@@ -3,18 +3,14 @@
 use std::cell::Cell;
 
 use solver::{
-    Event, GitSource, Hasher, HttpSource, LocalSource, Span, StepOutcome, TreeDigest, VertexDigest,
-    VertexIndex,
+    Event, GitSource, Hasher, LocalSource, Span, StepOutcome, TreeDigest, VertexDigest, VertexIndex,
 };
 
 use super::{Pins, Session};
 use crate::error::OpError;
 use crate::layer::TimePolicy;
-use crate::lock::HttpPin;
-use crate::net::file_name_of;
 use crate::source::context::Opened;
 use crate::source::git::Resolved;
-use crate::source::http::{self, HttpError, HttpRecord};
 use crate::source::local::{Context, Scan};
 use crate::source::packed::NOTES_HINT;
 
@@ -30,50 +26,6 @@ impl Session<'_> {
     pub(super) fn asker(&self, index: VertexIndex) -> Asker {
         let span = self.graph.metadata(index).spans.first().copied();
         Asker { vertex: self.graph.digest(index), span }
-    }
-
-    /// The body of a URL. What the lock file has of it is as good as a checksum in the text, and in no key either.
-    pub(super) fn download(
-        &self,
-        index: VertexIndex,
-        source: &HttpSource,
-        progress: &mut dyn FnMut(u64, Option<u64>),
-    ) -> Result<HttpRecord, OpError> {
-        let (limit, cancel) = (self.options.download_limit_bytes, &self.options.cancel);
-        let mut pin =
-            |source: &HttpSource| http::pin(source, &self.fetcher, self.store, limit, cancel, progress);
-        let lock = self.bases.lock().filter(|_| source.checksum.is_none());
-        let locked = lock.map_or(Ok(None), |lock| lock.http(&source.url))?;
-        let record = match (lock, locked) {
-            (Some(lock), Some(locked)) => match http::kept(source, &locked, self.store) {
-                Some(kept) => kept,
-                None => {
-                    let pinned = HttpSource { url: source.url.clone(), checksum: Some(locked.sha256.hex()) };
-                    let record = pin(&pinned).map_err(|error| match error {
-                        HttpError::Checksum { expected, found, .. } => {
-                            lock.changed(&source.url, expected, found).into()
-                        }
-                        other => OpError::from(other),
-                    })?;
-                    // What the server calls it today does not matter either.
-                    let file_name = file_name_of(&source.url).or(locked.file_name);
-                    HttpRecord { file_name: file_name.unwrap_or(record.file_name), ..record }
-                }
-            },
-            _ => {
-                let record = pin(source)?;
-                if self.fetcher.is_offline() && source.checksum.is_none() {
-                    let note = http::unasked(&source.url);
-                    self.warn(index, note.text, note.hint);
-                }
-                record
-            }
-        };
-        if let Some(lock) = lock {
-            let file_name = file_name_of(&source.url).is_none().then(|| record.file_name.clone());
-            lock.saw_http(&source.url, HttpPin { sha256: record.blob.digest, file_name });
-        }
-        Ok(record)
     }
 
     /// The commit of a git source; a server that has to be asked is a step people see.

@@ -56,8 +56,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Adds what others may want of the steps of a build: those that have a layer of their own, with all that is known of them
-    /// by now.
+    /// Adds what others may want of a build: the steps that have a layer of their own, with all that is known of them by
+    /// now, and what URLs gave.
     pub fn add_records(&self, built: &mut Built) {
         let layers = built.images.iter().flat_map(|image| image.layers.iter().chain(&image.carried.layers));
         let in_image: HashSet<BlobDigest> = layers.map(|layer| layer.blob.digest).collect();
@@ -77,6 +77,7 @@ impl Session<'_> {
         };
         let found: Vec<_> = self.pool.install(|| steps.par_iter().filter_map(of_one).collect());
         built.records.extend(found.into_iter().flatten());
+        built.records.extend(self.seen_urls().into_iter().map(StepRecord::of_url));
     }
 
     fn bundle(&self, step: &KeptStep, layer: Layer, compression: LayerCompression) -> Bundle {

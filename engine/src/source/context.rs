@@ -223,14 +223,9 @@ impl<'a> Contexts<'a> {
             ContextSource::Url(url) => {
                 let source = HttpSource { url: url.clone(), checksum: None };
                 let mut progress = |bytes, _| received(bytes);
-                let record = http::pin(
-                    &source,
-                    &self.fetcher,
-                    self.store,
-                    self.limit_bytes,
-                    &self.cancel,
-                    &mut progress,
-                )?;
+                let (fetcher, store, cancel) = (&self.fetcher, self.store, &self.cancel);
+                let pinner = http::Pinner { fetcher, store, limit_bytes: self.limit_bytes, cancel };
+                let record = pinner.pin(&source, None, &mut progress)?;
                 let files = self.download(&shown, &record.blob)?;
                 if self.fetcher.is_offline() { files.with_note(http::unasked(url)) } else { files }
             }

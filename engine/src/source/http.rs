@@ -1,5 +1,8 @@
 //! `http://` and `https://` sources: pinned by checksum, by a validator the server confirms, or by downloading.
 
+mod later;
+mod travel;
+
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,9 +14,11 @@ use sha2::{Digest, Sha256};
 use solver::{BlobDigest, ContentDigest, Descriptor, Hasher, HttpSource, TreeDigest};
 use thiserror::Error;
 
+pub(crate) use self::later::{Concerned, LaterBody};
+pub(crate) use self::travel::{export, import, name_of, travel_key};
 use crate::cancel::Cancel;
 use crate::contents::{Contents, Location, copy_hashed};
-use crate::lock::HttpPin;
+use crate::lock::{HttpPin, LockError};
 use crate::net::{FetchError, FetchEvent, FetchRequest, Fetched, Fetcher, Validator, file_name_of, redacted};
 use crate::source::context::Note;
 use crate::source::image::Hashed;
@@ -41,6 +46,15 @@ pub enum HttpError {
         /// Redacted URL.
         url: String,
     },
+    /// Not what the lock file has of it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Not what a remote cache has of it.
+    #[error("`{url}` gives something else than a remote cache has of it")]
+    Changed {
+        /// Redacted URL.
+        url: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -59,82 +73,111 @@ pub struct HttpRecord {
     pub file_name: String,
 }
 
-/// Pins a URL; the body is in the store afterwards.
-///
-/// # Errors
-/// [`HttpError`]. Nothing is kept of a body that is not what was asked for.
-pub fn pin(
-    source: &HttpSource,
-    fetcher: &Fetcher,
-    store: &Store,
-    limit_bytes: u64,
-    cancel: &Cancel,
-    progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<HttpRecord, HttpError> {
-    let key = key(&source.url);
-    let look = || -> Option<HttpRecord> {
-        store.get(Table::Http, &key).filter(|record: &HttpRecord| store.blobs().contains(&record.blob))
-    };
-    let mut known = look();
-    // Of several builds that know nothing of a URL one downloads it, and the others take its file.
-    let mut lock = match known {
-        Some(_) => None,
-        None => store.lock_work(&key, &|| cancel.is_cancelled())?,
-    };
-    if let Some(Word { record, path }) = lock.as_mut().and_then(WorkLock::word)
-        && store.blobs().adopt(Path::new(OsStr::from_bytes(&path)), &record.blob)
-    {
-        store.put(Table::Http, &key, &record);
-        known = Some(record);
-    } else if lock.is_some() {
-        // Whoever had the lock before may have committed since the first look.
-        store.refresh();
-        known = look();
-    }
-    if known.is_some() {
-        // What is left to do is a question to the server, which all may ask at once.
-        lock = None;
-    }
-    if let (Some(known), Some(checksum)) = (&known, &source.checksum)
-        && known.blob.digest.hex() == *checksum
-    {
-        return Ok(known.clone());
-    }
-    // What is pinned is right or wrong; of the rest this is the best there is, and who uses it says so.
-    if let (Some(known), None, true) = (&known, &source.checksum, fetcher.is_offline()) {
-        return Ok(known.clone());
-    }
-    let validator = known.as_ref().and_then(|known| known.validator.clone());
-    let request = FetchRequest { url: source.url.clone(), validator, limit_bytes };
-    let mut body =
-        Body { blob: store.blobs().writer()?, hasher: blake3::Hasher::new(), length: 0, total: None };
-    let fetched = fetcher.fetch(&request, &mut |event| {
-        body.take(event)?;
-        progress(body.length, body.total);
-        Ok(())
-    })?;
-    let record = match (fetched, known) {
-        (Fetched::NotModified, Some(known)) => known,
-        (Fetched::NotModified, None) => unreachable!("a fetch without a validator is never `NotModified`"),
-        (Fetched::Body { validator, file_name, .. }, known) => {
-            check(source, &body.blob.written())?;
-            let content = ContentDigest::from_bytes(*body.hasher.finalize().as_bytes());
-            let file_name = file_name_of(&source.url)
-                .or(file_name)
-                .ok_or_else(|| HttpError::NoName { url: redacted(&source.url) })?;
-            let record = HttpRecord { validator, content, blob: body.blob.complete()?, file_name };
-            if known.as_ref() != Some(&record) {
-                store.put(Table::Http, &key, &record);
-            }
-            if let (Some(lock), Some(path)) = (&mut lock, store.blobs().pending_path(&record.blob.digest)) {
-                let path = path.into_os_string().into_vec();
-                store.leave_word(lock, &Word { record: record.clone(), path });
-            }
-            record
+/// Who pins URLs, and within what limits.
+#[derive(Debug, Clone, Copy)]
+pub struct Pinner<'a> {
+    /// The way to servers.
+    pub fetcher: &'a Fetcher,
+    /// Where bodies are put.
+    pub store: &'a Store,
+    /// Largest download, in bytes.
+    pub limit_bytes: u64,
+    /// Stops downloads.
+    pub cancel: &'a Cancel,
+}
+
+impl Pinner<'_> {
+    /// Pins a URL; the body is in the store afterwards. Only where `cached`, what a remote cache has of the URL, still counts, it
+    /// is not: nobody needed it yet.
+    ///
+    /// # Errors
+    /// [`HttpError`]. Nothing is kept of a body that is not what was asked for.
+    pub fn pin(
+        &self,
+        source: &HttpSource,
+        cached: Option<HttpRecord>,
+        progress: &mut dyn FnMut(u64, Option<u64>),
+    ) -> Result<HttpRecord, HttpError> {
+        let Self { store, fetcher, .. } = *self;
+        let key = key(&source.url);
+        let look = || -> Option<HttpRecord> {
+            store.get(Table::Http, &key).filter(|record: &HttpRecord| store.blobs().contains(&record.blob))
+        };
+        let mut own = look();
+        // Of several builds that know nothing of a URL one downloads it, and the others take its file.
+        let mut lock = match own {
+            Some(_) => None,
+            None => store.lock_work(&key, &|| self.cancel.is_cancelled())?,
+        };
+        if let Some(Word { record, path }) = lock.as_mut().and_then(WorkLock::word)
+            && store.blobs().adopt(Path::new(OsStr::from_bytes(&path)), &record.blob)
+        {
+            store.put(Table::Http, &key, &record);
+            own = Some(record);
+        } else if lock.is_some() {
+            // Whoever had the lock before may have committed since the first look.
+            store.refresh();
+            own = look();
         }
-    };
-    check(source, &record.blob)?;
-    Ok(record)
+        if own.is_some() {
+            // What is left to do is a question to the server, which all may ask at once.
+            lock = None;
+        }
+        let cached =
+            cached.filter(|cached| cached.blob.size <= self.limit_bytes && cached.is_not_excluded_by(source));
+        let known = own.clone().or(cached);
+        if let (Some(known), Some(checksum)) = (&known, &source.checksum)
+            && known.blob.digest.hex() == *checksum
+        {
+            return Ok(known.clone());
+        }
+        // What is pinned is right or wrong; of the rest this is the best there is, and who uses it says so.
+        if let (Some(known), None, true) = (&known, &source.checksum, fetcher.is_offline()) {
+            return Ok(known.clone());
+        }
+        let validator = known.as_ref().and_then(|known| known.validator.clone());
+        let request = FetchRequest { url: source.url.clone(), validator, limit_bytes: self.limit_bytes };
+        let mut body = Body::new(store)?;
+        let fetched = fetcher.fetch(&request, &mut |event| {
+            body.take(event)?;
+            progress(body.length, body.total);
+            Ok(())
+        })?;
+        let record = match (fetched, known) {
+            (Fetched::NotModified, Some(known)) => known,
+            (Fetched::NotModified, None) => {
+                unreachable!("a fetch without a validator is never `NotModified`")
+            }
+            (Fetched::Body { validator, file_name, .. }, _) => {
+                check(source, &body.blob.written())?;
+                let record = body.complete(&source.url, validator, file_name)?;
+                if own.as_ref() != Some(&record) {
+                    store.put(Table::Http, &key, &record);
+                }
+                if let (Some(lock), Some(path)) = (&mut lock, store.blobs().pending_path(&record.blob.digest))
+                {
+                    let path = path.into_os_string().into_vec();
+                    store.leave_word(lock, &Word { record: record.clone(), path });
+                }
+                record
+            }
+        };
+        check(source, &record.blob)?;
+        Ok(record)
+    }
+}
+
+impl HttpRecord {
+    /// Whether the body may be what a source with a checksum wants.
+    fn is_not_excluded_by(&self, source: &HttpSource) -> bool {
+        source.checksum.as_ref().is_none_or(|checksum| self.blob.digest.hex() == *checksum)
+    }
+}
+
+/// Whether the store has the body of a URL.
+pub(crate) fn is_known(url: &str, store: &Store) -> bool {
+    let known: Option<HttpRecord> = store.get(Table::Http, &key(url));
+    known.is_some_and(|record| store.blobs().contains(&record.blob))
 }
 
 /// What people should know of a body that no server was asked about.
@@ -217,7 +260,23 @@ struct Body<'store> {
     total: Option<u64>,
 }
 
-impl Body<'_> {
+impl<'store> Body<'store> {
+    fn new(store: &'store Store) -> Result<Self, CacheError> {
+        Ok(Self { blob: store.blobs().writer()?, hasher: blake3::Hasher::new(), length: 0, total: None })
+    }
+
+    fn complete(
+        self,
+        url: &str,
+        validator: Option<Validator>,
+        file_name: Option<String>,
+    ) -> Result<HttpRecord, HttpError> {
+        let content = ContentDigest::from_bytes(*self.hasher.finalize().as_bytes());
+        let file_name =
+            file_name_of(url).or(file_name).ok_or_else(|| HttpError::NoName { url: redacted(url) })?;
+        Ok(HttpRecord { validator, content, blob: self.blob.complete()?, file_name })
+    }
+
     fn take(&mut self, event: FetchEvent<'_>) -> io::Result<()> {
         match event {
             FetchEvent::Start { total, offset } => {

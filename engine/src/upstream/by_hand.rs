@@ -18,6 +18,7 @@ use crate::images::{Images, ImagesError, ManifestKind, Tagged};
 use crate::layer::TimePolicy;
 use crate::registry::{Registry, RegistryError};
 use crate::session::STACK_SIZE;
+use crate::source::http;
 use crate::stamp::{self, Stamped};
 use crate::tree::Trees;
 
@@ -69,7 +70,7 @@ pub struct Imported {
     pub layers: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Records that were left there: unsigned, of another version, or without their layer.
+    /// Records that were left there: unsigned, of another version, without their layer, or of URLs.
     pub left: usize,
 }
 
@@ -80,11 +81,12 @@ pub struct Imported {
 pub fn list(cached: &Cached<'_>) -> Result<Vec<Listed>, RemoteError> {
     let listed = |ListedRecord { key, record, day, is_signed }: ListedRecord| {
         let bundle = Bundle::read(&record.value).filter(|_| key.first() == Some(&(Table::Steps as u8)));
+        let of_url = || http::name_of(&record.value).filter(|_| key.first() == Some(&(Table::Http as u8)));
         Listed {
             size: (key.len() + record.value.len()) as u64,
             key: hex::encode(key.get(1..).unwrap_or_default()),
             layer: bundle.as_ref().map(|bundle| bundle.layer.media_type),
-            step: bundle.map(|bundle| bundle.name),
+            step: bundle.map(|bundle| bundle.name).or_else(|| Some(format!("`{}` of a URL", of_url()?))),
             blobs: record.blobs,
             day,
             is_signed,

@@ -1,5 +1,6 @@
 //! `type=inline`: what an image carries of its own making.
 
+use cache::Table;
 use cache::remote::{self, MacKey};
 use thiserror::Error;
 
@@ -27,7 +28,9 @@ pub fn inline(
     compression: LayerCompression,
     key: Option<&MacKey>,
 ) -> Result<Option<String>, InlineError> {
-    let records = StepRecord::choose(records, Mode::Min, compression);
+    let mut records = StepRecord::choose(records, Mode::Min, compression);
+    // What servers call their files is none of an image's business, and another server may say something else.
+    records.retain(|record| record.key.first() == Some(&(Table::Steps as u8)));
     if records.is_empty() {
         return Ok(None);
     }
