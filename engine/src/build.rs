@@ -172,9 +172,8 @@ impl Session<'_> {
                 return Ok(layer);
             }
             if group.len() > 1 {
-                let mut deltas = group.iter().map(|member| &members[*member].delta);
-                let readable = deltas.try_for_each(|delta| self.readable(delta));
-                readable
+                let deltas: Vec<TreeDigest> = group.iter().map(|member| members[*member].delta).collect();
+                self.readable(&deltas)
                     .map_err(|error| self.failure(vec![self.step_error(chain.steps[group[0]], error)]))?;
             }
             let delta = merged(&self.trees, &members, group)?;
@@ -427,9 +426,7 @@ impl Work<'_, '_> {
             return Ok(Input::Tree(self.delta(index)));
         }
         let state = self.state(index)?;
-        if session.bases.upstream().is_some() {
-            state.deltas.iter().try_for_each(|delta| session.readable(delta))?;
-        }
+        session.readable(&state.deltas)?;
         Ok(Input::State(state))
     }
 

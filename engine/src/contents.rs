@@ -58,6 +58,12 @@ pub enum ContentError {
     /// What was pinned without its bytes cannot be downloaded.
     #[error(transparent)]
     Http(#[from] Box<HttpError>),
+    /// A remote cache said something of a layer that is not so.
+    #[error("layer {digest} of a remote cache does not hold what its record says")]
+    CacheLied {
+        /// The layer.
+        digest: BlobDigest,
+    },
     /// A layer blob is not what it should be.
     #[error(transparent)]
     Layer(#[from] layer::LayerError),
@@ -217,7 +223,10 @@ impl<'store> Contents<'store> {
 
     /// Registers a layer of an image: its files can be brought out when somebody copies them.
     pub fn add_image_layer(&self, delta: TreeDigest, layer: Layer) {
-        self.image_layers.lock().unwrap_or_else(PoisonError::into_inner).push((delta, layer));
+        let mut layers = self.image_layers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !layers.iter().any(|(known, of_it)| *known == delta && of_it.blob == layer.blob) {
+            layers.push((delta, layer));
+        }
     }
 
     /// Where contents of archives and layers are put for the length of the build.

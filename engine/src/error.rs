@@ -55,12 +55,6 @@ pub enum OpError {
         /// It.
         digest: BlobDigest,
     },
-    /// A remote cache said something of a layer that is not so.
-    #[error("layer {digest} of a remote cache does not hold what its record says")]
-    CacheLied {
-        /// The layer.
-        digest: BlobDigest,
-    },
     /// No thread to wait for the network.
     #[error("no thread can be started: {0}")]
     Thread(std::io::Error),

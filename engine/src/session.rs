@@ -147,6 +147,8 @@ pub struct Session<'a> {
     /// By image: layers that are there before the first step's.
     pub(crate) layers_below: Vec<usize>,
     urls: urls::Urls,
+    /// Held while trees are fetched that are not here, so that nobody fetches one twice.
+    looking: Mutex<()>,
     /// Where blobs come from.
     pub(crate) blob_sources: BlobSources,
     /// Container images whose blobs come right into their layers.
@@ -206,6 +208,7 @@ impl<'a> Session<'a> {
             registered: OnceMap::default(),
             layers_below,
             urls: urls::Urls::default(),
+            looking: Mutex::default(),
             blob_sources: BlobSources::default(),
             streams: HashSet::new(),
             downloaded: Mutex::default(),

@@ -4,6 +4,8 @@
 //! list. Equal trees are one object, a subtree is reused by naming its digest, and resolving `/bin/x` in a tree of
 //! 100,000 files loads three directories. A delta is a tree too: it may hold whiteouts and opaque directories.
 
+pub(crate) mod packed;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -5,6 +5,7 @@
 
 mod by_hand;
 mod inline;
+mod trees;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use cache::{Store, Table};
 use serde::{Deserialize, Serialize};
 use solver::{BlobDigest, Descriptor, Layer, Record, TreeDigest};
 
+use crate::contents::ContentError;
 use crate::discover::Scan;
 use crate::error::OpError;
 use crate::frames::LayerCompression;
@@ -26,9 +28,11 @@ use crate::tree::Trees;
 
 pub use self::by_hand::{ByHandError, Imported, Listed, import, known_steps, list};
 pub use self::inline::{InlineError, inline};
+pub use self::trees::Shipment;
+pub(crate) use self::trees::{PackedTree, TreeBlob};
 
 /// Form of what travels.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Longest name of a step that travels, in characters.
 const NAME_LENGTH: usize = 200;
 /// Layers sent at once.
@@ -57,6 +61,8 @@ pub enum Mode {
 #[derive(Debug, Clone)]
 pub struct StepRecord {
     pub(crate) record: NewRecord,
+    /// The blob of its tree, if it has one that is known here.
+    pub(crate) tree: Option<TreeBlob>,
     /// How its layer is compressed; `None` where no build wants it otherwise.
     pub(crate) compression: Option<LayerCompression>,
     /// Whether the image has its layer.
@@ -66,15 +72,17 @@ pub struct StepRecord {
 impl StepRecord {
     /// A record of a URL, which every cache may have.
     pub(crate) fn of_url(record: NewRecord) -> Self {
-        Self { record, compression: None, is_in_image: true }
+        Self { record, tree: None, compression: None, is_in_image: true }
     }
 
     /// The records of a cache that wants such layers.
-    pub fn choose(of: &[Self], mode: Mode, compression: LayerCompression) -> Vec<NewRecord> {
+    pub fn choose(of: &[Self], mode: Mode, compression: LayerCompression) -> Shipment {
         let is_wanted = |step: &&Self| {
             (mode == Mode::Max || step.is_in_image) && step.compression.is_none_or(|own| own == compression)
         };
-        of.iter().filter(is_wanted).map(|step| step.record.clone()).collect()
+        let mut shipment = Shipment::default();
+        of.iter().filter(is_wanted).for_each(|step| shipment.add(step));
+        shipment
     }
 }
 
@@ -148,7 +156,7 @@ impl<'a> Cached<'a> {
         }
     }
 
-    /// Sends what a build came to: layers that are not there, then the records.
+    /// Sends what a build came to: layers and trees that are not there, then the records.
     ///
     /// # Errors
     /// When nobody answers, or it is not allowed.
@@ -156,26 +164,26 @@ impl<'a> Cached<'a> {
         &self,
         store: &Store,
         near: &[Repository],
-        records: &[NewRecord],
+        shipment: &Shipment,
         limits: &Limits,
     ) -> Result<Exported, RemoteError> {
-        let mut blobs: Vec<Descriptor> = records.iter().flat_map(|record| record.blobs.clone()).collect();
+        let records = shipment.records.iter();
+        let mut blobs: Vec<Descriptor> = records.flat_map(|record| record.blobs.clone()).collect();
         blobs.sort_by_key(|blob| (std::cmp::Reverse(blob.size), blob.digest));
         blobs.dedup();
         // What the cache names already need not be asked for one by one.
         self.cache.remote().head()?;
         let has = self.cache.remote().has_blobs(&blobs)?;
-        // What is neither here nor there was left in another cache: its record goes without it, and so not at all.
-        let missing: Vec<&Descriptor> = blobs
-            .iter()
-            .zip(has)
-            .filter(|(blob, has)| !has && store.blobs().contains(blob))
-            .map(|(blob, _)| blob)
-            .collect();
+        let is_here =
+            |blob: &Descriptor| shipment.blobs.contains_key(&blob.digest) || store.blobs().contains(blob);
+        let absent = blobs.iter().zip(has).filter(|(_, has)| !has).map(|(blob, _)| blob);
+        // What is neither here nor there was left in another cache. Without its layer a record does not go at all.
+        let (missing, lost): (Vec<&Descriptor>, Vec<&Descriptor>) = absent.partition(|blob| is_here(blob));
+        let records = shipment.without_trees(|blob| lost.contains(&blob));
         let next = AtomicUsize::new(0);
         let work = || -> Result<(), RemoteError> {
             while let Some(blob) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.put(store, near, blob)?;
+                self.put(store, shipment, near, blob)?;
             }
             Ok(())
         };
@@ -183,20 +191,28 @@ impl<'a> Cached<'a> {
             let workers: Vec<_> = (0..missing.len().min(AT_ONCE)).map(|_| scope.spawn(work)).collect();
             workers.into_iter().try_for_each(|worker| worker.join().expect("sending does not panic"))
         })?;
-        self.cache.export(records, limits)
+        self.cache.export(&records, limits)
     }
 
-    fn put(&self, store: &Store, near: &[Repository], blob: &Descriptor) -> Result<(), RemoteError> {
-        let open = || store.blobs().open(&blob.digest);
+    fn put(
+        &self,
+        store: &Store,
+        shipment: &Shipment,
+        near: &[Repository],
+        blob: &Descriptor,
+    ) -> Result<(), RemoteError> {
+        let open = || -> Result<Box<dyn std::io::Read + Send>, RegistryError> {
+            match shipment.blobs.get(&blob.digest) {
+                Some(bytes) => Ok(Box::new(std::io::Cursor::new(Arc::clone(bytes)))),
+                None => Ok(Box::new(store.blobs().open(&blob.digest)?)),
+            }
+        };
         match &self.layers {
             Layers::Registry(remote) => {
-                let open =
-                    || -> Result<Box<dyn std::io::Read + Send>, RegistryError> { Ok(Box::new(open()?)) };
                 remote.put_blob(blob, near, &open, &|_| {}).map(drop).map_err(RemoteError::transport)
             }
             Layers::Directory(remote) => {
-                let mut file = open().map_err(RemoteError::transport)?;
-                remote.put_blob(blob, &mut file).map(drop)
+                remote.put_blob(blob, &mut open().map_err(RemoteError::transport)?).map(drop)
             }
         }
     }
@@ -208,6 +224,8 @@ pub struct Upstream<'a> {
     caches: Vec<Cached<'a>>,
     /// Layers that are in one of them.
     lazy: Mutex<HashMap<BlobDigest, usize>>,
+    /// Trees that are in one of them.
+    trees: trees::Known,
     /// What the build took from them.
     taken: Mutex<Vec<Taken>>,
     /// One of them was found to lie.
@@ -231,6 +249,8 @@ pub(crate) struct Bundle {
     pub(crate) layer: Layer,
     /// Places for container images in its delta, and what they name.
     pub(crate) scan: Option<(Vec<u8>, Scan)>,
+    /// The tree of its delta.
+    pub(crate) tree: Option<PackedTree>,
     /// What the step is called, for people.
     pub(crate) name: String,
 }
@@ -243,7 +263,13 @@ impl Bundle {
         name: &str,
     ) -> Self {
         let name = name.chars().take(NAME_LENGTH).collect();
-        Self { version: VERSION, record, layer_key, layer: Layer { frames: Vec::new(), ..layer }, scan, name }
+        let layer = Layer { frames: Vec::new(), ..layer };
+        Self { version: VERSION, record, layer_key, layer, scan, tree: None, name }
+    }
+
+    /// The same with the tree of its delta.
+    pub(crate) fn with_tree(self, tree: Option<PackedTree>) -> Self {
+        Self { tree, ..self }
     }
 
     /// Reads what travelled; `None` for another form.
@@ -254,7 +280,12 @@ impl Bundle {
     /// As a record of a cache.
     pub(crate) fn under(&self, key: &[u8; 32]) -> NewRecord {
         let value = postcard::to_stdvec(self).expect("plain data with known lengths always encodes");
-        NewRecord { key: Table::Steps.key(key), value, blobs: vec![self.layer.blob] }
+        let tree = self.tree.as_ref().and_then(PackedTree::blob);
+        NewRecord {
+            key: Table::Steps.key(key),
+            value,
+            blobs: [self.layer.blob].into_iter().chain(tree).collect(),
+        }
     }
 }
 
@@ -274,7 +305,10 @@ impl<'a> Upstream<'a> {
         let keys: Vec<Vec<u8>> = keys.iter().map(|key| Table::Steps.key(key)).collect();
         self.values(&keys, |_, number, value| {
             let is_there = |bundle: &Bundle| self.caches[number].may_have(&bundle.layer.blob);
-            let bundle = Bundle::read(value).filter(is_there)?;
+            let mut bundle = Bundle::read(value).filter(is_there)?;
+            if let Some(tree) = bundle.tree.take() {
+                self.trees.add(bundle.record.delta, number, tree);
+            }
             self.lock().insert(bundle.layer.blob.digest, number);
             Some(bundle)
         })
@@ -354,20 +388,20 @@ impl<'a> Upstream<'a> {
     /// Reads a layer, which must hold a delta. If it does not, nothing of it is kept, and none of them is asked any more.
     ///
     /// # Errors
-    /// [`OpError::CacheLied`].
+    /// [`ContentError::CacheLied`].
     pub(crate) fn look_into(
         &self,
         layer: &Layer,
         delta: &TreeDigest,
         store: &Store,
         trees: &Trees<'_>,
-    ) -> Result<(), OpError> {
+    ) -> Result<(), ContentError> {
         if image::index(layer, store, trees).is_ok_and(|found| found == *delta) {
             return Ok(());
         }
         self.distrust();
         store.blobs().discard(&layer.blob.digest);
-        Err(OpError::CacheLied { digest: layer.blob.digest })
+        Err(ContentError::CacheLied { digest: layer.blob.digest })
     }
 
     /// One of them was found to lie: none is asked any more.

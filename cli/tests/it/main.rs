@@ -6,6 +6,7 @@ mod access;
 mod again;
 mod archives;
 mod cache;
+mod cached_trees;
 mod caches;
 mod conformance;
 mod container_images;

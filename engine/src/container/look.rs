@@ -42,9 +42,7 @@ impl Session<'_> {
             .filter_map(|base| base.image.extension.as_ref())
             .flat_map(|extension| extension.applications.iter().map(|application| application.name.clone()))
             .collect();
-        for delta in &built.deltas {
-            self.scannable(delta)?;
-        }
+        self.scannable(&built.deltas)?;
         // Only beside a list does it matter which places this build changes.
         let beside = match carried {
             Some(carried) => {
@@ -80,17 +78,20 @@ impl Session<'_> {
         Ok(wanted)
     }
 
-    /// Makes sure that what a delta has of the places is known, or can be looked at.
-    fn scannable(&self, delta: &TreeDigest) -> Result<(), BuildError> {
-        let is_known = self.bases.upstream().is_none()
-            || matches!(self.store.get(Table::Scans, &key_of(delta)), Some(Scan::Delta(parts)) if parts.iter().all(|part| part.is_searched()));
-        if is_known {
+    /// Makes sure that what deltas have of the places is known, or can be looked at.
+    fn scannable(&self, deltas: &[TreeDigest]) -> Result<(), BuildError> {
+        if self.bases.upstream().is_none() {
             return Ok(());
         }
+        let is_unknown = |delta: &TreeDigest| {
+            let found = self.store.get(Table::Scans, &key_of(delta));
+            !matches!(found, Some(Scan::Delta(parts)) if parts.iter().all(|part| part.is_searched()))
+        };
+        let unknown: Vec<TreeDigest> = deltas.iter().copied().filter(is_unknown).collect();
         let failed = |source| {
             BuildError::Steps(vec![StepError { name: "search".to_owned(), spans: Vec::new(), source }])
         };
-        self.readable(delta).map_err(failed)
+        self.readable(&unknown).map_err(failed)
     }
 
     fn searcher(&self) -> Searcher<'_> {

@@ -8,6 +8,7 @@ use cache::Table;
 use solver::{ContentDigest, Layer, TreeDigest};
 
 use super::{ContentError, Contents, Location, copy_hashed};
+use crate::bases::Bases;
 use crate::layer;
 use crate::tree::{Node, TreeError, Trees};
 
@@ -23,10 +24,32 @@ impl Contents<'_> {
         drop(of_images);
         let own = || self.store.get::<Layer>(Table::DeltaBlobs, delta.as_bytes());
         let Some(layer) = of_image.or_else(own) else { return Ok(None) };
-        if let Some(bases) = self.bases.filter(|_| !self.store.blobs().contains(&layer.blob)) {
-            bases.fetch_layer(&layer).map_err(Box::new)?;
+        Ok(self.bring(delta, &layer)?.then_some(layer))
+    }
+
+    /// Brings a layer here where it is elsewhere, if it can be had. One of a cache must hold the delta that it is said to.
+    fn bring(&self, delta: &TreeDigest, layer: &Layer) -> Result<bool, ContentError> {
+        let is_here = || self.store.blobs().contains(&layer.blob);
+        if let Some(bases) = self.bases.filter(|_| !is_here()) {
+            bases.fetch_layer(layer).map_err(Box::new)?;
+            let upstream = bases.upstream().filter(|upstream| is_here() && upstream.has(&layer.blob));
+            if let Some(upstream) = upstream {
+                upstream.look_into(layer, delta, self.store, &Trees::new(self.store))?;
+            }
         }
-        Ok(self.store.blobs().contains(&layer.blob).then_some(layer))
+        Ok(is_here())
+    }
+
+    /// Makes sure that the tree of a layer is known, if it is a cache's.
+    fn look_at(&self, trees: &Trees<'_>, tree: &TreeDigest, layer: &Layer) -> Result<(), ContentError> {
+        let Some(upstream) = self.bases.and_then(Bases::upstream) else { return Ok(()) };
+        if trees.load(tree).is_err() {
+            upstream.look_at(std::slice::from_ref(tree), trees);
+        }
+        if trees.load(tree).is_err() && self.bring(tree, layer)? {
+            upstream.look_into(layer, tree, self.store, trees)?;
+        }
+        Ok(())
     }
 
     /// Makes sure that every file of a delta can be opened, bringing files out of layers where needed.
@@ -66,15 +89,19 @@ impl Contents<'_> {
         let _one_at_a_time = self.spooling.lock().unwrap_or_else(PoisonError::into_inner);
         let layers = self.image_layers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let own = self.store.get::<Layer>(Table::DeltaBlobs, delta.as_bytes()).map(|layer| (*delta, layer));
-        for (tree, layer) in own.iter().chain(&layers) {
+        let mut layers: Vec<&(TreeDigest, Layer)> = own.iter().chain(&layers).collect();
+        // What is known may be enough.
+        layers.sort_by_key(|(tree, _)| trees.load(tree).is_err());
+        for (tree, layer) in layers {
+            if missing.is_empty() {
+                break;
+            }
+            self.look_at(trees, tree, layer)?;
             let wanted = self.wanted_of(trees, tree, &missing)?;
             if wanted.is_empty() {
                 continue;
             }
-            if let Some(bases) = self.bases.filter(|_| !self.store.blobs().contains(&layer.blob)) {
-                bases.fetch_layer(layer).map_err(Box::new)?;
-            }
-            if self.store.blobs().contains(&layer.blob) {
+            if self.bring(tree, layer)? {
                 let brought = self.bring_out(trees, tree, layer, &wanted);
                 let is_known = |digest: &ContentDigest| self.lock().places.contains_key(digest);
                 if brought.is_err() || !wanted.iter().all(is_known) {

@@ -1,6 +1,7 @@
 //! What a build takes from remote caches, and gives them.
 
 use std::collections::HashSet;
+use std::sync::PoisonError;
 
 use cache::Table;
 use rayon::prelude::*;
@@ -11,7 +12,7 @@ use crate::build::{Built, KeptStep};
 use crate::discover;
 use crate::error::OpError;
 use crate::frames::{LayerCompression, layer_key};
-use crate::upstream::{Bundle, StepRecord, Taken};
+use crate::upstream::{Bundle, PackedTree, StepRecord, Taken, TreeBlob};
 
 impl Session<'_> {
     /// Looks steps up in remote caches. Layers of what is found may be elsewhere.
@@ -41,18 +42,33 @@ impl Session<'_> {
         Some(record)
     }
 
-    /// Makes sure that the files of a delta can be looked at: one that came without them has its layer fetched and read.
+    /// Makes sure that the files of deltas can be looked at. Where one came without them, its tree is asked for, and if that
+    /// cannot be had its layer is fetched and read. Who wants to know what is in the files fetches the layer then.
     ///
     /// # Errors
     /// When it cannot be had, or holds something else than the cache said.
-    pub(crate) fn readable(&self, delta: &TreeDigest) -> Result<(), OpError> {
+    pub(crate) fn readable(&self, deltas: &[TreeDigest]) -> Result<(), OpError> {
         let Some(upstream) = self.bases.upstream() else { return Ok(()) };
-        if self.trees.load(delta).is_ok() {
+        let is_unknown = |delta: &TreeDigest| self.trees.load(delta).is_err();
+        if !deltas.iter().any(is_unknown) {
             return Ok(());
         }
-        let Some(layer) = self.contents.layer_of(delta)? else { return Ok(()) };
-        upstream.look_into(&layer, delta, self.store, &self.trees)?;
-        self.contents.add_image_layer(*delta, layer);
+        let _one_at_a_time = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let unknown: Vec<TreeDigest> = deltas.iter().copied().filter(is_unknown).collect();
+        upstream.look_at(&unknown, &self.trees);
+        for delta in unknown {
+            let layer = match self.trees.load(&delta) {
+                Ok(_) => self.store.get(Table::DeltaBlobs, delta.as_bytes()),
+                Err(_) => {
+                    let layer = self.contents.layer_of(&delta)?;
+                    layer
+                        .iter()
+                        .try_for_each(|layer| upstream.look_into(layer, &delta, self.store, &self.trees))?;
+                    layer
+                }
+            };
+            layer.into_iter().for_each(|layer| self.contents.add_image_layer(delta, layer));
+        }
         Ok(())
     }
 
@@ -65,19 +81,28 @@ impl Session<'_> {
         let of_one = |step: &KeptStep| {
             let layer = self.known_layer(&step.record.delta)?;
             let is_in_image = in_image.contains(&layer.blob.digest);
+            let (tree, blob) = self.packed(&step.record.delta);
             let with = |compression: &LayerCompression| {
                 let layer = match *compression == self.options.compression {
                     true => layer.clone(),
                     false => self.recompressed(step, *compression)?,
                 };
-                let record = self.bundle(step, layer, *compression).under(&step.key);
-                Some(StepRecord { record, compression: Some(*compression), is_in_image })
+                let bundle = self.bundle(step, layer, *compression).with_tree(tree.clone());
+                let (record, tree) = (bundle.under(&step.key), blob.clone());
+                Some(StepRecord { record, tree, compression: Some(*compression), is_in_image })
             };
             Some(self.options.exports.iter().filter_map(with).collect::<Vec<_>>())
         };
         let found: Vec<_> = self.pool.install(|| steps.par_iter().filter_map(of_one).collect());
         built.records.extend(found.into_iter().flatten());
         built.records.extend(self.seen_urls().into_iter().map(StepRecord::of_url));
+    }
+
+    /// The tree of a delta as it travels: packed, or as it came if nobody looked at it. With the blob that it makes.
+    fn packed(&self, delta: &TreeDigest) -> (Option<PackedTree>, Option<TreeBlob>) {
+        let packed = PackedTree::of(&self.trees, delta).map(|(tree, blob)| (Some(tree), blob));
+        let as_it_came = || self.bases.upstream().and_then(|upstream| upstream.tree_of(delta));
+        packed.unwrap_or_else(|| (as_it_came(), None))
     }
 
     fn bundle(&self, step: &KeptStep, layer: Layer, compression: LayerCompression) -> Bundle {
@@ -96,7 +121,9 @@ impl Session<'_> {
         if let Some(layer) = known.filter(|layer: &Layer| self.store.blobs().contains(&layer.blob)) {
             return Some(layer);
         }
-        let made = self.readable(delta).and_then(|()| Ok(self.write_layer(delta, compression, &|_| {})?));
+        let made = self
+            .readable(std::slice::from_ref(delta))
+            .and_then(|()| Ok(self.write_layer(delta, compression, &|_| {})?));
         match made {
             Ok(layer) => {
                 self.store.put(Table::Layers, &key, &layer);

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use cache::remote::{ListedRecord, NewRecord, RemoteError};
+use cache::remote::{ListedRecord, RemoteError};
 use cache::{CacheError, Store, Table};
 use rayon::prelude::*;
 use solver::{BlobDigest, Descriptor, Facts, HardLinks, Layer, MediaType, Record, TreeDigest};
 use thiserror::Error;
 
-use super::{Bundle, Cached, Upstream};
+use super::{Bundle, Cached, PackedTree, Shipment, Upstream};
 use crate::bases::Bases;
 use crate::discover::{self, Scan};
 use crate::error::OpError;
@@ -107,9 +107,10 @@ pub fn known_steps(
     only: Option<&[Tagged]>,
     compression: LayerCompression,
     times: TimePolicy,
-) -> Result<Vec<NewRecord>, ByHandError> {
+) -> Result<Shipment, ByHandError> {
     let names = names_of_layers(store, only)?;
-    let mut records = Vec::new();
+    let trees = Trees::new(store);
+    let mut shipment = Shipment::default();
     let compressions = [compression, LayerCompression::NONE];
     store.scan(Table::Steps, &mut |key, record: Option<Stamped<Record>>| {
         let (Ok(key), Some(record)) = (key.try_into(), record.map(Stamped::into_value)) else { return };
@@ -130,9 +131,11 @@ pub fn known_steps(
         let scan = discover::key_of(&record.delta);
         let scan = store.get::<Scan>(Table::Scans, &scan).map(|found| (scan, found));
         let name = name.map(String::as_str).unwrap_or_default();
-        records.push(Bundle::new(record, layer, scan, name).under(&key));
+        let (tree, blob) = PackedTree::of(&trees, &record.delta).unzip();
+        shipment.blobs.extend(blob.flatten());
+        shipment.records.push(Bundle::new(record, layer, scan, name).with_tree(tree).under(&key));
     })?;
-    Ok(records)
+    Ok(shipment)
 }
 
 /// The steps that images say made their layers. What one cannot tell is left out, unless it was asked for.

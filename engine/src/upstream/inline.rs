@@ -4,6 +4,7 @@ use cache::Table;
 use cache::remote::{self, MacKey};
 use thiserror::Error;
 
+use super::trees::bare;
 use super::{Mode, StepRecord};
 use crate::frames::LayerCompression;
 use crate::remote::InImage;
@@ -28,9 +29,11 @@ pub fn inline(
     compression: LayerCompression,
     key: Option<&MacKey>,
 ) -> Result<Option<String>, InlineError> {
-    let mut records = StepRecord::choose(records, Mode::Min, compression);
+    let mut records = StepRecord::choose(records, Mode::Min, compression).records;
     // What servers call their files is none of an image's business, and another server may say something else.
     records.retain(|record| record.key.first() == Some(&(Table::Steps as u8)));
+    // Nor is there a place for other blobs than layers.
+    let records: Vec<_> = records.iter().filter_map(bare).collect();
     if records.is_empty() {
         return Ok(None);
     }

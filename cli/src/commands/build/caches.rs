@@ -65,8 +65,8 @@ pub(super) fn export(
     for target in &settings.caches.to {
         let cached = Cached::new(registry, &target.place, settings.caches.key());
         let compression = target.compression.unwrap_or(settings.compression);
-        let records = StepRecord::choose(&built.records, target.mode, compression);
-        match cached.export(store, &near, &records, &target.limits) {
+        let shipment = StepRecord::choose(&built.records, target.mode, compression);
+        match cached.export(store, &near, &shipment, &target.limits) {
             Ok(exported) => reporter.summary(&format!(
                 "cache {}: {} records, {} new, {} objects of {} bytes sent",
                 cached.name(),

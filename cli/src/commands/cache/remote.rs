@@ -69,16 +69,16 @@ pub(super) fn export(
     let images = Images::new(&store);
     let only: Vec<_> = args.image.iter().map(|name| images.find(name)).collect::<Result<_, _>>()?;
     let only = (!only.is_empty()).then_some(only);
-    let records = known_steps(&store, only.as_deref(), compression, times)
+    let shipment = known_steps(&store, only.as_deref(), compression, times)
         .map_err(|error| by_hand(&args.place.cache, error, &interrupt))?;
-    if records.is_empty() {
+    if shipment.is_empty() {
         let text = "the store knows no step whose layer it has in this compression and with these times";
         return Err(Page::error("cache", text.to_owned())
             .hint("build something, or say what the builds were told: `--compression`, `--timestamp`")
             .into());
     }
     let cached = Cached::new(&way.registry, &place, way.key());
-    let exported = cached.export(&store, &[], &records, &limits);
+    let exported = cached.export(&store, &[], &shipment, &limits);
     let exported = exported.map_err(|error| failure(&args.place.cache, &error))?;
     cached
         .warnings()
