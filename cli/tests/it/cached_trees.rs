@@ -140,6 +140,22 @@ fn a_tree_that_cannot_be_had_is_read_out_of_its_layer() {
     assert_eq!((found, executed(&built)), (digest.clone(), 0));
 }
 
+#[test]
+fn layers_with_times_are_what_their_records_say() {
+    let space = Space::new();
+    (0..40).for_each(|n| _ = space.file(&format!("d/f{n}"), "x"));
+    let text = "FROM scratch\nCOPY d /d/\nCOPY d/f1 /d/f2\n";
+    space.kubefile(text);
+    let keep = ["--timestamp", "keep"];
+    let (digest, _) = good(&space, "one", "x:1", &[&TO[..], &keep].concat());
+    let (second, built) = good(&space, "two", "x:1", &[&FROM[..], &keep].concat());
+    assert_eq!((second, executed(&built)), (digest, 0));
+    space.kubefile(&format!("{text}COPY d/f3 /d/f4\n"));
+    let (third, built) = good(&space, "three", "x:1", &[&FROM[..], &keep].concat());
+    assert_eq!(executed(&built), 1);
+    assert_eq!(good(&space, "four", "x:1", &keep).0, third);
+}
+
 /// An archive of thirty files in the context.
 fn archive(space: &Space, name: &str) {
     let mut builder = tar::Builder::new(Vec::new());

@@ -10,9 +10,9 @@ use thiserror::Error;
 use crate::contents::Contents;
 use crate::decompress::{Bounded, expansion_limit};
 use crate::images::StoredImage;
-use crate::layer;
+use crate::layer::{self, TimePolicy};
 use crate::state::State;
-use crate::tree::Trees;
+use crate::tree::{Directory, Node, TreeError, Trees};
 use crate::untar::{Flavour, UntarError, read_tar};
 
 /// An image whose layers cannot be used.
@@ -87,18 +87,48 @@ pub(crate) fn index(layer: &Layer, store: &Store, trees: &Trees<'_>) -> Result<T
     Ok(tree)
 }
 
+/// Whether a layer of the store holds a delta whose tree is known, with the times of its files. Then that is what is known of
+/// the layer. A tar has a time for everything: what has none in the tree has 0 there.
+pub(crate) fn holds_timed(layer: &Layer, delta: &TreeDigest, store: &Store, trees: &Trees<'_>) -> bool {
+    let found = || -> Result<TreeDigest, ImageError> {
+        read_with(layer, store.blobs().open(&layer.blob.digest)?, trees, TimePolicy::Keep)
+    };
+    let Ok(wanted) = timed(trees, delta) else { return false };
+    found().is_ok_and(|found| found == wanted) && keep_tree(layer, *delta, store, trees).is_ok()
+}
+
+fn timed(trees: &Trees<'_>, tree: &TreeDigest) -> Result<TreeDigest, TreeError> {
+    let mut directory = Directory::clone(&*trees.load(tree)?);
+    for entry in directory.entries.values_mut() {
+        entry.meta.mtime.get_or_insert(0);
+        if let Node::Dir(below) = &mut entry.node {
+            *below = timed(trees, below)?;
+        }
+    }
+    Ok(trees.add(directory))
+}
+
 /// Reads a layer once: entries, content digests, and whether it is what the config says.
 pub(crate) fn read_layer(
     layer: &Layer,
     blob: impl io::Read,
     trees: &Trees<'_>,
 ) -> Result<TreeDigest, ImageError> {
+    read_with(layer, blob, trees, TimePolicy::Fixed(0))
+}
+
+fn read_with(
+    layer: &Layer,
+    blob: impl io::Read,
+    trees: &Trees<'_>,
+    times: TimePolicy,
+) -> Result<TreeDigest, ImageError> {
     let digest = layer.blob.digest;
     let fail = |source| ImageError::Untar { digest, source };
     let tar = layer::uncompressed(blob, layer.media_type).map_err(|e| fail(e.into()))?;
     let tar = Bounded::new(tar, expansion_limit(layer.blob.size));
     let mut tar = Hashed { inner: tar, hasher: Sha256::new() };
-    let read = read_tar(&mut tar, trees, Flavour::Layer, false, &mut |_, file| {
+    let read = read_tar(&mut tar, trees, Flavour::Layer, times == TimePolicy::Keep, &mut |_, file| {
         crate::contents::copy_hashed(file, &mut io::sink())
     });
     let tree = read.map_err(fail)?.tree;
