@@ -108,7 +108,7 @@ impl<'a> Bases<'a> {
     }
 
     /// Caches that are asked for what the store does not know.
-    pub(crate) fn upstream(&self) -> Option<&'a Upstream<'a>> {
+    pub fn upstream(&self) -> Option<&'a Upstream<'a>> {
         self.upstream
     }
 

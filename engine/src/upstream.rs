@@ -39,7 +39,7 @@ const NAME_LENGTH: usize = 200;
 const AT_ONCE: usize = 6;
 
 /// Where a cache is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CachePlace {
     /// A tag of a registry.
     Registry(crate::registry::Reference),
@@ -97,6 +97,7 @@ enum Layers<'a> {
 #[derive(Debug)]
 pub struct Cached<'a> {
     cache: RemoteCache<'a>,
+    place: CachePlace,
     layers: Layers<'a>,
 }
 
@@ -120,14 +121,19 @@ impl<'a> Cached<'a> {
             CachePlace::Registry(reference) => {
                 let remote = Arc::new(of_registry(reference));
                 let cache = RemoteCache::open(Arc::<RegistryRemote<'a>>::clone(&remote), key);
-                Self { cache, layers: Layers::Registry(remote) }
+                Self { cache, place: place.clone(), layers: Layers::Registry(remote) }
             }
             CachePlace::Directory(dir) => {
                 let remote = Arc::new(DirectoryRemote::new(dir));
                 let cache = RemoteCache::open(Arc::<DirectoryRemote>::clone(&remote), key);
-                Self { cache, layers: Layers::Directory(remote) }
+                Self { cache, place: place.clone(), layers: Layers::Directory(remote) }
             }
         }
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &CachePlace {
+        &self.place
     }
 
     /// Where it is, for people.
@@ -172,7 +178,7 @@ impl<'a> Cached<'a> {
         blobs.sort_by_key(|blob| (std::cmp::Reverse(blob.size), blob.digest));
         blobs.dedup();
         // What the cache names already need not be asked for one by one.
-        self.cache.remote().head()?;
+        self.cache.prepare();
         let has = self.cache.remote().has_blobs(&blobs)?;
         let is_here =
             |blob: &Descriptor| shipment.blobs.contains_key(&blob.digest) || store.blobs().contains(blob);

@@ -98,8 +98,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     watcher.close();
     let exported = exported?;
     store.warnings().into_iter().for_each(|text| reporter.warn(Page::of_store(text)));
-    let result =
-        Finished { built: &built, exported: &exported, registry: &registry, start, settings: &settings };
+    let result = Finished { built: &built, exported: &exported, bases: &bases, start, settings: &settings };
     finish::deliver(&store, &result, &interrupt, (global.quiet, reporter))?;
     lock.write(reporter)?;
     result.tell(args, global, &source)?;

@@ -195,9 +195,9 @@ fn a_registry_is_asked_little() {
     assert!(cache.lookup(&keys).iter().all(Option::is_some));
     assert_eq!(reader.way.fetcher().requests(), 3);
     assert!(reader.way.fetcher().bytes() < 16 << 10);
-    // It has read all; the tag, the head twice, the tag, its manifest, the tag.
+    // It has read all; the head twice, the tag, its manifest, the tag.
     assert_eq!(cache.export(&[record(100, &layers[..1])], &TODAY).unwrap().added, 1);
-    assert_eq!(reader.way.fetcher().requests() - 3, 6);
+    assert_eq!(reader.way.fetcher().requests() - 3, 5);
     // A neighbour's layers are not sent.
     let neighbour = Tag::new(&server, "team/other:cache");
     let never = || panic!("nothing is read");

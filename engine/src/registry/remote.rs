@@ -73,7 +73,8 @@ impl<'a> RegistryRemote<'a> {
         &self.reference.repository
     }
 
-    /// Puts a layer blob there: nothing is sent where it is, or where one of some repositories of the same registry has it.
+    /// Puts a layer blob there, which is not there yet, as the caller knows: nothing is sent where one of some repositories of
+    /// the same registry has it.
     ///
     /// # Errors
     /// When the registry refuses, or the bytes cannot be read.
@@ -90,7 +91,7 @@ impl<'a> RegistryRemote<'a> {
         }
         let near = from.iter().filter(|other| other.host == own.host && other.path != own.path);
         let near: Vec<String> = near.map(|other| other.path.clone()).collect();
-        self.registry.send_blob(own, blob, &near, open, progress)
+        self.registry.send_new_blob(own, blob, &near, open, progress)
     }
 
     /// Whether the manifest that was read last names a blob; then it is there.

@@ -2,7 +2,7 @@
 
 use cache::Store;
 use engine::upstream::{Cached, StepRecord, Upstream, inline};
-use engine::{Built, Export, Registry, Repository};
+use engine::{Bases, Built, Export, Registry, Repository};
 
 use super::options::Settings;
 use crate::report::{Failure, Page, Reporter};
@@ -56,14 +56,18 @@ fn in_image(settings: &Settings, built: &Built, reporter: &Reporter) -> Result<O
 /// Gives caches what the build made.
 pub(super) fn export(
     store: &Store,
-    registry: &Registry,
+    bases: &Bases<'_>,
     settings: &Settings,
     built: &Built,
     reporter: &Reporter,
 ) -> Result<(), Failure> {
     let near: Vec<Repository> = settings.pushed.iter().map(|to| to.repository.clone()).collect();
     for target in &settings.caches.to {
-        let cached = Cached::new(registry, &target.place, settings.caches.key());
+        // What was read of a cache need not be read again; with warnings nobody knows how much that was.
+        let read = bases.upstream().map(Upstream::caches).unwrap_or_default();
+        let read = read.iter().find(|cached| *cached.place() == target.place);
+        let new = Cached::new(bases.registry(), &target.place, settings.caches.key());
+        let cached = read.filter(|cached| cached.warnings().is_empty()).unwrap_or(&new);
         let compression = target.compression.unwrap_or(settings.compression);
         let shipment = StepRecord::choose(&built.records, target.mode, compression);
         match cached.export(store, &near, &shipment, &target.limits) {

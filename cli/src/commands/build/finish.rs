@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use cache::Store;
 use engine::transport::{self, Destination, Save};
-use engine::{Built, Exported, FileChange, Images, Registry, StepReport, Tagged, Why};
+use engine::{Bases, Built, Exported, FileChange, Images, StepReport, Tagged, Why};
 use serde_json::json;
 use solver::{Descriptor, Platform, SourceFile};
 
@@ -21,8 +21,8 @@ use crate::ui;
 pub(super) struct Finished<'a> {
     pub(super) built: &'a Built,
     pub(super) exported: &'a Exported,
-    /// It counted requests sent and bytes received.
-    pub(super) registry: &'a Registry,
+    /// They know the registries, which counted requests and bytes, and the caches that were asked.
+    pub(super) bases: &'a Bases<'a>,
     pub(super) start: Instant,
     pub(super) settings: &'a Settings,
 }
@@ -59,7 +59,7 @@ impl Finished<'_> {
     }
 
     fn metadata(&self) -> serde_json::Value {
-        let (requests, bytes) = self.registry.network();
+        let (requests, bytes) = self.bases.registry().network();
         let instance = |(platform, manifest): &(Platform, Descriptor)| {
             (platform.to_string(), json!(manifest.digest.to_string()))
         };
@@ -92,7 +92,7 @@ pub(super) fn deliver(
 ) -> Result<(), Failure> {
     outputs(store, finished, interrupt, reporter)?;
     pushes(store, finished, interrupt, quiet)?;
-    caches::export(store, finished.registry, finished.settings, finished.built, reporter)
+    caches::export(store, finished.bases, finished.settings, finished.built, reporter)
 }
 
 /// Writes the image to every output but the store, which has it.
@@ -113,7 +113,7 @@ fn pushes(store: &Store, finished: &Finished<'_>, interrupt: &Interrupt, quiet: 
     for to in &finished.settings.pushed {
         let line = Tagged { name: Some(to.full_name()), ..finished.exported.line.clone() };
         let line = if finished.settings.export.is_stored { line } else { Tagged { name: None, ..line } };
-        let pushed = send(store, finished.registry, &line, to, quiet, interrupt)
+        let pushed = send(store, finished.bases.registry(), &line, to, quiet, interrupt)
             .map_err(|failure| failure.hint("the image is built and stored; `sealer push` sends it"))?;
         if !quiet {
             tell(&line, to, pushed);
