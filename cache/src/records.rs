@@ -54,6 +54,8 @@ pub enum Table {
     Resolved = 19,
     /// Digest of a container image's manifest or index → its bytes.
     Manifests = 20,
+    /// Identity of a step from build to build → milliseconds it took when it last ran.
+    Durations = 21,
 }
 
 impl Table {

@@ -8,7 +8,7 @@ mod results;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache::Table;
 use crossbeam_channel::{RecvTimeoutError, Sender};
@@ -225,7 +225,9 @@ impl Work<'_, '_> {
     fn run_all(&self, plan: &Plan<Record>) -> Result<(), BuildError> {
         let session = self.session;
         let jobs = session.options.jobs.max(1);
-        let mut scheduler = Scheduler::new(&session.graph, plan, Limits { cpu: jobs, net: DOWNLOADS });
+        let limits = Limits { cpu: jobs, net: DOWNLOADS };
+        let costs = session.costs(self.pins, plan);
+        let mut scheduler = Scheduler::new(&session.graph, plan, limits, &costs);
         let (tx, rx) = crossbeam_channel::unbounded::<Message>();
         let mut failed = Vec::new();
         // Who waits for a server has a thread of its own, and keeps no core idle.
@@ -387,7 +389,9 @@ impl Work<'_, '_> {
         };
         let vertex = session.graph.digest(index);
         let told = |line: &str| session.events.event(Event::Log { vertex, line: line.to_owned() });
+        let start = Instant::now();
         let ran = prepared.run(&machine, &told)?;
+        session.keep_took(index, start.elapsed());
         self.explain(index, &reads, ran.delta);
         for path in ran.sockets {
             let text = format!("the command left the socket `/{path}`, which an image cannot hold");

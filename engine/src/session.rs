@@ -1,5 +1,6 @@
 //! One build between its definition and its layers: pin, plan, and what both need.
 
+mod costs;
 mod sources;
 mod upstream;
 mod urls;

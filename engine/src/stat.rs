@@ -106,6 +106,15 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// Bytes of its own; of a directory where they are.
+    pub(crate) fn bytes(&self) -> Result<u64, TreeDigest> {
+        match &self.what {
+            What::File(_) => Ok(self.seen.size),
+            What::Link(_) => Ok(0),
+            What::Dir(tree) => Err(*tree),
+        }
+    }
+
     /// The entry it is in a tree.
     pub(crate) fn entry(&self, keep_mtime: bool) -> Entry {
         let node = match &self.what {

@@ -76,6 +76,17 @@ pub enum Node {
     Whiteout,
 }
 
+impl Node {
+    /// Bytes of its own; of a directory where they are.
+    fn bytes(&self) -> Result<u64, TreeDigest> {
+        match self {
+            Self::File { size, .. } => Ok(*size),
+            Self::Dir(tree) => Err(*tree),
+            Self::Symlink(_) | Self::Device { .. } | Self::Whiteout => Ok(0),
+        }
+    }
+}
+
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -226,6 +237,28 @@ impl<'store> Trees<'store> {
             path.truncate(length);
         }
         Ok(())
+    }
+
+    /// Bytes of the files below a root, of so many entries at most; directories that are unknown count as empty. Nothing is
+    /// made of directories of the host for it.
+    pub(crate) fn bytes_below(&self, root: &TreeDigest, most: usize) -> u64 {
+        let (mut bytes, mut counted, mut pending) = (0_u64, 0, vec![*root]);
+        while let Some(digest) = pending.pop().filter(|_| counted < most) {
+            let mut count = |node: Result<u64, TreeDigest>| {
+                counted += 1;
+                match node {
+                    Ok(size) => bytes = bytes.saturating_add(size),
+                    Err(directory) => pending.push(directory),
+                }
+            };
+            let remembered = self.lock_remembered().get(&digest).map(|(listing, _)| Arc::clone(listing));
+            if let Some(listing) = remembered {
+                listing.known.iter().for_each(|known| count(known.bytes()));
+            } else if let Ok(directory) = self.load(&digest) {
+                directory.entries.values().for_each(|entry| count(entry.node.bytes()));
+            }
+        }
+        bytes
     }
 
     fn lock_remembered(&self) -> std::sync::MutexGuard<'_, HashMap<TreeDigest, (Arc<Listing>, bool)>> {

@@ -28,7 +28,6 @@ struct Node {
     metadata: Metadata,
     inputs: Vec<VertexIndex>,
     dependents: Vec<VertexIndex>,
-    height: u32,
 }
 
 /// A checked graph. Vertices the target does not need are not in it.
@@ -71,7 +70,6 @@ impl Graph {
         }
         let targets = definition.targets().iter().map(|target| target.map(|target| graph.by_digest[&target]));
         graph.targets = targets.collect();
-        graph.measure_heights();
         Ok(graph)
     }
 
@@ -85,14 +83,7 @@ impl Graph {
             }
         }
         self.by_digest.insert(digest, index);
-        self.nodes.push(Node { digest, vertex, metadata, inputs, dependents: Vec::new(), height: 0 });
-    }
-
-    fn measure_heights(&mut self) {
-        for position in (0..self.nodes.len()).rev() {
-            let above = self.nodes[position].dependents.iter().map(|d| self.nodes[d.0].height + 1).max();
-            self.nodes[position].height = above.unwrap_or(0);
-        }
+        self.nodes.push(Node { digest, vertex, metadata, inputs, dependents: Vec::new() });
     }
 
     /// All positions, inputs before users.
@@ -148,11 +139,6 @@ impl Graph {
     /// Who uses it, each once.
     pub fn dependents(&self, index: VertexIndex) -> &[VertexIndex] {
         &self.nodes[index.0].dependents
-    }
-
-    /// Length of the longest chain from here to the target: what should start first.
-    pub fn height(&self, index: VertexIndex) -> u32 {
-        self.nodes[index.0].height
     }
 }
 

@@ -5,6 +5,7 @@
 //! a clock, or knows OCI JSON or a Kubefile word.
 
 mod access;
+mod cost;
 mod definition;
 mod digest;
 mod error;
@@ -22,6 +23,7 @@ mod schedule;
 mod source_map;
 
 pub use access::{Account, Chmod, Chown, Class, ModeChange, ModeOperator, Owner, Permission, Permissions};
+pub use cost::{Costs, Known};
 pub use definition::{Definition, Metadata, Vertex};
 pub use digest::{
     BlobDigest, CacheKey, ContentDigest, DiffId, DigestError, DigestHasher, DigestMap, Hasher,

@@ -1,11 +1,13 @@
 //! Which vertex runs next: data in, data out. The caller does the work and says how it went.
 //!
-//! A vertex is started once, after all its inputs, within the limits of its lane, longest remaining chain first.
+//! A vertex is started once, after all its inputs, within the limits of its lane: first whatever the costliest chain of
+//! steps needs that still have to run, and of two such the larger.
 //! After the first failure nothing new starts: what depended on the failure is `Skipped`, the rest `Cancelled`.
 
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::{Graph, Op, Plan, Step, VertexIndex};
+use crate::{Costs, Graph, Op, Plan, Step, VertexIndex};
 
 /// What a step waits for, and so which limit it counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,12 +70,17 @@ pub enum Outcome {
     Failed,
 }
 
+/// Where a vertex stands among those that are ready: the cost of the chain it begins, its own, and the order of the text.
+type Rank = (u64, u64, Reverse<VertexIndex>);
+
 /// The state of a running build.
 #[derive(Debug)]
 pub struct Scheduler<'graph> {
     graph: &'graph Graph,
     phases: Vec<Phase>,
-    ready: [BinaryHeap<(u32, std::cmp::Reverse<VertexIndex>)>; 2],
+    /// By position: the cost of the vertex itself, and of the costliest chain from it to a target.
+    costs: Vec<(u64, u64)>,
+    ready: [BinaryHeap<Rank>; 2],
     running: [usize; 2],
     limits: Limits,
     stopped: bool,
@@ -81,10 +88,11 @@ pub struct Scheduler<'graph> {
 
 impl<'graph> Scheduler<'graph> {
     /// Starts from a plan: hits are done, sources and misses are to be run.
-    pub fn new<R>(graph: &'graph Graph, plan: &Plan<R>, limits: Limits) -> Self {
+    pub fn new<R>(graph: &'graph Graph, plan: &Plan<R>, limits: Limits, costs: &Costs) -> Self {
         let mut scheduler = Self {
             graph,
             phases: vec![Phase::Unneeded; graph.len()],
+            costs: chains(graph, plan, costs),
             ready: Default::default(),
             running: [0; 2],
             limits: Limits { cpu: limits.cpu.max(1), net: limits.net.max(1) },
@@ -124,7 +132,7 @@ impl<'graph> Scheduler<'graph> {
         for (lane, limit) in [(Lane::Net, self.limits.net), (Lane::Cpu, self.limits.cpu)] {
             let slot = lane as usize;
             if self.running[slot] < limit
-                && let Some((_, std::cmp::Reverse(index))) = self.ready[slot].pop()
+                && let Some((_, _, Reverse(index))) = self.ready[slot].pop()
             {
                 self.running[slot] += 1;
                 self.phases[index.position()] = Phase::Running;
@@ -198,8 +206,8 @@ impl<'graph> Scheduler<'graph> {
         if *op == Op::State {
             return self.complete(index);
         }
-        let key = (self.graph.height(index), std::cmp::Reverse(index));
-        self.ready[Lane::from(op) as usize].push(key);
+        let (own, chain) = self.costs[index.position()];
+        self.ready[Lane::from(op) as usize].push((chain, own, Reverse(index)));
     }
 
     fn skip_dependents(&mut self, index: VertexIndex) {
@@ -214,6 +222,20 @@ impl<'graph> Scheduler<'graph> {
             }
         }
     }
+}
+
+/// By position: what a vertex costs, and the costliest chain that begins with it. What does not run costs nothing.
+fn chains<R>(graph: &Graph, plan: &Plan<R>, costs: &Costs) -> Vec<(u64, u64)> {
+    let mut chains = vec![(0, 0); graph.len()];
+    for index in graph.indices().rev() {
+        if matches!(plan.step(index), Step::Unneeded | Step::Hit(_)) {
+            continue;
+        }
+        let above = graph.dependents(index).iter().map(|above| chains[above.position()].1).max();
+        let own = costs.of(index);
+        chains[index.position()] = (own, own.saturating_add(above.unwrap_or(0)));
+    }
+    chains
 }
 
 #[cfg(test)]

@@ -39,6 +39,10 @@ fn graph(picks: &[Vec<prop::sample::Index>]) -> Graph {
     Graph::new(&definition).unwrap()
 }
 
+fn equal(graph: &Graph) -> Costs {
+    Costs::new(vec![1; graph.len()])
+}
+
 fn all_miss(graph: &Graph) -> Plan<()> {
     plan(graph, |wave| wave.iter().map(|_| Err(MissReason::NoRecord)).collect())
 }
@@ -52,7 +56,7 @@ fn drive(
     fails: impl Fn(usize) -> bool,
 ) -> Vec<Phase> {
     let plan = all_miss(graph);
-    let mut scheduler = Scheduler::new(graph, &plan, limits);
+    let mut scheduler = Scheduler::new(graph, &plan, limits, &equal(graph));
     let mut running: Vec<VertexIndex> = Vec::new();
     let mut started = BTreeSet::new();
     for _ in 0..=graph.len() {
@@ -76,6 +80,51 @@ fn drive(
     panic!("the scheduler does not end");
 }
 
+/// The order in which everything starts when one step runs at a time, oldest start first.
+fn order(graph: &Graph, costs: &Costs) -> Vec<VertexIndex> {
+    let plan = all_miss(graph);
+    let mut scheduler = Scheduler::new(graph, &plan, Limits { cpu: 1, net: 1 }, costs);
+    let mut order = Vec::new();
+    let mut running = std::collections::VecDeque::new();
+    loop {
+        while let Some(index) = scheduler.next_start() {
+            order.push(index);
+            running.push_back(index);
+        }
+        let Some(index) = running.pop_front() else { return order };
+        scheduler.finish(index, Outcome::Done);
+    }
+}
+
+/// What the costliest way from each vertex to a target takes, computed as it is defined.
+fn longest(graph: &Graph, costs: &Costs) -> Vec<u64> {
+    let mut longest = vec![0; graph.len()];
+    for index in graph.indices().rev() {
+        let above = graph.dependents(index).iter().map(|above| longest[above.position()]).max();
+        longest[index.position()] = costs.of(index) + above.unwrap_or(0);
+    }
+    longest
+}
+
+fn names(graph: &Graph, order: &[VertexIndex]) -> Vec<String> {
+    order.iter().map(|index| graph.metadata(*index).name.clone()).collect()
+}
+
+/// Applications with what each costs and reads; the last is the target.
+fn apps(steps: &[(&str, u64, &[&str])]) -> (Graph, Costs) {
+    let mut definition = Definition::new(SourceFile::default());
+    let mut known = std::collections::BTreeMap::new();
+    for (name, _, inputs) in steps {
+        let op = Op::App(AppOp { name: (*name).into(), sources: Vec::new() });
+        let inputs = inputs.iter().map(|input| known[input]).collect();
+        let metadata = Metadata { name: (*name).into(), ..Metadata::default() };
+        let vertex = definition.add(op, inputs, metadata);
+        known.insert(*name, vertex);
+        definition.set_target(vertex);
+    }
+    (Graph::new(&definition).unwrap(), Costs::new(steps.iter().map(|(_, cost, _)| *cost).collect()))
+}
+
 fn picks() -> impl Strategy<Value = Vec<Vec<prop::sample::Index>>> {
     prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..4), 1..60)
 }
@@ -92,6 +141,29 @@ proptest! {
             (random >> 33) as usize % running
         }, |_| false);
         prop_assert!(phases.iter().all(|phase| *phase == Phase::Done));
+    }
+
+    #[test]
+    fn what_starts_heads_the_costliest_chain_of_those_that_are_ready(
+        picks in picks(), weights in prop::collection::vec(0_u64..5, 61)
+    ) {
+        let graph = graph(&picks);
+        let costs = Costs::new(weights);
+        let order = order(&graph, &costs);
+        prop_assert_eq!(&order, &super::tests::order(&graph, &costs), "the same every time");
+        let real = |index: &VertexIndex| graph.vertex(*index).op != Op::State;
+        let all: BTreeSet<VertexIndex> = graph.indices().filter(real).collect();
+        prop_assert_eq!(order.iter().copied().collect::<BTreeSet<_>>(), all, "everything is started");
+        prop_assert_eq!(order.len(), graph.indices().filter(real).count(), "and once");
+        let longest = longest(&graph, &costs);
+        for (place, started) in order.iter().enumerate() {
+            let lane = |index: &VertexIndex| Lane::from(&graph.vertex(*index).op);
+            // One that starts later in the same lane and needs nothing was ready all the time.
+            let free = order[place..].iter().filter(|index| graph.inputs(**index).is_empty());
+            for other in free.filter(|other| lane(other) == lane(started)) {
+                prop_assert!(longest[started.position()] >= longest[other.position()]);
+            }
+        }
     }
 
     #[test]
@@ -133,16 +205,69 @@ fn the_longest_remaining_chain_starts_first() {
     definition.set_target(target);
     let graph = Graph::new(&definition).unwrap();
     let plan = all_miss(&graph);
-    let mut scheduler = Scheduler::new(&graph, &plan, Limits { cpu: 1, net: 1 });
+    let mut scheduler = Scheduler::new(&graph, &plan, Limits { cpu: 1, net: 1 }, &equal(&graph));
     assert_eq!(graph.metadata(scheduler.next_start().unwrap()).name, "long");
     assert_eq!(scheduler.next_start(), None, "one at a time");
+}
+
+#[test]
+fn a_short_chain_that_costs_more_starts_before_a_long_one() {
+    let (graph, costs) = apps(&[
+        ("a", 10, &[]),
+        ("b", 10, &["a"]),
+        ("c", 10, &["b"]),
+        ("heavy", 1000, &[]),
+        ("target", 1, &["c", "heavy"]),
+    ]);
+    assert_eq!(names(&graph, &order(&graph, &costs)), ["heavy", "a", "b", "c", "target"]);
+}
+
+#[test]
+fn of_steps_that_lead_to_the_same_the_largest_starts_first_and_equals_go_by_the_text() {
+    let (graph, costs) = apps(&[
+        ("small", 1, &[]),
+        ("large", 9, &[]),
+        ("also small", 1, &[]),
+        ("middle", 5, &[]),
+        ("target", 1, &["small", "large", "also small", "middle"]),
+    ]);
+    assert_eq!(names(&graph, &order(&graph, &costs)), ["large", "middle", "small", "also small", "target"]);
+}
+
+#[test]
+fn of_chains_that_cost_the_same_the_one_with_the_larger_head_starts_first() {
+    let (graph, costs) = apps(&[
+        ("light", 1, &[]),
+        ("after light", 9, &["light"]),
+        ("large", 9, &[]),
+        ("after large", 1, &["large"]),
+        ("target", 1, &["after light", "after large"]),
+    ]);
+    let order = names(&graph, &order(&graph, &costs));
+    assert_eq!(order, ["large", "light", "after light", "after large", "target"]);
+}
+
+#[test]
+fn what_does_not_run_makes_no_chain_longer() {
+    let (graph, costs) = apps(&[
+        ("shared", 1, &[]),
+        ("other", 2, &[]),
+        ("cached", 1000, &["shared"]),
+        ("target", 1, &["cached", "shared", "other"]),
+    ]);
+    let is_cached = |index: &VertexIndex| graph.metadata(*index).name == "cached";
+    let plan = plan(&graph, |wave| {
+        wave.iter().map(|index| if is_cached(index) { Ok(()) } else { Err(MissReason::NoRecord) }).collect()
+    });
+    let mut scheduler = Scheduler::new(&graph, &plan, Limits { cpu: 1, net: 1 }, &costs);
+    assert_eq!(graph.metadata(scheduler.next_start().unwrap()).name, "other");
 }
 
 #[test]
 fn a_stopped_build_starts_nothing_and_ends_with_what_runs() {
     let graph = graph(&vec![Vec::new(); 9]);
     let plan = all_miss(&graph);
-    let mut scheduler = Scheduler::new(&graph, &plan, Limits { cpu: 2, net: 2 });
+    let mut scheduler = Scheduler::new(&graph, &plan, Limits { cpu: 2, net: 2 }, &equal(&graph));
     let first = scheduler.next_start().unwrap();
     scheduler.stop();
     assert_eq!(scheduler.next_start(), None);

@@ -119,6 +119,7 @@ impl Sweep<'_> {
         })?;
         self.each(Table::Resolved, |sweep, _, known: Stamped<Known>| !sweep.is_old(&known))?;
         self.each(Table::Manifests, |sweep, _, kept: Stamped<Kept>| !sweep.is_old(&kept))?;
+        self.each(Table::Durations, |sweep, _, millis: Stamped<u64>| !sweep.is_old(&millis))?;
         self.each(Table::Archives, |sweep, _, dirs: Stamped<Vec<Vec<u8>>>| !sweep.is_old(&dirs))?;
         self.each(Table::Stat, |sweep, _, listing: Stamped<Listing>| !sweep.is_old(&listing))
     }

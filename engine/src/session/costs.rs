@@ -1,0 +1,43 @@
+//! What is known of the costs of steps: sizes of what they read, and how long commands took when they last ran.
+
+use std::time::Duration;
+
+use cache::Table;
+use solver::{Costs, Known, Op, Pin, Plan, Record, Step, VertexIndex};
+
+use super::{Pins, Session};
+use crate::stamp;
+
+/// Entries of a source that are counted: one that has more is large, and how large makes little difference.
+const COUNTED: usize = 10_000;
+
+impl Session<'_> {
+    /// What the steps that run are expected to cost.
+    pub(crate) fn costs(&self, pins: &Pins, plan: &Plan<Record>) -> Costs {
+        Costs::estimate(&self.graph, |index| match (plan.step(index), &self.graph.vertex(index).op) {
+            (Step::Source, _) => Known { bytes: self.bytes_of(pins, index), took: None },
+            (Step::Miss(_), Op::Exec(_)) => Known { bytes: None, took: self.took(index) },
+            _ => Known::default(),
+        })
+    }
+
+    fn bytes_of(&self, pins: &Pins, index: VertexIndex) -> Option<u64> {
+        let pinned = pins.0[index.position()].as_ref()?;
+        match (&pinned.pin, pinned.body) {
+            (_, Some(body)) => Some(body.size),
+            (Pin::Tree(tree), None) => Some(self.trees.bytes_below(tree, COUNTED)),
+            _ => None,
+        }
+    }
+
+    /// How long a command took when it last ran for this image.
+    fn took(&self, index: VertexIndex) -> Option<Duration> {
+        stamp::get(self.store, Table::Durations, self.identity(index)).map(Duration::from_millis)
+    }
+
+    /// Remembers how long a command took. The bytes of other steps say enough of them.
+    pub(crate) fn keep_took(&self, index: VertexIndex, took: Duration) {
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        stamp::put(self.store, Table::Durations, self.identity(index), &millis);
+    }
+}
