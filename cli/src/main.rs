@@ -3,7 +3,9 @@
 mod args;
 mod commands;
 mod config;
+mod files;
 mod interrupt;
+mod observe;
 mod progress;
 mod report;
 mod rootless;

@@ -14,8 +14,9 @@ use cache::Table;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use rayon::prelude::*;
 use solver::{
-    AppFacts, CacheKey, ContainerImageOp, Event, ExecOp, Facts, Lane, Layer, Limits, ManifestDigest, Op,
-    Outcome, Plan, Record, Scheduler, Step, StepOutcome, TreeDigest, VertexDigest, VertexIndex, content_key,
+    Activity, AppFacts, CacheKey, ContainerImageOp, Event, ExecOp, Facts, Lane, Layer, Limits,
+    ManifestDigest, Op, Outcome, Plan, Record, Scheduler, Step, StepOutcome, TreeDigest, VertexDigest,
+    VertexIndex, content_key, during,
 };
 
 use crate::cancel::Cancel;
@@ -95,6 +96,7 @@ impl Session<'_> {
     /// The steps that failed.
     pub fn run(&self, pins: &Pins, planned: &Planned) -> Result<Built, BuildError> {
         let Planned { keys, plan, outcome } = planned;
+        self.events.planned(&self.graph, plan);
         let results: Results = self.graph.indices().map(|_| OnceLock::new()).collect();
         for index in self.graph.indices() {
             if let Step::Hit(record) = plan.step(index) {
@@ -116,13 +118,13 @@ impl Session<'_> {
             plan,
             stop: self.options.cancel.part(),
         };
-        work.run_all(plan)?;
+        during(self.events, Activity::Run, || work.run_all(plan))?;
         let images = match outcome {
             Some(outcome) => outcome.images.clone(),
             None => {
                 let each = self.chains.iter().zip(budgets);
                 let made = each.map(|(chain, budget)| self.layers_of(&work, chain, budget));
-                let made = made.collect::<Result<Vec<_>, _>>()?;
+                let made = during(self.events, Activity::Layers, || made.collect::<Result<Vec<_>, _>>())?;
                 self.keep_outcome(keys, pins, made.clone());
                 made
             }

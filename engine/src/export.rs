@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cache::{CacheError, Store};
-use solver::{BlobDigest, Descriptor, EventSink, ImageSpec, Platform};
+use solver::{Activity, BlobDigest, Descriptor, EventSink, ImageSpec, Platform, during};
 
 use crate::bases::{BaseImage, Bases};
 use crate::build::Built;
@@ -64,9 +64,55 @@ pub fn export(
     bases: &Bases<'_>,
     events: &dyn EventSink,
 ) -> Result<Exported, BuildError> {
-    let mut instances = Vec::new();
-    let mut remotes: Vec<String> = Vec::new();
-    let mut id = None;
+    let Made { instances, mut remotes, id } =
+        during(events, Activity::Image, || make(store, specs, built, export, bases, events))?;
+    let (manifest, kind) = match instances.as_slice() {
+        [(_, only)] => (*only, ManifestKind::Image),
+        several => {
+            (store.blobs().put(&index_of(several, export.inline_cache.as_deref()))?, ManifestKind::Index)
+        }
+    };
+    remotes.sort();
+    remotes.dedup();
+    let mut line = Tagged { remotes, ..Tagged::new(manifest, kind, export.now) };
+    let images = Images::new(store);
+    let name_all = || -> Result<(), BuildError> {
+        for base in bases.new_lines() {
+            let names: Vec<String> = base.name.clone().into_iter().collect();
+            images.put(&names, base)?;
+        }
+        if export.is_stored {
+            images.put(&export.names, line.clone())?;
+        }
+        Ok(())
+    };
+    during(events, Activity::Commit, || store.commit(name_all))?;
+    store.touch_root(&manifest.digest.hex());
+    line.name = export.names.first().cloned();
+    let id = if kind == ManifestKind::Image { id.unwrap_or(manifest.digest) } else { manifest.digest };
+    Ok(Exported { line, id, instances })
+}
+
+/// Manifests, before anything has a name.
+#[derive(Default)]
+struct Made {
+    instances: Vec<(Platform, Descriptor)>,
+    /// Repositories that have layers which are not here.
+    remotes: Vec<String>,
+    /// The last config.
+    id: Option<BlobDigest>,
+}
+
+/// Writes configs and manifests, and fetches the layers that have to be here.
+fn make(
+    store: &Store,
+    specs: &[ImageSpec],
+    built: &Built,
+    export: &Export,
+    bases: &Bases<'_>,
+    events: &dyn EventSink,
+) -> Result<Made, BuildError> {
+    let mut made = Made::default();
     for (spec, image) in specs.iter().zip(&built.images) {
         let base = image.base.and_then(|digest| bases.get(&digest));
         let assembled = assemble(&Parts {
@@ -84,7 +130,7 @@ pub fn export(
         })?;
         if let Some(base) = base.filter(|base| !bases.absent(&base.image.layers).is_empty()) {
             if export.is_remote_enough(&base) {
-                remotes.extend(base.repositories().iter().map(Repository::to_string));
+                made.remotes.extend(base.repositories().iter().map(Repository::to_string));
             } else {
                 let told = Told::new(events);
                 bases.complete(&base, &|layer, bytes| told.more(layer, bytes))?;
@@ -92,7 +138,7 @@ pub fn export(
         }
         for layer in bases.absent(&image.layers).iter().chain(&bases.absent(&image.carried.layers)) {
             match bases.upstream().and_then(|upstream| upstream.repository(&layer.blob)) {
-                Some(repository) if export.may_stay(&repository) => remotes.push(repository.to_string()),
+                Some(repository) if export.may_stay(&repository) => made.remotes.push(repository.to_string()),
                 _ => bases.fetch_layer(layer)?,
             }
         }
@@ -100,33 +146,10 @@ pub fn export(
             let lied = |source| StepError { name: "cache".to_owned(), spans: Vec::new(), source };
             upstream.settle(store).map_err(|error| BuildError::Steps(vec![lied(error)]))?;
         }
-        id = Some(store.blobs().put(&assembled.config)?.digest);
-        instances.push((spec.platform.clone(), store.blobs().put(&assembled.manifest)?));
+        made.id = Some(store.blobs().put(&assembled.config)?.digest);
+        made.instances.push((spec.platform.clone(), store.blobs().put(&assembled.manifest)?));
     }
-    let (manifest, kind) = match instances.as_slice() {
-        [(_, only)] => (*only, ManifestKind::Image),
-        several => {
-            (store.blobs().put(&index_of(several, export.inline_cache.as_deref()))?, ManifestKind::Index)
-        }
-    };
-    remotes.sort();
-    remotes.dedup();
-    let mut line = Tagged { remotes, ..Tagged::new(manifest, kind, export.now) };
-    let images = Images::new(store);
-    store.commit::<BuildError>(|| {
-        for base in bases.new_lines() {
-            let names: Vec<String> = base.name.clone().into_iter().collect();
-            images.put(&names, base)?;
-        }
-        if export.is_stored {
-            images.put(&export.names, line.clone())?;
-        }
-        Ok(())
-    })?;
-    store.touch_root(&manifest.digest.hex());
-    line.name = export.names.first().cloned();
-    let id = if kind == ManifestKind::Image { id.unwrap_or(manifest.digest) } else { manifest.digest };
-    Ok(Exported { line, id, instances })
+    Ok(made)
 }
 
 impl Export {

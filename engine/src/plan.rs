@@ -2,8 +2,8 @@
 
 use cache::Table;
 use solver::{
-    CacheKey, CopySource, Event, Facts, Layer, MissReason, Op, Plan, Record, Step, StepOutcome, Unpack,
-    VertexDigest, VertexIndex,
+    Activity, CacheKey, CopySource, Event, Facts, Layer, MissReason, Op, Plan, Record, Step, StepOutcome,
+    Unpack, VertexDigest, VertexIndex, during,
 };
 
 use crate::contents::{Location, content_digest};
@@ -29,10 +29,11 @@ impl Session<'_> {
     /// # Errors
     /// When the store fails.
     pub fn plan(&self, pins: &Pins) -> Result<Planned, BuildError> {
-        let mut planned = self.planned(pins);
-        if !self.options.no_cache && self.joins_others(&planned)? {
-            planned = self.planned(pins);
-        }
+        let planned = during(self.events, Activity::Plan, || {
+            let planned = self.planned(pins);
+            let is_newer = !self.options.no_cache && self.joins_others(&planned)?;
+            Ok::<_, BuildError>(if is_newer { self.planned(pins) } else { planned })
+        })?;
         let (cached, misses) = planned.plan.counts();
         self.events.event(Event::Planned { steps: cached + misses, cached });
         Ok(planned)

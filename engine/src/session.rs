@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
 use solver::{
-    BlobDigest, Definition, Descriptor, Event, EventSink, Graph, HardLinks, Layer, ManifestDigest, Op, Pin,
-    Span, StepOutcome, TreeDigest, VertexIndex,
+    Activity, BlobDigest, Definition, Descriptor, Event, EventSink, Graph, HardLinks, Layer, ManifestDigest,
+    Op, Pin, Span, StepOutcome, TreeDigest, VertexIndex, during,
 };
 
 use crate::bases::Bases;
@@ -226,6 +226,10 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Every source that has none, together.
     pub fn pin(&self) -> Result<Pins, BuildError> {
+        during(self.events, Activity::Pin, || self.pin_all())
+    }
+
+    fn pin_all(&self) -> Result<Pins, BuildError> {
         let sources = |wanted: fn(&Op) -> bool| -> Vec<VertexIndex> {
             self.graph.indices().filter(|index| wanted(&self.graph.vertex(*index).op)).collect()
         };

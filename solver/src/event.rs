@@ -2,7 +2,46 @@
 //!
 //! Events carry no times: who shows them knows when they came.
 
-use crate::{Span, VertexDigest};
+use crate::{Graph, Plan, Record, Span, VertexDigest};
+
+/// A part of a build that is no step. One may be inside another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Activity {
+    /// The store is opened.
+    Open,
+    /// The text is read, and its context if it is in there.
+    Read,
+    /// The text is understood.
+    Understand,
+    /// Names of base images are led to manifests.
+    Bases,
+    /// Sources get their immutable identities.
+    Pin,
+    /// What must run is found out.
+    Plan,
+    /// Steps run.
+    Run,
+    /// Layers are put together of what steps made.
+    Layers,
+    /// The turn of container images, with what it is made of.
+    ContainerImages,
+    /// Files are looked through for container images.
+    Search,
+    /// Names of container images are led to manifests.
+    Resolve,
+    /// Config and manifest are written, and layers fetched that have to be here.
+    Image,
+    /// Everything new reaches the disk.
+    Commit,
+    /// The image is written to further places.
+    Outputs,
+    /// The image is sent to registries.
+    Push,
+    /// Caches are given what is new.
+    Caches,
+    /// The store is kept fast.
+    Maintain,
+}
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,4 +113,21 @@ pub enum Event {
 pub trait EventSink: Send + Sync {
     /// Takes one event.
     fn event(&self, event: Event);
+
+    /// An activity begins. Few want to know.
+    fn began(&self, _: Activity) {}
+
+    /// The activity that began last, of those that have not ended, ends.
+    fn ended(&self, _: Activity) {}
+
+    /// Steps are about to run: how they depend on each other, and which of them have to. Few want to know.
+    fn planned(&self, _: &Graph, _: &Plan<Record>) {}
+}
+
+/// Does something and tells of it as an activity.
+pub fn during<T>(events: &dyn EventSink, activity: Activity, work: impl FnOnce() -> T) -> T {
+    events.began(activity);
+    let result = work();
+    events.ended(activity);
+    result
 }

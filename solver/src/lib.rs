@@ -30,7 +30,7 @@ pub use digest::{
     ManifestDigest, TreeDigest, VertexDigest,
 };
 pub use error::GraphError;
-pub use event::{Event, EventSink, StepOutcome};
+pub use event::{Activity, Event, EventSink, StepOutcome, during};
 pub use exec::{ExecOp, Mount, MountKind, Network, Sharing};
 pub use explain::{Difference, KeyFact, first_difference, key_facts};
 pub use git::{GitSource, GitUrlError};

@@ -118,8 +118,14 @@ pub(crate) struct Build {
         default_missing_value = "text"
     )]
     pub(crate) explain: Option<Explain>,
+    /// Write a page that shows where the time went to an HTML file: steps by lane, the critical path, processors and network
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timings: Option<PathBuf>,
+    /// Write the same as a trace to a JSON file, for Perfetto and chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
     /// Only look the Kubefile through, for errors and with every lint; builds, fetches and stores nothing
-    #[arg(long, conflicts_with_all = ["explain", "iidfile", "metadata_file", "lock", "locked", "update"])]
+    #[arg(long, conflicts_with_all = ["explain", "iidfile", "metadata_file", "lock", "locked", "update", "timings", "trace"])]
     pub(crate) check: bool,
     /// How `--check` tells what it found [default: text]
     #[arg(long, value_name = "FORMAT", requires = "check")]

@@ -6,34 +6,39 @@ mod finish;
 mod kubefile;
 mod lock;
 mod options;
+mod reading;
 mod sarif;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use cache::Store;
-use engine::{Bases, BuildError, BuildOptions, Contexts, PullPolicy};
-use frontend::{BaseRequest, Diagnostic, ImageKey, Options, Severity};
-use solver::{AppSpec, Base, Definition, Event, EventSink, ImageSpec, SourceFile};
+use engine::{Bases, BuildError, BuildOptions};
+use solver::{
+    Activity, AppSpec, Definition, Event, EventSink, Graph, ImageSpec, Plan, Record, SourceFile, during,
+};
 
 use self::finish::Finished;
 use self::lock::LockFile;
 use self::options::Settings;
+use self::reading::Reading;
 use self::work::Work;
 use crate::args::{Build, Global};
 use crate::interrupt::Interrupt;
+use crate::observe::{self, Observer};
 use crate::progress::{self, Watcher};
-use crate::report::{self, Failure, Page, Reporter};
+use crate::report::{Failure, Page, Reporter};
 use crate::rootless;
-use crate::settings;
+use crate::settings::{self, KubefilePlace};
 
 /// Builds an image and tells what it cost.
 pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
     let start = Instant::now();
     let settings = Settings::new(args)?;
+    let places = observe::Places::new(args)?;
     if args.check {
         return check::run(args, &settings, global, reporter, root);
     }
@@ -41,69 +46,83 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     if kubefile::may_run_commands(args, settings.contexts.own())? && rootless::build(reporter, root)? {
         return Ok(());
     }
-    let interrupt = Interrupt::listen()?;
-    let registry = settings.registry(args, global, &interrupt)?;
-    let archives = settings::archives(args, &interrupt)?;
-    let store = Store::open(root)?;
-    let options = settings.engine(args, &interrupt.cancel);
-    let image_options = engine::container::options(&options);
-    let uncached = [&options, &image_options].map(BuildOptions::uncached);
-    let sources = settings.contexts.sources.clone();
-    let contexts = Contexts::new(&store, registry.fetcher(), settings::git_environment(), &options, sources);
-    let own = settings.contexts.own();
-    let source = Arc::new(kubefile::read(args, own, &contexts, &interrupt, (global.quiet, reporter))?);
-    let lock = LockFile::read(lock, args, &settings.contexts, &contexts, &interrupt)?;
-    let parsed = frontend::parse(&source);
-    let said = Said { source: &source, reporter };
+    let observer = Observer::new(places, start);
+    let asked = Asked { args, settings: &settings, global, reporter, root, start };
+    let result = asked.build(lock, &observer);
+    observer.end(&settings.export.names, result, reporter)
+}
 
-    let (models, wrong): (Vec<_>, Vec<_>) =
-        settings.frontends.iter().map(|options| frontend::model(&parsed, options)).unzip();
-    said.check([parsed.diagnostics.as_slice(), &wrong.concat()].concat())?;
+/// What a build is asked for.
+struct Asked<'a> {
+    args: &'a Build,
+    settings: &'a Settings,
+    global: &'a Global,
+    reporter: &'a Reporter,
+    root: &'a Path,
+    start: Instant,
+}
 
-    let upstream = caches::upstream(&settings, &registry);
-    let bases = Bases::new(&store, &registry).locked(lock.locking()).cached(&upstream);
-    let resolver = Resolver { bases: &bases, policy: settings.pull, said: &said, interrupt: &interrupt };
-    let (definition, specs) = resolver.lower(&models, &settings)?;
-    let not_searched = check_names(args, &definition, &specs)?;
+impl Asked<'_> {
+    fn build(&self, lock: Option<KubefilePlace>, observer: &Observer) -> Result<(), Failure> {
+        let Self { args, settings, global, reporter, .. } = *self;
+        let interrupt = Interrupt::listen()?;
+        let registry = settings.registry(args, global, &interrupt)?;
+        observer.network(registry.fetcher());
+        let archives = settings::archives(args, &interrupt)?;
+        let store = during(observer, Activity::Open, || Store::open(self.root))?;
+        let options = settings.engine(args, &interrupt.cancel);
+        let image_options = engine::container::options(&options);
+        let uncached = [&options, &image_options].map(BuildOptions::uncached);
+        let contexts = settings.sources(&store, &registry, &options);
+        let (contexts, interrupt, quiet) = (&contexts, &interrupt, global.quiet);
+        let reading = Reading { args, settings, contexts, interrupt, reporter, quiet, events: observer };
+        let source = reading.text()?;
+        let lock = LockFile::read(lock, args, &settings.contexts, contexts, interrupt)?;
+        let upstream = caches::upstream(settings, &registry);
+        let bases = Bases::new(&store, &registry).locked(lock.locking()).cached(&upstream);
+        let (definition, specs) = reading.definition(&source, &bases)?;
+        let not_searched = check_names(args, &definition, &specs)?;
 
-    let watcher = progress::watcher(args.tunables.progress, global);
-    let told = Told { watcher: watcher.as_ref(), reporter, source: &source };
-    let work = Work {
-        store: &store,
-        definition: &definition,
-        specs: &specs,
-        not_searched: &not_searched,
-        options: &options,
-        image_options: &image_options,
-        bases: &bases,
-        contexts: &contexts,
-        events: &told,
-        policy: settings.pull,
-        lists: &settings.lists,
-        archives: &archives,
-        upstream: &upstream,
-        uncached: (&uncached[0], &uncached[1]),
-    };
-    let built = work.build(settings.carries_images);
-    let fail = |error: BuildError| {
-        // What is finished is worth keeping; if that fails too, the build's own error says more.
-        let _ = engine::keep_finished(&store);
-        Failure::build(error, &source, interrupt.signal())
-    };
-    let built = built.inspect_err(|_| watcher.close()).map_err(fail)?;
-    let exported = lock
-        .check(reporter)
-        .and_then(|()| caches::prepare(&upstream, &settings, &built, reporter))
-        .and_then(|export| engine::export(&store, &specs, &built, &export, &bases, &told).map_err(fail));
-    watcher.close();
-    let exported = exported?;
-    store.warnings().into_iter().for_each(|text| reporter.warn(Page::of_store(text)));
-    let result = Finished { built: &built, exported: &exported, bases: &bases, start, settings: &settings };
-    finish::deliver(&store, &result, &interrupt, (global.quiet, reporter))?;
-    lock.write(reporter)?;
-    result.tell(args, global, &source)?;
-    store.maintain();
-    Ok(())
+        let watcher = progress::watcher(args.tunables.progress, global);
+        let told = Told { watcher: watcher.as_ref(), observer, reporter, source: &source };
+        let work = Work {
+            store: &store,
+            definition: &definition,
+            specs: &specs,
+            not_searched: &not_searched,
+            options: &options,
+            image_options: &image_options,
+            bases: &bases,
+            contexts,
+            events: &told,
+            policy: settings.pull,
+            lists: &settings.lists,
+            archives: &archives,
+            upstream: &upstream,
+            uncached: (&uncached[0], &uncached[1]),
+        };
+        let built = work.build(settings.carries_images);
+        let fail = |error: BuildError| {
+            // What is finished is worth keeping; if that fails too, the build's own error says more.
+            let _ = engine::keep_finished(&store);
+            Failure::build(error, &source, interrupt.signal())
+        };
+        let built = built.inspect_err(|_| watcher.close()).map_err(fail)?;
+        let exported = lock
+            .check(reporter)
+            .and_then(|()| caches::prepare(&upstream, settings, &built, reporter))
+            .and_then(|export| engine::export(&store, &specs, &built, &export, &bases, &told).map_err(fail));
+        watcher.close();
+        let exported = exported?;
+        store.warnings().into_iter().for_each(|text| reporter.warn(Page::of_store(text)));
+        let (built, exported, bases, start) = (&built, &exported, &bases, self.start);
+        let result = Finished { built, exported, bases, start, settings };
+        finish::deliver(&store, &result, interrupt, (quiet, reporter), observer)?;
+        lock.write(reporter)?;
+        result.tell(args, global, &source)?;
+        during(observer, Activity::Maintain, || store.maintain());
+        Ok(())
+    }
 }
 
 /// Names of the command line that mean nothing are mistakes. Gives the applications that are not looked through.
@@ -150,12 +169,14 @@ fn not_searched(names: &[String], specs: &[ImageSpec]) -> Result<BTreeSet<String
 /// Events on their way: warnings are kept for the end, everything else is shown.
 struct Told<'a> {
     watcher: &'a dyn Watcher,
+    observer: &'a Observer,
     reporter: &'a Reporter,
     source: &'a Arc<SourceFile>,
 }
 
 impl EventSink for Told<'_> {
     fn event(&self, event: Event) {
+        self.observer.saw(&event);
         match event {
             Event::Warning { text, hint, span } => {
                 let spans: Vec<_> = span.into_iter().collect();
@@ -164,134 +185,16 @@ impl EventSink for Told<'_> {
             other => self.watcher.event(other),
         }
     }
-}
 
-/// Answers the model's questions about base images, from the store and from registries.
-struct Resolver<'a> {
-    bases: &'a Bases<'a>,
-    policy: PullPolicy,
-    said: &'a Said<'a>,
-    interrupt: &'a Interrupt,
-}
-
-impl Resolver<'_> {
-    /// What is to be done, for all platforms, and the images that come of it.
-    fn lower(
-        &self,
-        models: &[frontend::Model],
-        settings: &Settings,
-    ) -> Result<(Definition, Vec<ImageSpec>), Failure> {
-        let (mut definitions, mut specs, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
-        for (model, options) in models.iter().zip(&settings.frontends) {
-            let found = self.resolve(model, options)?;
-            let (lowered, more) = frontend::lower(model, self.said.source, options, &found);
-            wrong.extend(more);
-            if let Some(lowered) = lowered {
-                definitions.push((options.platform.to_string(), lowered.definition));
-                specs.push(settings.complete(lowered.image));
-            }
-        }
-        self.said.check(wrong)?;
-        if specs.len() < models.len() {
-            return Err(Failure::usage("the Kubefile could not be lowered"));
-        }
-        Ok((Definition::union(definitions), specs))
+    fn began(&self, activity: Activity) {
+        self.observer.began(activity);
     }
 
-    /// Every image the model asks for; some are named only by what others say.
-    fn resolve(
-        &self,
-        model: &frontend::Model,
-        options: &Options,
-    ) -> Result<BTreeMap<ImageKey, Base>, Failure> {
-        let mut found = BTreeMap::new();
-        let mut wanted = model.bases();
-        while !wanted.is_empty() {
-            self.add(wanted, options, &mut found)?;
-            wanted = model.further_bases(options, &found);
-        }
-        Ok(found)
+    fn ended(&self, activity: Activity) {
+        self.observer.ended(activity);
     }
 
-    fn add(
-        &self,
-        wanted: Vec<BaseRequest>,
-        options: &Options,
-        found: &mut BTreeMap<ImageKey, Base>,
-    ) -> Result<(), Failure> {
-        // An image that is asked for again and again is looked for once.
-        let mut places: BTreeMap<ImageKey, Vec<BaseRequest>> = BTreeMap::new();
-        wanted.into_iter().for_each(|one| places.entry(one.image.clone()).or_default().push(one));
-        let mut wrong = Vec::new();
-        for (image, requests) in places {
-            let platform = match &image.platform {
-                Some(platform) => settings::platform(std::slice::from_ref(platform))?,
-                None => options.platform.clone(),
-            };
-            let label = |one: &BaseRequest| frontend::Label { span: one.span, text: String::new() };
-            let diagnostic = |severity, message: String, hint: Option<String>| Diagnostic {
-                severity,
-                code: "base-image",
-                message,
-                labels: requests.iter().map(label).collect(),
-                hints: hint.into_iter().collect(),
-            };
-            let warn = |text| {
-                let hint = "`--pull always` makes this an error, `--pull missing` does not ask".to_owned();
-                self.said.warn(diagnostic(Severity::Warning, text, Some(hint)));
-            };
-            let reference = &image.reference;
-            match self.bases.resolve(reference, &platform, self.policy, settings::now(), &warn) {
-                Ok(base) if base.image.platform() != platform => {
-                    let of = base.image.platform();
-                    let message = format!("`{reference}` is for {of}, not for {platform}");
-                    let hint = "build for the base's platform with `--platform`".to_owned();
-                    wrong.push(diagnostic(Severity::Error, message, Some(hint)));
-                }
-                Ok(base) => {
-                    let name = base.reference(reference);
-                    found.insert(image, base.image.as_base(&name));
-                }
-                Err(error) if error.is_cancelled() => {
-                    return Err(Failure::registry(error, self.interrupt.signal()));
-                }
-                Err(error) => {
-                    let is_base = requests.iter().any(|one| one.is_base);
-                    let what = if is_base { "failed to process from" } else { "failed to process --from" };
-                    let mut message = format!("{what}: {error}");
-                    for cause in report::causes(&error) {
-                        message.push_str(&format!(": {cause}"));
-                    }
-                    wrong.push(diagnostic(Severity::Error, message, report::hint_of_registry(&error)));
-                }
-            }
-        }
-        wrong.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span.start));
-        if wrong.is_empty() { Ok(()) } else { Err(Failure::diagnostics(self.said.source, wrong)) }
-    }
-}
-
-/// What is said about a text.
-struct Said<'a> {
-    source: &'a Arc<SourceFile>,
-    reporter: &'a Reporter,
-}
-
-impl Said<'_> {
-    /// Warnings are kept for the end; with an error among them, everything is the failure.
-    /// What several platforms have in common is said once.
-    fn check(&self, all: Vec<Diagnostic>) -> Result<(), Failure> {
-        let mut seen = HashSet::new();
-        let mut all: Vec<Diagnostic> = all.into_iter().filter(|one| seen.insert(one.clone())).collect();
-        all.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span.start));
-        if all.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
-            return Err(Failure::diagnostics(self.source, all));
-        }
-        all.into_iter().for_each(|one| self.warn(one));
-        self.reporter.check_strict()
-    }
-
-    fn warn(&self, warning: Diagnostic) {
-        self.reporter.warn(Page::of_diagnostic(self.source, warning));
+    fn planned(&self, graph: &Graph, plan: &Plan<Record>) {
+        self.observer.planned(graph, plan);
     }
 }

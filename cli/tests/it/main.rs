@@ -42,5 +42,6 @@ mod soak;
 mod space;
 mod stores;
 mod terminal;
+mod timings;
 mod together;
 mod transport;

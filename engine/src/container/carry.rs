@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cache::Store;
-use solver::{Definition, Event, EventSink, Layer, Platform};
+use solver::{Activity, Definition, Event, EventSink, Layer, Platform, during};
 
 use super::archive::Archives;
 use super::fetch::BlobSources;
@@ -71,7 +71,7 @@ pub fn carry(
     wanted: Vec<(Platform, Wanted)>,
     built: &mut Built,
 ) -> Result<(), BuildError> {
-    let resolved = carrying.resolve(&wanted)?;
+    let resolved = during(carrying.events, Activity::Resolve, || carrying.resolve(&wanted))?;
     carrying.warn_of_unused();
     let mut sources = BlobSources::default();
     let (mut definitions, mut failed) = (Vec::new(), Vec::new());

@@ -122,6 +122,7 @@ struct Shared {
     cancel: Cancel,
     requests: AtomicU64,
     bytes: AtomicU64,
+    sent: AtomicU64,
 }
 
 impl Fetcher {
@@ -133,8 +134,8 @@ impl Fetcher {
     /// As [`Fetcher::new`], with other limits and waits.
     pub fn with_settings(cancel: Cancel, settings: FetchSettings) -> Fetcher {
         let network = Network::new(settings.clone());
-        let (requests, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Fetcher { shared: Arc::new(Shared { network, settings, cancel, requests, bytes }) }
+        let [requests, bytes, sent] = [0; 3].map(AtomicU64::new);
+        Fetcher { shared: Arc::new(Shared { network, settings, cancel, requests, bytes, sent }) }
     }
 
     /// Downloads or revalidates one URL, blocking the calling thread, on which `sink` is called too.
@@ -202,6 +203,15 @@ impl Fetcher {
 
     pub(crate) fn count_bytes(&self, bytes: usize) {
         self.shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_sent(&self, bytes: u64) {
+        self.shared.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The bytes of blobs sent so far, those of abandoned attempts included.
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Relaxed)
     }
 
     /// The requests sent so far, retries included, redirects not.

@@ -180,6 +180,10 @@ impl Registry {
         let url = format!("{at}{joined}digest={}", blob.digest);
         let host = self.host(&repository.host);
         let size = blob.size;
+        let progress = &|bytes| {
+            self.fetcher.count_sent(bytes);
+            progress(bytes);
+        };
         std::thread::scope(|scope| {
             let file = Mutex::new(Some(file));
             let readers = Mutex::new(Vec::new());

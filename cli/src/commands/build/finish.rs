@@ -6,7 +6,7 @@ use cache::Store;
 use engine::transport::{self, Destination, Save};
 use engine::{Bases, Built, Exported, FileChange, Images, StepReport, Tagged, Why};
 use serde_json::json;
-use solver::{Descriptor, Platform, SourceFile};
+use solver::{Activity, Descriptor, EventSink, Platform, SourceFile, during};
 
 use super::caches;
 use super::options::Settings;
@@ -89,10 +89,19 @@ pub(super) fn deliver(
     finished: &Finished<'_>,
     interrupt: &Interrupt,
     (quiet, reporter): (bool, &Reporter),
+    events: &dyn EventSink,
 ) -> Result<(), Failure> {
-    outputs(store, finished, interrupt, reporter)?;
-    pushes(store, finished, interrupt, quiet)?;
-    caches::export(store, finished.bases, finished.settings, finished.built, reporter)
+    let &Finished { built, bases, settings, .. } = finished;
+    if settings.outputs.iter().any(|output| output.kind != OutputType::Store) {
+        during(events, Activity::Outputs, || outputs(store, finished, interrupt, reporter))?;
+    }
+    if !settings.pushed.is_empty() {
+        during(events, Activity::Push, || pushes(store, finished, interrupt, quiet))?;
+    }
+    if !settings.caches.to.is_empty() {
+        during(events, Activity::Caches, || caches::export(store, bases, settings, built, reporter))?;
+    }
+    Ok(())
 }
 
 /// Writes the image to every output but the store, which has it.

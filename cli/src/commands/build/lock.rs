@@ -2,7 +2,6 @@
 
 mod text;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use frontend::NamedContext;
 use solver::{LocalSource, SourceFile};
 
 use crate::args::{Build, Global};
+use crate::files;
 use crate::interrupt::Interrupt;
 use crate::report::{Failure, Page, Reporter};
 use crate::settings::{self, BuildContexts, KubefilePlace};
@@ -138,7 +138,7 @@ impl LockFile {
         if self.before.as_ref() == Some(&text) {
             return Ok(());
         }
-        put(path, text.as_bytes()).map_err(|error| {
+        files::replace(path, text.as_bytes()).map_err(|error| {
             Failure::usage(format!(
                 "the image is built and stored, but `{}` is not written: {error}",
                 self.name
@@ -186,19 +186,4 @@ fn parse(name: &str, text: &str) -> Result<Lock, Failure> {
 
 fn damaged(name: &str, reason: &str) -> Failure {
     Page::error("lock", format!("`{name}` cannot be used: {reason}")).hint(text::ANEW).into()
-}
-
-/// Replaces a file whole; where it is a link, what that leads to.
-fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let path = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let tmp = PathBuf::from(name);
-    let write = || {
-        let mut file = fs_err::File::create(&tmp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs_err::rename(&tmp, &path)
-    };
-    write().inspect_err(|_| _ = fs_err::remove_file(&tmp))
 }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cache::Store;
 use engine::{
-    BuildOptions, Cancel, ExecOptions, Export, PullPolicy, Reference, Registry, TimePolicy, full_name,
+    BuildOptions, Cancel, Contexts, ExecOptions, Export, PullPolicy, Reference, Registry, TimePolicy,
+    full_name,
 };
 use frontend::Options;
 use solver::{HistoryStep, ImageSpec, Platform};
@@ -109,6 +111,17 @@ impl Settings {
             exec: self.exec.clone(),
             cancel: cancel.clone(),
         }
+    }
+
+    /// The contexts, opened when somebody asks for them.
+    pub(super) fn sources<'a>(
+        &self,
+        store: &'a Store,
+        registry: &Registry,
+        options: &BuildOptions,
+    ) -> Contexts<'a> {
+        let sources = self.contexts.sources.clone();
+        Contexts::new(store, registry.fetcher(), settings::git_environment(), options, sources)
     }
 
     /// The way to registries, which know whom to be for the images of a list.

@@ -6,7 +6,7 @@ use cache::Store;
 use engine::container::Archives;
 use engine::upstream::Upstream;
 use engine::{Bases, BuildError, BuildOptions, Built, Carrying, Contexts, PullPolicy, Session};
-use solver::{Definition, Event, EventSink, ImageSpec};
+use solver::{Activity, Definition, Event, EventSink, ImageSpec, during};
 
 use crate::settings::ImageLists;
 
@@ -66,7 +66,7 @@ impl Work<'_> {
         let plan = session.plan(&pins)?;
         let mut built = session.run(&pins, &plan)?;
         if carries_images {
-            self.carry(&session, &mut built)?;
+            during(events, Activity::ContainerImages, || self.carry(&session, &mut built))?;
         }
         session.add_records(&mut built);
         // The process ends soon, all at once; taking a hundred thousand directories apart one by one takes longer.
@@ -81,7 +81,8 @@ impl Work<'_> {
         let mut all = Vec::new();
         for (image, spec) in built.images.iter().zip(self.specs) {
             let ignored = |name: &str| self.lists.ignored.matches(name);
-            let mut wanted = session.wanted(image, spec, self.not_searched, &ignored)?;
+            let search = || session.wanted(image, spec, self.not_searched, &ignored);
+            let mut wanted = during(self.events, Activity::Search, search)?;
             self.lists.add_to(&mut wanted)?;
             all.push((spec.platform.clone(), wanted));
         }

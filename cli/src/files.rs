@@ -1,0 +1,56 @@
+//! Files of the user that a command writes: places that are checked before it works, and contents that appear whole.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+use crate::report::Failure;
+
+/// The place an option names, as far as can be seen before: a file of a directory that can be written.
+///
+/// # Errors
+/// What is wrong with it, with the option's name.
+pub(crate) fn place(option: &str, path: &Path) -> Result<PathBuf, Failure> {
+    let wrong = |reason: String| {
+        Failure::usage(format!("`{option} {}` cannot be written: {reason}", path.display()))
+            .hint(format!("`{option}` takes a file of a directory that exists"))
+    };
+    // Whoever works elsewhere later means the same.
+    let absolute = std::path::absolute(path).map_err(|error| wrong(error.to_string()))?;
+    if path.as_os_str().to_string_lossy().ends_with('/') || absolute.is_dir() {
+        return Err(wrong("it is a directory".to_owned()));
+    }
+    if absolute.exists() && !absolute.is_file() {
+        return Err(wrong("it is no file".to_owned()));
+    }
+    let dir = absolute.parent().unwrap_or(Path::new("/"));
+    if !dir.is_dir() {
+        return Err(wrong(format!("there is no directory `{}`", dir.display())));
+    }
+    // Two names of one file are one place.
+    let real = fs_err::canonicalize(&absolute).or_else(|_| {
+        let name = absolute.file_name().unwrap_or_default();
+        fs_err::canonicalize(dir).map(|dir| dir.join(name))
+    });
+    let real = real.map_err(|error| wrong(error.to_string()))?;
+    let dir = real.parent().unwrap_or(Path::new("/"));
+    access(dir, Access::WRITE_OK)
+        .map_err(|error| wrong(format!("`{}`: {}", dir.display(), std::io::Error::from(error))))?;
+    Ok(real)
+}
+
+/// Replaces a file whole; where it is a link, what that leads to.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let path = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let tmp = PathBuf::from(name);
+    let write = || {
+        let mut file = fs_err::File::create(&tmp)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs_err::rename(&tmp, &path)
+    };
+    write().inspect_err(|_| _ = fs_err::remove_file(&tmp))
+}
