@@ -177,7 +177,7 @@ impl<'a> Session<'a> {
         contexts: &'a Contexts<'a>,
         events: &'a dyn EventSink,
     ) -> Result<Self, BuildError> {
-        let graph = Graph::new(definition)?;
+        let graph = during(events, Activity::Graph, || Graph::new(definition))?;
         let chains: Vec<Chain> = graph.targets().iter().map(|target| chain(&graph, *target)).collect();
         let layers_of = |chain: &Chain| chain.base_digest(&graph).and_then(|digest| bases.get(&digest));
         let layers_below =
@@ -214,6 +214,11 @@ impl<'a> Session<'a> {
             streams: HashSet::new(),
             downloaded: Mutex::default(),
         })
+    }
+
+    /// What is built.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
     }
 
     /// Requests sent and bytes received so far.

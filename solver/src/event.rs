@@ -15,6 +15,8 @@ pub enum Activity {
     Understand,
     /// Names of base images are led to manifests.
     Bases,
+    /// Steps are put in order.
+    Graph,
     /// Sources get their immutable identities.
     Pin,
     /// What must run is found out.

@@ -43,10 +43,11 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
         return check::run(args, &settings, global, reporter, root);
     }
     let lock = lock::place(args, global, settings.contexts.own())?;
-    if kubefile::may_run_commands(args, settings.contexts.own())? && rootless::build(reporter, root)? {
+    let observer = Observer::new(places, start);
+    let may_run = || kubefile::may_run_commands(args, settings.contexts.own());
+    if during(&observer, Activity::Read, may_run)? && rootless::build(reporter, root)? {
         return Ok(());
     }
-    let observer = Observer::new(places, start);
     let asked = Asked { args, settings: &settings, global, reporter, root, start };
     let result = asked.build(lock, &observer);
     observer.end(&settings.export.names, result, reporter)

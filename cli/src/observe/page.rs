@@ -19,7 +19,7 @@ const STYLE_HASH: &str = "3vppPARHVVPKPh9b/RQfZkCqkczmoSchliYH5IlLbm4=";
 const SCRIPT_HASH: &str = "J60aBxEkM1EmoLxHhrZl8PoY+PVlW6El40Ms6liNWUA=";
 
 /// A text in HTML or XML, in content or in quotes. What XML has no place for is shown as such.
-pub(super) struct Escaped<'a>(pub(super) &'a str);
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,6 +47,7 @@ pub(super) fn activity(activity: Activity) -> &'static str {
         Activity::Read => "read the Kubefile",
         Activity::Understand => "understand it",
         Activity::Bases => "resolve base images",
+        Activity::Graph => "make the graph",
         Activity::Pin => "pin sources",
         Activity::Plan => "plan",
         Activity::Run => "run steps",
@@ -64,7 +65,7 @@ pub(super) fn activity(activity: Activity) -> &'static str {
 }
 
 /// What a lane is called.
-pub(super) fn lane(lane: Lane) -> &'static str {
+pub(crate) fn lane(lane: Lane) -> &'static str {
     match lane {
         Lane::Cpu => "cpu",
         Lane::Net => "net",
@@ -127,7 +128,7 @@ fn facts(chart: &Chart) -> String {
     let mut facts = vec![
         ("", seconds(chart.wall), if chart.is_built { "wall time" } else { "until it failed" }.to_owned()),
         ("", chart.steps.len().to_string(), format!("steps, {} cached", chart.count(StepOutcome::Cached))),
-        ("", seconds(chart.critical_time()), format!("critical path of {} steps", chart.critical.len())),
+        ("", seconds(chart.critical_time()), format!("critical path, {} long", chart.critical.len())),
         ("", seconds(used.cpu), format!("processor time, {cores:.1} cores")),
         ("", bytes(used.received), "received".to_owned()),
         ("", bytes(used.sent), "sent".to_owned()),

@@ -61,11 +61,18 @@ impl Sampler {
     }
 
     /// Everything seen, oldest first.
-    pub(super) fn end(self) -> Vec<Sample> {
+    pub(super) fn end(mut self) -> Vec<Sample> {
         self.shared.ends.store(true, Ordering::Relaxed);
-        let Some(thread) = self.thread else { return Vec::new() };
+        let Some(thread) = self.thread.take() else { return Vec::new() };
         thread.thread().unpark();
         thread.join().unwrap_or_default()
+    }
+}
+
+/// Who does not want to know ends it all the same.
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.shared.ends.store(true, Ordering::Relaxed);
     }
 }
 

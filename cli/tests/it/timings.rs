@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::image_registry::{Format, Image, ImageRegistry, layer};
+use crate::registry_server::Registry;
 use crate::server::{Response, Server};
 use crate::space::{Run, Space, has_peer, is_root, skipped};
 
@@ -28,9 +30,13 @@ struct Watched {
 
 impl Watched {
     fn of(space: &Space, words: &[&str]) -> Self {
+        Self::by(space, |watched| space.build(&[watched, words].concat()))
+    }
+
+    /// Of a build that takes these words beside others.
+    fn by(space: &Space, build: impl FnOnce(&[&str]) -> Run) -> Self {
         let start = Instant::now();
-        let run =
-            space.build(&[&["--timings", "../timings.html", "--trace", "../trace.json"], words].concat());
+        let run = build(&["--timings", "../timings.html", "--trace", "../trace.json"]);
         let took = start.elapsed();
         let read = |name: &str| fs_err::read_to_string(space.root().join(name)).unwrap();
         let trace = serde_json::from_str(&read("trace.json")).unwrap();
@@ -163,6 +169,49 @@ fn a_second_build_has_every_step_out_of_the_cache() {
     assert_eq!(cached.len(), 3, "{cached:?}");
     assert!(cached.iter().all(|step| step.outcome == "cached"), "{cached:?}");
     assert!(watched.page.contains("steps, 3 cached"), "{}", watched.page);
+}
+
+#[test]
+fn turns_and_what_comes_after_them_are_told() {
+    let images = ImageRegistry::start();
+    let image = Image::of(Format::Oci, "amd64", &[layer("large", 200_000), layer("small", 2000)]);
+    let space = Space::new();
+    space.file("manifests/imageList", images.with("a/b", "1", &image));
+    space.kubefile("FROM scratch\nCOPY manifests manifests\n");
+    let registry = Registry::open();
+    let name = registry.as_ref().map_or("x:1".to_owned(), |registry| registry.name("team/x:1"));
+    let mut words =
+        vec!["build", "-t", &name, "--output", "type=store", "--output", "type=oci-dir,dest=../out"];
+    words.extend(["--platform", "linux/amd64"].into_iter().chain(registry.iter().map(|_| "--push")));
+    let watched = Watched::by(&space, |watched| space.run(&[&words, watched, &["."]].concat()));
+    assert_eq!(watched.run.code, Some(0), "{}", watched.run.stderr);
+    let turn = watched.activity("container images");
+    for name in ["look for container images", "resolve container images"] {
+        let inside = watched.activity(name);
+        assert!(turn.0 <= inside.0 && inside.1 <= turn.1, "{name}");
+    }
+    let runs = watched.events().filter(|event| event["name"] == "run steps").count();
+    assert_eq!(runs, 2, "files, and container images");
+    let steps = watched.steps();
+    let of_image: Vec<&Step> = steps.iter().filter(|step| step.name.contains("a/b:1")).collect();
+    assert!(!of_image.is_empty() && of_image.iter().all(|step| step.args["lane"] == "net"), "{steps:?}");
+    assert!(of_image.iter().all(|step| turn.0 <= step.start && step.end <= turn.1), "{steps:?}");
+    assert!(of_image.iter().any(|step| step.args["critical"] == true), "{steps:?}");
+    let last = |key: &str| {
+        watched
+            .events()
+            .filter(|event| event["name"] == "network bytes")
+            .filter_map(|event| event["args"][key].as_u64())
+            .last()
+    };
+    assert!(last("received") >= Some(202_000), "{:?}", last("received"));
+    let written = watched.activity("write outputs");
+    assert!(turn.1 <= written.0);
+    if registry.is_some() {
+        let pushed = watched.activity("push");
+        assert!(written.1 <= pushed.0 && last("sent") >= Some(202_000), "{:?}", last("sent"));
+        assert!(watched.page.contains(">push<") && watched.page.contains("sent, at most"));
+    }
 }
 
 #[test]
