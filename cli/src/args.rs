@@ -2,6 +2,7 @@
 
 mod build;
 mod cache;
+mod graph;
 mod images;
 mod registry;
 
@@ -9,10 +10,11 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::build::{Build, CheckFormat, Explain};
+pub(crate) use self::build::{Build, CheckFormat, Explain, Planning};
 pub(crate) use self::cache::{
     Cache, CacheCommand, CacheExport, CacheImport, CacheInspect, Du, Ls, Prune, RemotePlace, Verify,
 };
+pub(crate) use self::graph::{Graph, GraphFormat};
 pub(crate) use self::images::{Diff, History, Images, Inspect, Load, Merge, Mount, Rmi, Save, Tag, Umount};
 pub(crate) use self::registry::{
     EntryFlags, Login, Logout, Manifest, ManifestAdd, ManifestAnnotate, ManifestCommand, ManifestCreate,
@@ -110,6 +112,8 @@ pub(crate) enum ErrorFormat {
 pub(crate) enum Command {
     /// Build an image from a Kubefile
     Build(Box<Build>),
+    /// Draw the steps of a build, and which of them the cache has; builds nothing
+    Graph(Box<Graph>),
     /// List the images of the store
     Images(Images),
     /// Show an image as JSON, or through a Go template
@@ -174,7 +178,7 @@ pub(crate) enum Progress {
 }
 
 /// Settings of builds that a file or the environment may hold.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Tunables {
     /// How progress is shown
     #[arg(long, value_name = "STYLE", default_value = "auto", env = "SEALER_PROGRESS")]

@@ -5,6 +5,7 @@ pub(crate) mod cache;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod diff;
+pub(crate) mod graph;
 pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod inspect;

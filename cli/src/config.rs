@@ -23,7 +23,7 @@ pub(crate) const KEYS: [(&str, &str); 10] = [
     ("insecure-registry", "SEALER_INSECURE_REGISTRY"),
 ];
 /// Commands that take all of them.
-const TUNED: [&str; 2] = ["build", "config"];
+const TUNED: [&str; 3] = ["build", "config", "graph"];
 /// Largest file read, in bytes.
 const LIMIT: u64 = 1 << 20;
 

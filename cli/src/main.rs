@@ -88,6 +88,7 @@ fn run(
     let root = || settings::store_root(args.global.root.as_deref());
     match &args.command {
         Command::Build(build) => commands::build::run(build, &args.global, reporter, &root()?),
+        Command::Graph(graph) => commands::graph::run(graph, &args.global, reporter, &root()?),
         Command::Images(images) => commands::images::run(images, args.global.quiet, &root()?),
         Command::Inspect(inspect) => commands::inspect::run(inspect, &args.global, reporter, &root()?),
         Command::History(history) => commands::history::run(history, &root()?),

@@ -17,6 +17,7 @@ use engine::Fetcher;
 use solver::{Activity, Event, EventSink, Graph, Plan, Record};
 
 use self::chart::Chart;
+pub(crate) use self::page::{Escaped, lane};
 use self::recorder::Recorder;
 use self::sampler::Sampler;
 use crate::args::Build;

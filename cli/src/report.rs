@@ -30,8 +30,12 @@ pub(crate) struct Reporter {
 impl Reporter {
     /// A reporter as the flags want it. Who reads progress as JSON reads the rest as JSON too.
     pub(crate) fn new(args: &Args) -> Self {
-        let is_json =
-            matches!(&args.command, Command::Build(build) if build.tunables.progress == Progress::Json);
+        let tunables = match &args.command {
+            Command::Build(build) => Some(&build.tunables),
+            Command::Graph(graph) => Some(&graph.planning.tunables),
+            _ => None,
+        };
+        let is_json = tunables.is_some_and(|tunables| tunables.progress == Progress::Json);
         Self {
             color: args.global.color,
             format: if is_json { ErrorFormat::Json } else { args.global.error_format },

@@ -23,7 +23,19 @@ pub struct Planned {
     pub(crate) outcome: Option<Outcome>,
 }
 
+impl Planned {
+    /// What is to be done with each vertex.
+    pub fn plan(&self) -> &Plan<Record> {
+        &self.plan
+    }
+}
+
 impl Session<'_> {
+    /// What would have to run now. Nobody is told, nobody is waited for, and nothing is done about it.
+    pub fn foresee(&self, pins: &Pins) -> Planned {
+        during(self.events, Activity::Plan, || self.planned(pins))
+    }
+
     /// Decides what must run. Where another build is at some of it, that one is waited for, and what it made is a hit.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! `sealer build`
 
+use std::ops::Deref;
 use std::path::PathBuf;
 
-use clap::ValueEnum;
+use clap::{Args, FromArgMatches, ValueEnum};
 
 use super::{RegistryFlags, Tunables};
 
@@ -26,9 +27,9 @@ pub(crate) enum CheckFormat {
     Sarif,
 }
 
-/// `sealer build`
-#[derive(Debug, clap::Args)]
-pub(crate) struct Build {
+/// What a build is planned by, and a picture of the plan.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Planning {
     /// Build context: a directory, a tar archive, `-` for one on standard input, or the URL of an archive or a git repository
     #[arg(default_value = ".", value_name = "PATH|URL|-")]
     pub(crate) path: PathBuf,
@@ -38,6 +39,53 @@ pub(crate) struct Build {
     /// A further build context, for `COPY --from` and FROM: a directory, an archive, docker-image://REFERENCE or a URL; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) build_context: Vec<String>,
+    /// Platform of the image, as os/arch[/variant]; several make an index of images [default: this machine's]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+    /// Build this stage instead of the last
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Value of an ARG
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) build_arg: Vec<String>,
+    /// When to ask registries for base images: always, ifnewer, missing or never
+    #[arg(long, value_name = "POLICY", default_value = "ifnewer")]
+    pub(crate) pull: String,
+    /// Build only if `Kubefile.lock` says what every name leads to
+    #[arg(long)]
+    pub(crate) locked: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+    /// Run every step, whatever the cache holds
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Run the steps of an application or a stage, whatever the cache holds; may be given several times
+    #[arg(long, value_name = "APP|STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Allow what is refused otherwise: security.insecure
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
+    /// Read every file of the context again, whatever its size and times say
+    #[arg(long)]
+    pub(crate) paranoid: bool,
+    /// A cache to ask for what the store does not know: a reference of a cache or of an image with one in it, type=registry,ref=NAME or type=local,src=DIR; may be given several times
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) cache_from: Vec<String>,
+    /// A cache that cannot be read or written is an error, and not a warning
+    #[arg(long)]
+    pub(crate) cache_required: bool,
+    /// Believe only records of caches that are signed with the key in this file, and sign with it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cache_sign_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tunables: Tunables,
+}
+
+/// `sealer build`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Build {
+    #[command(flatten)]
+    pub(crate) planning: Planning,
     /// Name of the image; may be given several times
     #[arg(short, long, value_name = "NAME", required_unless_present = "check")]
     pub(crate) tag: Vec<String>,
@@ -47,50 +95,34 @@ pub(crate) struct Build {
     /// Type of the image: kube-installer or app-installer
     #[arg(long = "type", value_name = "TYPE", default_value = "kube-installer")]
     pub(crate) image_type: String,
-    /// Platform of the image, as os/arch[/variant]; several make an index of images [default: this machine's]
-    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
-    pub(crate) platform: Vec<String>,
     /// `all` looks for container images and carries them, `lite` does not
     #[arg(long, value_name = "MODE", default_value = "all")]
     pub(crate) build_mode: String,
     /// Look for no container images in an application; may be given several times
     #[arg(long, value_name = "APP", value_delimiter = ',')]
     pub(crate) no_discover: Vec<String>,
-    /// Build this stage instead of the last
-    #[arg(long, value_name = "STAGE")]
-    pub(crate) target: Option<String>,
-    /// Value of an ARG
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) build_arg: Vec<String>,
     /// Label of the image; any replaces io.sealer.version, as in sealer
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<String>,
     /// Annotation of the manifest
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) annotation: Vec<String>,
-    /// When to ask registries for base images: always, ifnewer, missing or never
-    #[arg(long, value_name = "POLICY", default_value = "ifnewer")]
-    pub(crate) pull: String,
     /// Write what names led to into `Kubefile.lock` next to the Kubefile; what is in there stays as it is
-    #[arg(long)]
+    #[arg(long, conflicts_with = "locked")]
     pub(crate) lock: bool,
-    /// Build only if `Kubefile.lock` says what every name leads to
-    #[arg(long, conflicts_with_all = ["lock", "update"])]
-    pub(crate) locked: bool,
     /// Ask anew what names lead to, and write it into `Kubefile.lock`: all, or the image or URL given; may be given several times
-    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        conflicts_with = "locked"
+    )]
     pub(crate) update: Vec<String>,
     /// Send the image to the registries that its names say
     #[arg(long)]
     pub(crate) push: bool,
-    #[command(flatten)]
-    pub(crate) registry: RegistryFlags,
-    /// Run every step, whatever the cache holds
-    #[arg(long)]
-    pub(crate) no_cache: bool,
-    /// Run the steps of an application or a stage, whatever the cache holds; may be given several times
-    #[arg(long, value_name = "APP|STAGE", value_delimiter = ',')]
-    pub(crate) no_cache_filter: Vec<String>,
     /// A secret for RUN --mount=type=secret, as id=ID,src=FILE or id=ID,env=NAME; may be given several times
     #[arg(long, value_name = "SECRET")]
     pub(crate) secret: Vec<String>,
@@ -103,12 +135,6 @@ pub(crate) struct Build {
     /// Longest a RUN may take, as 90s or 10m [default: no limit]
     #[arg(long, value_name = "DURATION")]
     pub(crate) run_timeout: Option<String>,
-    /// Allow what is refused otherwise: security.insecure
-    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
-    pub(crate) allow: Vec<String>,
-    /// Read every file of the context again, whatever its size and times say
-    #[arg(long)]
-    pub(crate) paranoid: bool,
     /// Say of each step whether it ran, and why
     #[arg(
         long,
@@ -130,8 +156,6 @@ pub(crate) struct Build {
     /// How `--check` tells what it found [default: text]
     #[arg(long, value_name = "FORMAT", requires = "check")]
     pub(crate) format: Option<CheckFormat>,
-    #[command(flatten)]
-    pub(crate) tunables: Tunables,
     /// Write the image id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
@@ -144,18 +168,9 @@ pub(crate) struct Build {
     /// Container images not to carry: a reference or a pattern a line
     #[arg(long, value_name = "FILE")]
     pub(crate) ignored_image_list: Option<PathBuf>,
-    /// A cache to ask for what the store does not know: a reference of a cache or of an image with one in it, type=registry,ref=NAME or type=local,src=DIR; may be given several times
-    #[arg(long, value_name = "CACHE")]
-    pub(crate) cache_from: Vec<String>,
     /// A cache to keep what was built in: type=registry,ref=NAME or type=local,dest=DIR, with mode=min|max, compression=FORMAT, max-age=30d and max-size=10G; or type=inline, in the image; may be given several times
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
-    /// A cache that cannot be read or written is an error, and not a warning
-    #[arg(long)]
-    pub(crate) cache_required: bool,
-    /// Believe only records of caches that are signed with the key in this file, and sign with it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) cache_sign_key: Option<PathBuf>,
     /// Leave layers that are in a registry there until somebody reads them
     #[arg(long)]
     pub(crate) lazy: bool,
@@ -165,4 +180,24 @@ pub(crate) struct Build {
     /// Container images to carry, with who may fetch them: a YAML list of registry, username, password and images
     #[arg(long, value_name = "FILE")]
     pub(crate) image_list_with_auth: Option<PathBuf>,
+}
+
+/// What a build is planned by is asked of the build.
+impl Deref for Build {
+    type Target = Planning;
+
+    fn deref(&self) -> &Planning {
+        &self.planning
+    }
+}
+
+impl Build {
+    /// A build of which nothing but the plan is wanted.
+    pub(crate) fn planned_by(planning: &Planning) -> Self {
+        let command = Self::augment_args(clap::Command::new("build"));
+        let matches = command.try_get_matches_from(["build", "--tag", "plan"]);
+        let defaults = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        let defaults = defaults.expect("nothing but a name has to be given");
+        Self { planning: planning.clone(), ..defaults }
+    }
 }

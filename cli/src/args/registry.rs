@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// How registries are reached, and as whom.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RegistryFlags {
     /// Check the certificates of registries; `false` also allows HTTP
     #[arg(

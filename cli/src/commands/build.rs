@@ -3,6 +3,7 @@
 mod caches;
 mod check;
 mod finish;
+mod foreseen;
 mod kubefile;
 mod lock;
 mod options;
@@ -22,6 +23,7 @@ use solver::{
 };
 
 use self::finish::Finished;
+pub(crate) use self::foreseen::foreseen;
 use self::lock::LockFile;
 use self::options::Settings;
 use self::reading::Reading;

@@ -18,6 +18,7 @@ mod errors;
 mod git;
 mod git_server;
 mod golden;
+mod graph;
 mod image_registry;
 mod images;
 mod lint;

@@ -15,20 +15,20 @@ use crate::report::{self, Failure, Page, Reporter};
 use crate::settings;
 
 /// What a text is read and understood with.
-pub(crate) struct Reading<'a> {
-    pub(crate) args: &'a Build,
-    pub(crate) settings: &'a Settings,
-    pub(crate) contexts: &'a Contexts<'a>,
-    pub(crate) interrupt: &'a Interrupt,
-    pub(crate) reporter: &'a Reporter,
-    pub(crate) quiet: bool,
+pub(super) struct Reading<'a> {
+    pub(super) args: &'a Build,
+    pub(super) settings: &'a Settings,
+    pub(super) contexts: &'a Contexts<'a>,
+    pub(super) interrupt: &'a Interrupt,
+    pub(super) reporter: &'a Reporter,
+    pub(super) quiet: bool,
     /// Hears what takes its time.
-    pub(crate) events: &'a dyn EventSink,
+    pub(super) events: &'a dyn EventSink,
 }
 
 impl Reading<'_> {
     /// The text, wherever it is.
-    pub(crate) fn text(&self) -> Result<Arc<SourceFile>, Failure> {
+    pub(super) fn text(&self) -> Result<Arc<SourceFile>, Failure> {
         let own = self.settings.contexts.own();
         let told = (self.quiet, self.reporter);
         let read = || kubefile::read(self.args, own, self.contexts, self.interrupt, told);
@@ -36,7 +36,7 @@ impl Reading<'_> {
     }
 
     /// What is to be done, for all platforms, and the images that come of it.
-    pub(crate) fn definition(
+    pub(super) fn definition(
         &self,
         source: &Arc<SourceFile>,
         bases: &Bases<'_>,
