@@ -107,7 +107,7 @@ impl Asked<'_> {
         let built = work.build(settings.carries_images);
         let fail = |error: BuildError| {
             // What is finished is worth keeping; if that fails too, the build's own error says more.
-            let _ = engine::keep_finished(&store);
+            let _ = during(observer, Activity::Commit, || engine::keep_finished(&store));
             Failure::build(error, &source, interrupt.signal())
         };
         let built = built.inspect_err(|_| watcher.close()).map_err(fail)?;

@@ -226,6 +226,8 @@ fn a_build_that_fails_is_written_too_with_what_it_never_reached() {
     assert_eq!(watched.step("COPY a /c").outcome, "skipped");
     assert!(watched.page.contains("✖ COPY --from=one /nothing /b"));
     assert!(watched.page.contains("until it failed"));
+    // What was finished is kept, which takes its time.
+    assert!(watched.activity("run steps").1 <= watched.activity("commit to the disk").0);
 
     // So is one whose text is wrong.
     space.kubefile("FROM scratch\nCOPI a /a\n");

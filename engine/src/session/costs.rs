@@ -14,6 +14,10 @@ const COUNTED: usize = 10_000;
 impl Session<'_> {
     /// What the steps that run are expected to cost.
     pub(crate) fn costs(&self, pins: &Pins, plan: &Plan<Record>) -> Costs {
+        if plan.counts().1 == 0 {
+            // Nothing runs, and the order of nothing is not worth a look at ten thousand hits.
+            return Costs::new(Vec::new());
+        }
         Costs::estimate(&self.graph, |index| match (plan.step(index), &self.graph.vertex(index).op) {
             (Step::Source, _) => Known { bytes: self.bytes_of(pins, index), took: None },
             (Step::Miss(_), Op::Exec(_)) => Known { bytes: None, took: self.took(index) },
