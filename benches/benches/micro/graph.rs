@@ -2,7 +2,7 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use solver::{Graph, Limits, MissReason, Outcome, Pin, Plan, Scheduler, TreeDigest};
+use solver::{Costs, Graph, Known, Limits, MissReason, Outcome, Pin, Plan, Scheduler, TreeDigest};
 
 use benches::dag;
 
@@ -68,5 +68,6 @@ fn all_miss(graph: &Graph) -> Plan<()> {
 
 /// The one place that makes a scheduler.
 fn scheduler<'graph>(graph: &'graph Graph, plan: &Plan<()>) -> Scheduler<'graph> {
-    Scheduler::new(graph, plan, Limits { cpu: 2, net: 8 })
+    let costs = Costs::estimate(graph, |_| Known { bytes: Some(4096), took: None });
+    Scheduler::new(graph, plan, Limits { cpu: 2, net: 8 }, &costs)
 }

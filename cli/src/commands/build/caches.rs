@@ -16,14 +16,29 @@ pub(super) fn upstream<'a>(settings: &Settings, registry: &'a Registry) -> Upstr
     Upstream::new(caches.from.iter().map(|place| Cached::to_read(registry, place, caches.key())).collect())
 }
 
-/// Says which of them could not be read, and what outputs cannot hold: all that is to be said before the export. Gives what
-/// becomes of the image, with the cache in it if it is to have one.
+/// Says all that is to be said before the export. Gives what becomes of the image, with the cache in it if it is to have
+/// one.
 pub(super) fn prepare(
     upstream: &Upstream<'_>,
     settings: &Settings,
     built: &Built,
     reporter: &Reporter,
 ) -> Result<Export, Failure> {
+    check(upstream, settings, reporter)?;
+    let mut export = settings.export.clone();
+    if settings.caches.is_inline {
+        export.inline_cache = in_image(settings, built, reporter)?;
+    }
+    reporter.check_strict()?;
+    Ok(export)
+}
+
+/// Says which of them could not be read, and what outputs cannot hold.
+pub(super) fn check(
+    upstream: &Upstream<'_>,
+    settings: &Settings,
+    reporter: &Reporter,
+) -> Result<(), Failure> {
     settings.warn_of_outputs(reporter);
     for text in upstream.caches().iter().flat_map(Cached::warnings) {
         if settings.caches.is_required {
@@ -31,12 +46,7 @@ pub(super) fn prepare(
         }
         reporter.warn(Page::warning("cache", text, HINT));
     }
-    let mut export = settings.export.clone();
-    if settings.caches.is_inline {
-        export.inline_cache = in_image(settings, built, reporter)?;
-    }
-    reporter.check_strict()?;
-    Ok(export)
+    Ok(())
 }
 
 /// The cache that the image gets.
