@@ -67,6 +67,8 @@ pub struct Built {
 pub(crate) struct KeptStep {
     pub(crate) index: VertexIndex,
     pub(crate) key: [u8; 32],
+    /// The key of what it read, if it was looked at.
+    pub(crate) content: Option<[u8; 32]>,
     pub(crate) record: Record,
 }
 
@@ -114,6 +116,7 @@ impl Session<'_> {
             states: Mutex::default(),
             makes_layer,
             cached_by_content: 0.into(),
+            contents: Mutex::default(),
             reasons: Mutex::default(),
             plan,
             stop: self.options.cancel.part(),
@@ -214,6 +217,8 @@ struct Work<'s, 'a> {
     /// By position: whether a step's delta is a layer of an image by itself.
     makes_layer: Vec<bool>,
     cached_by_content: std::sync::atomic::AtomicUsize,
+    /// Of copies that were not hits: the keys of what they read.
+    contents: Mutex<HashMap<VertexIndex, [u8; 32]>>,
     /// Why steps ran, or did not have to after all.
     reasons: Mutex<HashMap<VertexIndex, Why>>,
     plan: &'s Plan<Record>,
@@ -322,8 +327,12 @@ impl Work<'_, '_> {
                 let prepared = file::Prepared::new(op, &self.inputs(index)?, trees, contents)?;
                 let reads = prepared.reads();
                 let key = content_key(&vertex.op, &reads);
+                self.saw_content(index, &key);
                 if let Some(record) = self.by_content(index, &key) {
                     return self.keep(index, None, record);
+                }
+                if self.by_content_elsewhere(index, &key) {
+                    return Ok(StepOutcome::Cached);
                 }
                 let copied = prepared.run(trees, contents)?;
                 let delta = copied.delta;

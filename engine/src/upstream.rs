@@ -5,6 +5,7 @@
 
 mod by_hand;
 mod inline;
+mod same;
 mod trees;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ use crate::tree::Trees;
 
 pub use self::by_hand::{ByHandError, Imported, Listed, import, known_steps, list};
 pub use self::inline::{InlineError, inline};
+pub(crate) use self::same::same;
 pub use self::trees::Shipment;
 pub(crate) use self::trees::{PackedTree, TreeBlob};
 

@@ -64,17 +64,51 @@ fn what_a_step_lands_on_is_seen_without_its_layer() {
 
     twenty(&space, "two");
     let (digest, built) = good(&space, "three", &name, &["--push", "--cache-from", &cache]);
-    assert_eq!(executed(&built), 10, "what is above the changed step lands on it");
-    // The layers of what ran, config and manifest.
-    assert_eq!(blobs_in(&space, "three"), 12);
+    assert_eq!(executed(&built), 1, "what is above the changed step reads what it did");
+    // The layer of what ran, config and manifest.
+    assert_eq!(blobs_in(&space, "three"), 3);
     // Trees of forty files are asked for, those of one stand in their records.
     let requests = built["http_requests"].as_u64().unwrap();
-    let pushed = 10 * 3;
-    let trees = 5;
+    // One layer, config, manifest; what the registry has is asked for once.
+    let (pushed, trees) = (5, 10);
     assert!(requests <= for_all + pushed + trees, "{requests}, for all hits {for_all}");
     let fetched = |built: &Value| built["bytes_fetched"].as_u64().unwrap();
     assert!(fetched(&built) < 32 << 10, "{built}");
     assert_eq!(good(&space, "four", "x:1", &[]).0, digest);
+
+    // A step below all of them; the changed one is not in the cache yet.
+    let text = fs_err::read_to_string(space.context().join("Kubefile")).unwrap();
+    space.file("new", "new").kubefile(&text.replace("scratch\n", "scratch\nCOPY new /new\n"));
+    let (digest, built) = good(&space, "five", &name, &["--push", "--cache-from", &cache]);
+    assert_eq!((executed(&built), blobs_in(&space, "five")), (2, 4));
+    assert_eq!(good(&space, "six", "x:1", &[]).0, digest);
+    // What lands on something else is another step.
+    space.kubefile(&text.replace("scratch\n", "scratch\nCOPY --chmod=700 d1 /top/\n"));
+    let (digest, _) = good(&space, "seven", &name, &["--push", "--cache-from", &cache]);
+    assert_eq!(good(&space, "eight", "x:1", &[]).0, digest);
+}
+
+#[test]
+fn what_read_the_same_is_known_to_the_store_once_its_layer_is_there() {
+    let space = Space::new();
+    space.file("a", "a").file("b", "b").kubefile("FROM scratch\nCOPY a /x/a\nCOPY b /x/b\n");
+    good(&space, "one", "x:1", &TO);
+    space.file("a", "changed");
+    let (digest, built) = good(&space, "two", "x:1", &FROM);
+    assert_eq!(executed(&built), 1);
+    let (again, built) = good(&space, "two", "x:1", &[]);
+    assert_eq!((again, executed(&built)), (digest.clone(), 0));
+    // By hand it comes too.
+    let mut import = space.command();
+    import.env("SEALER_ROOT", space.root().join("three"));
+    let imported = run(import.args(["cache", "import", "type=local,src=../cache"]));
+    assert_eq!(imported.code, Some(0), "{}", imported.stderr);
+    let (again, built) = good(&space, "three", "x:1", &[]);
+    assert_eq!((again, executed(&built)), (digest, 1), "{}{}", imported.stdout, imported.stderr);
+    let shown = space.run(&["cache", "inspect", "type=local,src=../cache"]);
+    assert_eq!(shown.stdout.matches("COPY b /x/b").count(), 2, "{}", shown.stdout);
+    // With --no-cache nothing is taken.
+    assert_eq!(executed(&good(&space, "four", "x:1", &[&FROM[..], &["--no-cache"]].concat()).1), 2);
 }
 
 #[test]
@@ -220,7 +254,7 @@ fn a_layer_that_is_not_what_its_tree_says_gets_into_no_image() {
     let open =
         || RemoteCache::open(std::sync::Arc::new(DirectoryRemote::new(&space.root().join("cache"))), None);
     let listed = open().list().unwrap();
-    let of_first = listed.iter().find(|listed| listed.record.blobs[0] == own).unwrap();
+    let of_first = listed.iter().find(|listed| listed.record.blobs.first() == Some(&own)).unwrap();
     let value = replaced(&of_first.record.value, &own_id, &other_id);
     let value = replaced(&value, &own_blob, &other_blob);
     let blobs = [&[other], &of_first.record.blobs[1..]].concat();

@@ -59,6 +59,28 @@ impl Work<'_, '_> {
         self.session.usable(index, record).ok()
     }
 
+    /// Remembers what a step read, for remote caches.
+    pub(super) fn saw_content(&self, index: VertexIndex, key: &CacheKey) {
+        if !self.session.options.exports.is_empty() {
+            let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+            contents.insert(index, *key.as_bytes());
+        }
+    }
+
+    /// Takes the result of a step that read the same from a remote cache; whether there is one. As with other hits of a cache,
+    /// the store knows of it once its layer is here.
+    pub(super) fn by_content_elsewhere(&self, index: VertexIndex, key: &CacheKey) -> bool {
+        let session = self.session;
+        if session.is_forced(index) {
+            return false;
+        }
+        let found = session.import_same(key.as_bytes(), self.keys[index.position()].as_bytes());
+        let Some(record) = found.and_then(|record| session.usable(index, record).ok()) else { return false };
+        self.results[index.position()].get_or_init(|| record);
+        self.cached_by_content.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
     /// Records a step's result under its keys and, where it is a layer of the image by itself, makes the layer.
     pub(super) fn keep(
         &self,
@@ -90,10 +112,12 @@ impl Work<'_, '_> {
 
     /// Every step that has a result.
     fn steps(&self) -> Vec<KeptStep> {
+        let contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         let one = |index: VertexIndex| {
             let record = self.results[index.position()].get()?.clone();
             let is_step = !matches!(self.session.graph.vertex(index).op, Op::Git(_));
-            is_step.then(|| KeptStep { index, key: *self.keys[index.position()].as_bytes(), record })
+            let (key, content) = (*self.keys[index.position()].as_bytes(), contents.get(&index).copied());
+            is_step.then_some(KeptStep { index, key, content, record })
         };
         self.session.graph.indices().filter_map(one).collect()
     }

@@ -12,7 +12,7 @@ use crate::build::{Built, KeptStep};
 use crate::discover;
 use crate::error::OpError;
 use crate::frames::{LayerCompression, layer_key};
-use crate::upstream::{Bundle, PackedTree, StepRecord, Taken, TreeBlob};
+use crate::upstream::{Bundle, PackedTree, StepRecord, Taken, TreeBlob, same};
 
 impl Session<'_> {
     /// Looks steps up in remote caches. Layers of what is found may be elsewhere.
@@ -20,6 +20,14 @@ impl Session<'_> {
         let Some(upstream) = self.bases.upstream() else { return keys.iter().map(|_| None).collect() };
         let found = upstream.look_up(keys).into_iter().zip(keys);
         found.map(|(bundle, key)| self.take(key, bundle?)).collect()
+    }
+
+    /// Takes the record of a step that read the same from a remote cache, for the step with the definition key `own`.
+    pub(crate) fn import_same(&self, content: &[u8; 32], own: &[u8; 32]) -> Option<Record> {
+        let upstream = self.bases.upstream()?;
+        let key = upstream.same_as(content).unwrap_or(*content);
+        let bundle = upstream.look_up(&[key]).pop().flatten()?;
+        self.take(own, bundle)
     }
 
     /// Takes over what travelled of a step; `None` if its layer is not as this build wants it.
@@ -89,9 +97,11 @@ impl Session<'_> {
                 };
                 let bundle = self.bundle(step, layer, *compression).with_tree(tree.clone());
                 let (record, tree) = (bundle.under(&step.key), blob.clone());
-                Some(StepRecord { record, tree, compression: Some(*compression), is_in_image })
+                let record = StepRecord { record, tree, compression: Some(*compression), is_in_image };
+                let same = step.content.and_then(|content| same(&content, &record));
+                Some([record].into_iter().chain(same))
             };
-            Some(self.options.exports.iter().filter_map(with).collect::<Vec<_>>())
+            Some(self.options.exports.iter().filter_map(with).flatten().collect::<Vec<_>>())
         };
         let found: Vec<_> = self.pool.install(|| steps.par_iter().filter_map(of_one).collect());
         built.records.extend(found.into_iter().flatten());

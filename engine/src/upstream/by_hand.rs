@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use solver::{BlobDigest, Descriptor, Facts, HardLinks, Layer, MediaType, Record, TreeDigest};
 use thiserror::Error;
 
-use super::{Bundle, Cached, PackedTree, Shipment, Upstream};
+use super::{Bundle, Cached, PackedTree, Shipment, Upstream, same};
 use crate::bases::Bases;
 use crate::discover::{self, Scan};
 use crate::error::OpError;
@@ -79,20 +79,29 @@ pub struct Imported {
 /// # Errors
 /// When any of it cannot be read.
 pub fn list(cached: &Cached<'_>) -> Result<Vec<Listed>, RemoteError> {
-    let listed = |ListedRecord { key, record, day, is_signed }: ListedRecord| {
-        let bundle = Bundle::read(&record.value).filter(|_| key.first() == Some(&(Table::Steps as u8)));
-        let of_url = || http::name_of(&record.value).filter(|_| key.first() == Some(&(Table::Http as u8)));
-        Listed {
-            size: (key.len() + record.value.len()) as u64,
-            key: hex::encode(key.get(1..).unwrap_or_default()),
-            layer: bundle.as_ref().map(|bundle| bundle.layer.media_type),
-            step: bundle.map(|bundle| bundle.name).or_else(|| Some(format!("`{}` of a URL", of_url()?))),
-            blobs: record.blobs,
-            day,
-            is_signed,
+    let all = cached.cache.list()?;
+    let is_step = |key: &[u8]| key.first() == Some(&(Table::Steps as u8));
+    let of_step = |record: &ListedRecord| Bundle::read(&record.record.value).filter(|_| is_step(&record.key));
+    let names: HashMap<&[u8], String> =
+        all.iter().filter_map(|one| Some((one.key.get(1..)?, of_step(one)?.name))).collect();
+    let name = |one: &ListedRecord| {
+        if one.key.first() == Some(&(Table::Http as u8)) {
+            return http::name_of(&one.record.value).map(|name| format!("`{name}` of a URL"));
         }
+        let target = same::target(&one.record.value).map(|key| key.to_vec());
+        let of = target.as_deref().or(one.key.get(1..))?;
+        names.get(of).filter(|_| is_step(&one.key)).cloned()
     };
-    let mut all: Vec<Listed> = cached.cache.list()?.into_iter().map(listed).collect();
+    let listed = |one: &ListedRecord| Listed {
+        size: (one.key.len() + one.record.value.len()) as u64,
+        key: hex::encode(one.key.get(1..).unwrap_or_default()),
+        layer: of_step(one).map(|bundle| bundle.layer.media_type),
+        step: name(one),
+        blobs: one.record.blobs.clone(),
+        day: one.day,
+        is_signed: one.is_signed,
+    };
+    let mut all: Vec<Listed> = all.iter().map(listed).collect();
     all.sort_by(|a, b| (&a.step, &a.key).cmp(&(&b.step, &b.key)));
     Ok(all)
 }
@@ -183,6 +192,7 @@ pub fn import(
     let found = upstream.look_up(&keys);
     let steps: Vec<([u8; 32], Bundle)> =
         keys.into_iter().zip(found).filter_map(|(key, bundle)| Some((key, bundle?))).collect();
+    let same = by_content(&listed, &steps);
     let (trees, bases) = (Trees::new(store), Bases::new(store, registry).cached(&upstream));
     let mut seen = HashSet::new();
     let is_new = |layer: &&Layer| !store.blobs().contains(&layer.blob) && seen.insert(layer.blob.digest);
@@ -203,13 +213,26 @@ pub fn import(
         })?;
         Ok::<_, ByHandError>(())
     })?;
+    same.iter().for_each(|(content, record)| stamp::put(store, Table::Steps, content, *record));
     store.commit::<CacheError>(|| Ok(()))?;
     Ok(Imported {
         steps: steps.len(),
         layers: missing.len(),
         bytes: missing.iter().map(|layer| layer.blob.size).sum(),
-        left: listed.len() - steps.len(),
+        left: listed.len() - steps.len() - same.len(),
     })
+}
+
+/// What leads to steps by what they read, with their records.
+fn by_content<'s>(listed: &[ListedRecord], steps: &'s [([u8; 32], Bundle)]) -> Vec<([u8; 32], &'s Record)> {
+    let known: HashMap<&[u8; 32], &Record> =
+        steps.iter().map(|(key, bundle)| (key, &bundle.record)).collect();
+    let one = |listed: &ListedRecord| {
+        let (table, content) = listed.key.split_first()?;
+        let target = same::target(&listed.record.value).filter(|_| *table == Table::Steps as u8)?;
+        Some((content.try_into().ok()?, *known.get(&target)?))
+    };
+    listed.iter().filter_map(one).collect()
 }
 
 fn keep(
