@@ -9,8 +9,8 @@ pub(crate) const USAGE: &str = "\
 bench [OPTIONS]: builds every workload with this sealer and with every peer that is found
   --only NAME,..        only these workloads; --list prints their names
   --quick               small data and two rounds: whether everything works, no figures
-  --rounds N            rounds of this sealer (5); a peer gets three at most, and fewer where it is slow
-  --budget SECONDS      time after which a peer gets no further round of a workload (75)
+  --rounds N            rounds of this sealer (5); with gzip, and of a peer, three at most, and fewer where it is slow
+  --budget SECONDS      time after which a peer gets no further round of a workload (40)
   --timeout SECONDS     longest a single build of a peer may take (300)
   --peers none|found    whether to look for peers (found)
   --install-peers       as root: installs buildah, docker.io, docker-registry, debootstrap and busybox-static with apt
@@ -52,7 +52,7 @@ impl Options {
             lists: false,
             is_quick: false,
             rounds: 0,
-            budget: Duration::from_secs(75),
+            budget: Duration::from_secs(40),
             timeout: Duration::from_secs(300),
             finds_peers: true,
             installs_peers: false,

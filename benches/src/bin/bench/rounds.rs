@@ -20,8 +20,8 @@ use crate::spec::Form;
 use crate::tools::{self, Cache, Family, Job, Tool};
 use crate::workloads::{Base, Made, Maker, Workload};
 
-/// Rounds of a peer, at most.
-const PEER_ROUNDS: usize = 3;
+/// Rounds of everything but this sealer as it is by default, at most.
+const OTHER_ROUNDS: usize = 3;
 /// Measurements of the floors.
 const FLOOR_ROUNDS: usize = 3;
 /// Where the byte stands that is edited.
@@ -41,6 +41,8 @@ struct Run<'a> {
 struct Seat {
     tool: Box<dyn Tool>,
     column: Column,
+    /// At most.
+    rounds: usize,
     used: Duration,
 }
 
@@ -71,8 +73,10 @@ pub(crate) fn measure(
     let run = Run { options, context, base, original: original[0], made };
     run.write_texts(0)?;
     let is_carrying = workload.name == "images";
-    let tools = tools::all(options, is_carrying, run.made.spec.has_two_forms());
-    let mut seats: Vec<Seat> = tools.into_iter().map(Seat::new).collect();
+    let tools = tools::all(options, is_carrying, workload.is_large, run.made.spec.has_two_forms());
+    let rounds = std::iter::once(options.rounds).chain(std::iter::repeat(OTHER_ROUNDS.min(options.rounds)));
+    let mut seats: Vec<Seat> =
+        tools.into_iter().zip(rounds).map(|(tool, rounds)| Seat::new(tool, rounds)).collect();
     let measured = run.rounds(&mut seats).and_then(|floors| {
         if workload.caches {
             run.caches(&mut seats)?;
@@ -96,7 +100,7 @@ pub(crate) fn measure(
 }
 
 impl Seat {
-    fn new(tool: Box<dyn Tool>) -> Self {
+    fn new(tool: Box<dyn Tool>, rounds: usize) -> Self {
         let column = Column {
             tool: tool.name().to_owned(),
             family: tool.family(),
@@ -107,7 +111,7 @@ impl Seat {
             difference: None,
             traffic: BTreeMap::new(),
         };
-        Self { tool, column, used: Duration::ZERO }
+        Self { tool, column, rounds, used: Duration::ZERO }
     }
 
     fn is_ours(&self) -> bool {
@@ -120,14 +124,8 @@ impl Seat {
 
     /// Whether it gets another round.
     fn wants(&self, options: &Options, round: usize) -> bool {
-        match self.is_ours() {
-            true => round < options.rounds,
-            false => {
-                !self.has_failed()
-                    && round < PEER_ROUNDS.min(options.rounds)
-                    && (round == 0 || self.used < options.budget)
-            }
-        }
+        let has_time = self.is_ours() || round == 0 || self.used < options.budget;
+        round < self.rounds && has_time && !self.has_failed()
     }
 
     fn cell(&mut self, case: Case) -> &mut Cell {
@@ -276,10 +274,8 @@ impl Run<'_> {
             seat.tool.daemon(),
             self.options.timeout,
         )?;
-        for round in 0..self.options.rounds {
-            if !seat.is_ours()
-                && (round == PEER_ROUNDS || (round > 0 && start.elapsed() > self.options.budget))
-            {
+        for round in 0..OTHER_ROUNDS.min(self.options.rounds) {
+            if !seat.is_ours() && round > 0 && start.elapsed() > self.options.budget {
                 break;
             }
             let uses = [

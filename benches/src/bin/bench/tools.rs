@@ -91,8 +91,14 @@ pub(crate) enum Family {
     Original,
 }
 
-/// What is there to build with: ours first, then the peers. `has_two_forms` says that one COPY can stand for several.
-pub(crate) fn all(options: &Options, is_carrying: bool, has_two_forms: bool) -> Vec<Box<dyn Tool>> {
+/// What is there to build with: ours first, then the peers. One that leaves snapshots is made to compress them only where
+/// that is most of the work; `has_two_forms` says that one COPY can stand for several.
+pub(crate) fn all(
+    options: &Options,
+    is_carrying: bool,
+    is_large: bool,
+    has_two_forms: bool,
+) -> Vec<Box<dyn Tool>> {
     let work = &options.work;
     let mut tools: Vec<Box<dyn Tool>> = vec![
         Box::new(ours::Ours::new(&options.ours, &work.join("ours-zstd"), "zstd", is_carrying)),
@@ -116,7 +122,7 @@ pub(crate) fn all(options: &Options, is_carrying: bool, has_two_forms: bool) -> 
         if has_two_forms {
             tools.push(Box::new(dockerd::Dockerd::new(&dir, Form::One, false)));
         }
-        if is_installed("docker-registry") {
+        if is_large && is_installed("docker-registry") {
             tools.push(Box::new(dockerd::Dockerd::new(&dir, Form::Each, true)));
         }
     }
