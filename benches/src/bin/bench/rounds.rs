@@ -304,7 +304,8 @@ impl Run<'_> {
     fn write_texts(&self, launch: usize) -> io::Result<()> {
         let spec = &self.made.spec;
         fs_err::write(self.context.join("Kubefile"), spec.kubefile(launch))?;
-        fs_err::write(self.context.join("Dockerfile"), spec.dockerfile(Form::Each, launch))?;
-        fs_err::write(self.context.join("Dockerfile.one"), spec.dockerfile(Form::One, launch))
+        let write =
+            |form: Form| fs_err::write(self.context.join(form.file_name()), spec.dockerfile(form, launch));
+        Form::ALL.into_iter().try_for_each(write)
     }
 }

@@ -21,13 +21,37 @@ pub(crate) enum Step {
     Run(String),
 }
 
-/// How a Dockerfile brings in applications.
+/// How a Dockerfile brings in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// A COPY each, as a Kubefile does: one changed application is one changed layer.
     Each,
+    /// The same with `--link`: a layer that does not depend on those below. Old frontends do not know it.
+    Linked,
     /// All local ones in one COPY: fewer steps, and everything again after a change.
     One,
+}
+
+impl Form {
+    pub(crate) const ALL: [Self; 3] = [Self::Each, Self::Linked, Self::One];
+
+    /// The name of its Dockerfile.
+    pub(crate) fn file_name(self) -> &'static str {
+        match self {
+            Self::Each => "Dockerfile",
+            Self::Linked => "Dockerfile.link",
+            Self::One => "Dockerfile.one",
+        }
+    }
+
+    /// How it is told in the name of a tool.
+    pub(crate) fn shown(self) -> &'static str {
+        match self {
+            Self::Each => "",
+            Self::Linked => ", --link",
+            Self::One => ", one COPY",
+        }
+    }
 }
 
 impl Spec {
@@ -56,6 +80,7 @@ impl Spec {
     /// The same image for Docker's syntax.
     pub(crate) fn dockerfile(&self, form: Form, launch: usize) -> String {
         let mut text = self.from();
+        let copy = if form == Form::Linked { "COPY --link" } else { "COPY" };
         let mut is_first = true;
         for step in &self.steps {
             match step {
@@ -66,12 +91,12 @@ impl Spec {
                 }
                 // A directory's content goes there, a file into it.
                 Step::App { name, path } => {
-                    text.push_str(&format!("COPY {path} /application/apps/{name}/\n"));
+                    text.push_str(&format!("{copy} {path} /application/apps/{name}/\n"));
                 }
                 Step::Remote { name, url } => {
                     text.push_str(&format!("ADD {url} /application/apps/{name}/\n"));
                 }
-                Step::Copy { from, to } => text.push_str(&format!("COPY {from} {to}\n")),
+                Step::Copy { from, to } => text.push_str(&format!("{copy} {from} {to}\n")),
                 Step::Run(command) => text.push_str(&format!("RUN {command}\n")),
             }
         }

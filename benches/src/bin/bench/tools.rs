@@ -7,7 +7,7 @@ mod original;
 mod ours;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::contents::Files;
@@ -112,9 +112,16 @@ pub(crate) fn all(
         return tools;
     }
     if let Some((daemon, client)) = &options.buildkit {
-        for output in [buildkitd::Output::Nothing, buildkitd::Output::Archive("zstd")] {
-            tools.push(Box::new(buildkitd::BuildKitd::new(daemon, client, &work.join("buildkitd"), output)));
-        }
+        let mut ways = vec![
+            (Form::Each, buildkitd::Output::Nothing),
+            (Form::Linked, buildkitd::Output::Nothing),
+            (Form::Linked, buildkitd::Output::Archive("zstd")),
+        ];
+        ways.extend(has_two_forms.then_some((Form::One, buildkitd::Output::Nothing)));
+        let new = |(form, output)| {
+            buildkitd::BuildKitd::new([daemon, client], &work.join("buildkitd"), form, output)
+        };
+        tools.extend(ways.into_iter().map(|way| Box::new(new(way)) as Box<dyn Tool>));
     }
     if is_installed("dockerd") && is_installed(dockerd::CLIENT) {
         let dir = work.join("dockerd");
@@ -138,14 +145,6 @@ pub(crate) fn all(
 pub(crate) fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);
     command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).status().is_ok()
-}
-
-/// The Dockerfile of a form.
-fn dockerfile(context: &Path, form: Form) -> PathBuf {
-    context.join(match form {
-        Form::Each => "Dockerfile",
-        Form::One => "Dockerfile.one",
-    })
 }
 
 /// Removes a directory with whatever is mounted in it.

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::{Cache, Daemon, Family, Job, Leaves, Tool, done, remove};
 use crate::contents::{self, Files};
+use crate::spec::Form;
 
 /// Where the result goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,18 +24,20 @@ pub(crate) struct BuildKitd {
     binary: PathBuf,
     client: PathBuf,
     dir: PathBuf,
+    form: Form,
     output: Output,
     daemon: Option<Daemon>,
 }
 
 impl BuildKitd {
-    pub(crate) fn new(binary: &Path, client: &Path, dir: &Path, output: Output) -> Self {
-        let name = match output {
-            Output::Nothing => "buildkitd".to_owned(),
-            Output::Archive(compression) => format!("buildkitd, OCI archive, {compression}"),
+    pub(crate) fn new(programs: [&PathBuf; 2], dir: &Path, form: Form, output: Output) -> Self {
+        let archive = match output {
+            Output::Nothing => String::new(),
+            Output::Archive(compression) => format!(", OCI archive, {compression}"),
         };
-        let (binary, client, dir) = (binary.to_owned(), client.to_owned(), dir.to_owned());
-        Self { name, binary, client, dir, output, daemon: None }
+        let name = format!("buildkitd{}{archive}", form.shown());
+        let [binary, client] = programs.map(PathBuf::to_owned);
+        Self { name, binary, client, dir: dir.to_owned(), form, output, daemon: None }
     }
 
     fn client(&self) -> Command {
@@ -49,6 +52,7 @@ impl BuildKitd {
         for local in ["context", "dockerfile"] {
             build.arg("--local").arg(format!("{local}={}", job.context.display()));
         }
+        build.args(["--opt", &format!("filename={}", self.form.file_name())]);
         if !output.is_empty() {
             build.args(["--output", output]);
         }
@@ -94,7 +98,8 @@ impl Tool for BuildKitd {
         let Some(base) = base else { return Ok(()) };
         // It fetches and unpacks a base when a step stands on it.
         let context = self.dir.join("base");
-        fs_err::write(context.join("Dockerfile"), format!("FROM {base}\nCOPY Dockerfile /\n"))?;
+        let text = format!("FROM {base}\nCOPY {0} /{0}\n", self.form.file_name());
+        fs_err::write(context.join(self.form.file_name()), text)?;
         done(&mut self.solve(&Job { context: &context, cache: Cache::Unused }, ""))
     }
 
@@ -118,7 +123,7 @@ impl Tool for BuildKitd {
     }
 
     fn can(&self, cache: Cache<'_>) -> bool {
-        self.output == Output::Nothing && !matches!(cache, Cache::UseLazily(_))
+        self.output == Output::Nothing && self.form != Form::One && !matches!(cache, Cache::UseLazily(_))
     }
 
     fn contents(&self, job: &Job<'_>) -> io::Result<Files> {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use benches::DebianRegistry;
 
-use super::{Cache, Daemon, Family, Job, Leaves, Tool, dockerfile, done, remove};
+use super::{Cache, Daemon, Family, Job, Leaves, Tool, done, remove};
 use crate::contents::{self, Files};
 use crate::spec::Form;
 
@@ -27,9 +27,8 @@ pub(crate) struct Dockerd {
 
 impl Dockerd {
     pub(crate) fn new(dir: &Path, form: Form, pushes: bool) -> Self {
-        let form_name = if form == Form::One { ", one COPY" } else { "" };
         let push = if pushes { ", pushed" } else { "" };
-        let name = format!("BuildKit of docker.io{form_name}{push}");
+        let name = format!("BuildKit of docker.io{}{push}", form.shown());
         Self { name, dir: dir.to_owned(), form, pushes, daemon: None, registry: None }
     }
 
@@ -88,7 +87,7 @@ impl Tool for Dockerd {
 
     fn build(&self, job: &Job<'_>) -> Vec<Command> {
         let (mut build, mut tag) = (self.client(), self.tag());
-        build.args(["build", "-q", "--network", "host", "-f"]).arg(dockerfile(job.context, self.form));
+        build.args(["build", "-q", "--network", "host", "-f"]).arg(job.context.join(self.form.file_name()));
         let mut more = Vec::new();
         match job.cache {
             Cache::Unused => {}
