@@ -112,13 +112,15 @@ impl<'a> Bases<'a> {
     }
 }
 
-/// The first one that apt knows.
+/// The first one of Debian's that apt knows; others have packages of their own only.
 fn mirror() -> Option<String> {
     let of = |path: &Path| -> Option<String> {
         let text = fs_err::read_to_string(path).ok()?;
         let lines = text.lines().filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"));
         let mut words = lines.flat_map(str::split_whitespace);
-        words.find(|word| word.starts_with("http")).map(str::to_owned)
+        let is_debian =
+            |word: &&str| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian");
+        words.find(is_debian).map(str::to_owned)
     };
     let dir = Path::new("/etc/apt");
     let more = fs_err::read_dir(dir.join("sources.list.d"))
