@@ -156,6 +156,14 @@ impl<'a> Cached<'a> {
         self.cache.warnings()
     }
 
+    /// Whether a blob is known to be there, without a request.
+    fn names(&self, blob: &Descriptor) -> bool {
+        match &self.layers {
+            Layers::Registry(remote) => remote.names(&blob.digest),
+            Layers::Directory(remote) => remote.has(blob),
+        }
+    }
+
     /// Whether a layer that a record needs may be there: an image has its own, and no others.
     fn may_have(&self, blob: &Descriptor) -> bool {
         match &self.layers {
@@ -181,7 +189,12 @@ impl<'a> Cached<'a> {
         blobs.dedup();
         // What the cache names already need not be asked for one by one.
         self.cache.prepare();
-        let has = self.cache.remote().has_blobs(&blobs)?;
+        // A small one is sent before an answer would have come; of large ones others may have sent some.
+        let (small, large): (Vec<Descriptor>, Vec<Descriptor>) =
+            blobs.into_iter().partition(|blob| shipment.blobs.contains_key(&blob.digest));
+        let mut has = self.cache.remote().has_blobs(&large)?;
+        has.extend(small.iter().map(|blob| self.names(blob)));
+        let blobs = [large, small].concat();
         let is_here =
             |blob: &Descriptor| shipment.blobs.contains_key(&blob.digest) || store.blobs().contains(blob);
         let absent = blobs.iter().zip(has).filter(|(_, has)| !has).map(|(blob, _)| blob);

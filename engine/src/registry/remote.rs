@@ -95,7 +95,7 @@ impl<'a> RegistryRemote<'a> {
     }
 
     /// Whether the manifest that was read last names a blob; then it is there.
-    fn names(&self, digest: &BlobDigest) -> bool {
+    pub(crate) fn names(&self, digest: &BlobDigest) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.as_ref().is_some_and(|seen| seen.manifest.layers.iter().any(|layer| layer.digest == *digest))
     }

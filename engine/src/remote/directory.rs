@@ -81,7 +81,7 @@ impl DirectoryRemote {
         self.dir.join(blob_path(digest))
     }
 
-    fn has(&self, blob: &Descriptor) -> bool {
+    pub(crate) fn has(&self, blob: &Descriptor) -> bool {
         fs_err::metadata(self.path(&blob.digest)).is_ok_and(|found| found.len() == blob.size)
     }
 
