@@ -92,3 +92,27 @@ pub(crate) fn difference(ours: &Files, theirs: &Files) -> Option<String> {
     found.truncate(3);
     (count > 0).then(|| format!("{count} differences: {}", found.join(", ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_count_with_the_file_they_are_and_dockers_own_files_do_not() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(1);
+        for path in ["./a", ".dockerenv", "dev/console"] {
+            tar.append_data(&mut header.clone(), path, &b"x"[..]).unwrap();
+        }
+        header.set_entry_type(tar::EntryType::Link);
+        header.set_size(0);
+        tar.append_link(&mut header, "b", "a").unwrap();
+        let files = of_tar(tar.into_inner().unwrap().as_slice()).unwrap();
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(files["a"], files["b"]);
+        assert_eq!(difference(&files, &files), None);
+        let more = difference(&Files::new(), &files).unwrap();
+        assert_eq!(more, "2 differences: `a` is too much, `b` is too much");
+    }
+}

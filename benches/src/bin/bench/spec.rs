@@ -113,3 +113,31 @@ impl Spec {
         format!("FROM {}\n", self.base.as_deref().unwrap_or("scratch"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> Spec {
+        let app = |name: &str| Step::App { name: name.into(), path: format!("apps/{name}") };
+        let url = "http://h/r.yaml".to_owned();
+        Spec { base: None, steps: vec![app("a"), Step::Remote { name: "r".into(), url }, app("b")] }
+    }
+
+    #[test]
+    fn a_kubefile_ends_with_another_launch_each_time() {
+        let text = "FROM scratch\nAPP a local://apps/a\nAPP r http://h/r.yaml\nAPP b local://apps/b\n";
+        assert_eq!(spec().kubefile(0), format!("{text}LAUNCH [\"a\"]\n"));
+        assert_eq!(spec().kubefile(4), format!("{text}LAUNCH [\"r\"]\n"));
+    }
+
+    #[test]
+    fn one_copy_stands_for_all_local_applications() {
+        let remote = "ADD http://h/r.yaml /application/apps/r/\n";
+        let one = format!("FROM scratch\nCOPY apps /application/apps\n{remote}CMD [\"launch0\"]\n");
+        assert_eq!(spec().dockerfile(Form::One, 0), one);
+        let (a, b) = ("COPY apps/a /application/apps/a/\n", "COPY apps/b /application/apps/b/\n");
+        let each = format!("FROM scratch\n{a}{remote}{b}CMD [\"launch1\"]\n");
+        assert_eq!(spec().dockerfile(Form::Each, 1), each);
+    }
+}

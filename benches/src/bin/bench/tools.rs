@@ -200,6 +200,14 @@ impl Drop for Daemon {
             // It ends what it started itself.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
+        for _ in 0..300 {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        // Half a minute was enough to end in peace.
+        let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
