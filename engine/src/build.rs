@@ -232,7 +232,9 @@ impl Work<'_, '_> {
     fn run_all(&self, plan: &Plan<Record>) -> Result<(), BuildError> {
         let session = self.session;
         let jobs = session.options.jobs.max(1);
-        let limits = Limits { cpu: jobs, net: DOWNLOADS };
+        // A worker that waits for a part of its step, which another one took, begins a further step meanwhile, and whoever is
+        // idle then needs one more to be there.
+        let limits = Limits { cpu: if jobs == 1 { 1 } else { jobs * 2 }, net: DOWNLOADS };
         let costs = session.costs(self.pins, plan);
         let mut scheduler = Scheduler::new(&session.graph, plan, limits, &costs);
         let (tx, rx) = crossbeam_channel::unbounded::<Message>();
@@ -242,7 +244,6 @@ impl Work<'_, '_> {
             session.pool.in_place_scope(|scope| {
                 loop {
                     while let Some(index) = scheduler.next_start() {
-                        self.started(index);
                         let tx = tx.clone();
                         match Lane::from(&session.graph.vertex(index).op) {
                             Lane::Net => self.waiting(threads, index, tx),
@@ -303,6 +304,7 @@ impl Work<'_, '_> {
     }
 
     fn work(&self, index: VertexIndex, tx: &Sender<Message>) {
+        self.started(index);
         let result = catch_unwind(AssertUnwindSafe(|| self.step(index))).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
