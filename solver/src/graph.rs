@@ -2,8 +2,6 @@
 //!
 //! petgraph builds and checks it; afterwards everything is flat vectors, so the loops over it touch no graph library.
 
-use std::collections::HashSet;
-
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{Dfs, Reversed};
@@ -59,13 +57,13 @@ impl Graph {
         toposort(&edges, None).map_err(|cycle| GraphError::Cycle { vertex: edges[cycle.node_id()] })?;
         let needed = needed(&edges, definition.targets().iter().flatten().map(|target| nodes[target]));
         let mut graph = Self {
-            nodes: Vec::with_capacity(needed.len()),
+            nodes: Vec::with_capacity(definition.len()),
             by_digest: DigestMap::default(),
             targets: Vec::new(),
         };
         // A definition's own order is topological (its inputs are added first) and the order people wrote in.
-        let kept = definition.iter().filter(|(digest, ..)| needed.contains(&nodes[digest]));
-        for (digest, vertex, metadata) in kept {
+        let kept = definition.iter().zip(&needed).filter(|(_, is_needed)| **is_needed);
+        for ((digest, vertex, metadata), _) in kept {
             graph.push(digest, vertex.clone(), metadata.clone());
         }
         let targets = definition.targets().iter().map(|target| target.map(|target| graph.by_digest[&target]));
@@ -142,11 +140,16 @@ impl Graph {
     }
 }
 
-fn needed(edges: &DiGraph<VertexDigest, ()>, targets: impl Iterator<Item = NodeIndex>) -> HashSet<NodeIndex> {
+/// By number: whether a target needs a node.
+fn needed(edges: &DiGraph<VertexDigest, ()>, targets: impl Iterator<Item = NodeIndex>) -> Vec<bool> {
     let reversed = Reversed(edges);
     let mut walk = Dfs::empty(reversed);
     for target in targets {
         walk.stack.push(target);
     }
-    std::iter::from_fn(|| walk.next(reversed)).collect()
+    let mut needed = vec![false; edges.node_count()];
+    while let Some(node) = walk.next(reversed) {
+        needed[node.index()] = true;
+    }
+    needed
 }
