@@ -3,6 +3,7 @@
 //! A build that writes nothing onto its base and sends the result to the registry the base is in never sees its layers.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cache::Store;
@@ -18,6 +19,9 @@ use crate::source::image;
 use crate::state::State;
 use crate::tree::Trees;
 use crate::upstream::Upstream;
+
+/// Layers fetched at once; each registry has a limit of its own.
+const FETCHES: usize = 16;
 
 /// When a registry is asked for a base (`--pull`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -372,6 +376,22 @@ impl<'a> Bases<'a> {
             Some(base) => self.source(base).fetch(std::slice::from_ref(layer), None, &|_, _| {}),
             None => self.fetch_cached(layer),
         }
+    }
+
+    /// Fetches several, many at a time: a registry that is far away takes as long for one as for all.
+    pub(crate) fn fetch_layers(&self, layers: &[Layer]) -> Result<(), RegistryError> {
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<(), RegistryError> {
+            while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // Nobody begins another one after a failure.
+                self.fetch_layer(layer).inspect_err(|_| next.store(layers.len(), Ordering::Relaxed))?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..layers.len().min(FETCHES)).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("fetching does not panic"))
+        })
     }
 
     /// Fetches a layer that a cache has, if one does.

@@ -136,12 +136,14 @@ fn make(
                 bases.complete(&base, &|layer, bytes| told.more(layer, bytes))?;
             }
         }
-        for layer in bases.absent(&image.layers).iter().chain(&bases.absent(&image.carried.layers)) {
+        let mut wanted = Vec::new();
+        for layer in bases.absent(&image.layers).into_iter().chain(bases.absent(&image.carried.layers)) {
             match bases.upstream().and_then(|upstream| upstream.repository(&layer.blob)) {
                 Some(repository) if export.may_stay(&repository) => made.remotes.push(repository.to_string()),
-                _ => bases.fetch_layer(layer)?,
+                _ => wanted.push(layer),
             }
         }
+        bases.fetch_layers(&wanted)?;
         if let Some(upstream) = bases.upstream() {
             let lied = |source| StepError { name: "cache".to_owned(), spans: Vec::new(), source };
             upstream.settle(store).map_err(|error| BuildError::Steps(vec![lied(error)]))?;

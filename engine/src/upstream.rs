@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::remote::{Exported, Limits, MacKey, NewRecord, RemoteCache, RemoteError};
 use cache::{Store, Table};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use solver::{BlobDigest, Descriptor, Layer, Record, TreeDigest};
 
@@ -23,6 +24,7 @@ use crate::error::OpError;
 use crate::frames::LayerCompression;
 use crate::registry::{Registry, RegistryError, RegistryRemote, Repository};
 use crate::remote::DirectoryRemote;
+use crate::session::STACK_SIZE;
 use crate::source::image;
 use crate::stamp;
 use crate::tree::Trees;
@@ -396,14 +398,20 @@ impl<'a> Upstream<'a> {
     pub(crate) fn settle(&self, store: &Store) -> Result<(), OpError> {
         let trees = Trees::new(store);
         let taken = std::mem::take(&mut *self.taken.lock().unwrap_or_else(PoisonError::into_inner));
-        for Taken { key, record, layer } in taken {
-            if !store.blobs().contains(&layer.blob) {
-                continue;
-            }
-            self.look_into(&layer, &record.delta, store, &trees)?;
-            stamp::put(store, Table::Steps, &key, &record);
+        let here: Vec<Taken> =
+            taken.into_iter().filter(|taken| store.blobs().contains(&taken.layer.blob)).collect();
+        if here.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK_SIZE).build();
+        let pool = pool.map_err(|error| OpError::Thread(std::io::Error::other(error)))?;
+        pool.install(|| {
+            here.par_iter().try_for_each(|Taken { key, record, layer }| {
+                self.look_into(layer, &record.delta, store, &trees)?;
+                stamp::put(store, Table::Steps, key, record);
+                Ok(())
+            })
+        })
     }
 
     /// Reads a layer, which must hold a delta. If it does not, nothing of it is kept, and none of them is asked any more.
