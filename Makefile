@@ -18,12 +18,13 @@ bench: setup ## figures: micro-benchmarks, and whole builds beside peers; BENCH=
 	cargo build --locked --release -p cli -p benches
 	cargo bench --locked -p benches
 	cargo run --locked --release -p benches --bin bench -- $(BENCH)
-details: setup ## figures of single parts: second builds, image tools, registries, container images, RUN
+details: setup ## figures of single parts: second builds, image tools, registries, container images, remote caches, RUN
 	cargo build --locked --release -p cli -p benches
 	cargo run --locked --release -p benches --bin again
 	cargo run --locked --release -p benches --bin images
 	cargo run --locked --release -p benches --bin registries
 	cargo run --locked --release -p benches --bin container_images
+	cargo run --locked --release -p benches --bin remote_cache
 	cargo run --locked --release -p benches --bin run
 man: build ## write the manual pages to target/man
 	mkdir -p target/man
