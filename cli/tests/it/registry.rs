@@ -87,6 +87,8 @@ fn what_is_pushed_is_pulled_byte_for_byte() {
     // Nothing is sent twice, to the same place or to a neighbour of it.
     let again = good(&space, "other", &["push", &name]);
     assert!(again.contains("0 blobs sent, 0 mounted, 4 were there"), "{again}");
+    let another = good(&space, "other", &["push", &name, &registry.name("team/base:3")]);
+    assert!(another.contains("0 blobs sent, 0 mounted, 4 were there"), "{another}");
     let neighbour = registry.name("else/where/base:2");
     let mounted = good(&space, "other", &["push", &name, &neighbour]);
     assert!(mounted.contains("0 blobs sent, 4 mounted, 0 were there"), "{mounted}");

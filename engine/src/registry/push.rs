@@ -65,7 +65,8 @@ impl Push<'_> {
         let there = self.there()?;
         let (known, missing): (Vec<&Descriptor>, Vec<&Descriptor>) =
             blobs.iter().partition(|blob| there.contains(&blob.digest) || self.left_there(blob));
-        let mut pushed = Pushed { present: known.len(), ..self.send(&missing, true)? };
+        let mut pushed = self.send(&missing, true)?;
+        pushed.present += known.len();
         match self.name(&manifests) {
             // Something was gone that had been there; then everything is asked for.
             Err(RegistryError::Refused { status: 400 | 404, .. }) if !known.is_empty() => {
