@@ -29,7 +29,8 @@ pub(crate) struct Caches {
     pub(crate) is_inline: bool,
     /// Without them there is no build.
     pub(crate) is_required: bool,
-    key: Option<Vec<u8>>,
+    /// The key that records are signed with.
+    pub(crate) key: Option<MacKey>,
 }
 
 impl Caches {
@@ -53,11 +54,6 @@ impl Caches {
         Ok(Self { from, to, is_inline, is_required: args.cache_required, key })
     }
 
-    /// The key that records are signed with.
-    pub(crate) fn key(&self) -> Option<MacKey> {
-        self.key.as_ref().and_then(|bytes| MacKey::new(bytes).ok())
-    }
-
     /// The compressions that caches want of layers, of a build that compresses them in this way.
     pub(crate) fn compressions(&self, own: LayerCompression) -> Vec<LayerCompression> {
         let mut wanted: Vec<LayerCompression> = self.is_inline.then_some(own).into_iter().collect();
@@ -70,35 +66,31 @@ impl Caches {
     }
 }
 
-/// The bytes of a key that records are signed with. Whether they are fit to be one is told now, and not after the build.
-pub(crate) fn key_in(path: &Path) -> Result<Vec<u8>, Failure> {
-    let fail = |error: &dyn std::fmt::Display| Failure::usage(format!("`--cache-sign-key`: {error}"));
-    let bytes = fs_err::read(path).map_err(|error| fail(&error))?;
-    MacKey::new(&bytes).map_err(|error| fail(&error))?;
-    Ok(bytes)
+/// The key in a file. Whether it is fit to be one is told now, and not after the build.
+pub(crate) fn key_in(path: &Path) -> Result<MacKey, Failure> {
+    MacKey::read(path).map_err(|error| Failure::usage(format!("`--cache-sign-key`: {error}")))
 }
 
 /// A cache that a command is about.
 pub(crate) fn cache_place(text: &str) -> Result<CachePlace, Failure> {
-    if !text.contains('=') {
-        return Ok(CachePlace::Registry(Reference::parse(text)?));
-    }
     let dir = if text.split(',').any(|pair| pair.starts_with("dest=")) { "dest" } else { "src" };
-    match place("cache", text, dir)? {
-        (place, others) if others.is_empty() => Ok(place),
-        (_, others) => Err(unknown("cache", &others[0].0)),
-    }
+    alone("cache", text, dir)
 }
 
 /// `type=registry,ref=…`, `type=local,src=…`, or a reference alone.
 fn source(text: &str) -> Result<CachePlace, Failure> {
+    alone("--cache-from", text, "src")
+}
+
+/// A place of which nothing else is said.
+fn alone(flag: &str, text: &str, dir: &str) -> Result<CachePlace, Failure> {
     if !text.contains('=') {
         return Ok(CachePlace::Registry(Reference::parse(text)?));
     }
-    let (place, others) = place("--cache-from", text, "src")?;
+    let (place, others) = place(flag, text, dir)?;
     match others.first() {
         None => Ok(place),
-        Some((key, _)) => Err(unknown("--cache-from", key)),
+        Some((key, _)) => Err(unknown(flag, key)),
     }
 }
 

@@ -13,7 +13,9 @@ const HINT: &str = "the build goes on without it; `--cache-required` makes this 
 /// The caches to ask.
 pub(super) fn upstream<'a>(settings: &Settings, registry: &'a Registry) -> Upstream<'a> {
     let caches = &settings.caches;
-    Upstream::new(caches.from.iter().map(|place| Cached::to_read(registry, place, caches.key())).collect())
+    Upstream::new(
+        caches.from.iter().map(|place| Cached::to_read(registry, place, caches.key.clone())).collect(),
+    )
 }
 
 /// Says all that is to be said before the export. Gives what becomes of the image, with the cache in it if it is to have
@@ -51,8 +53,7 @@ pub(super) fn check(
 
 /// The cache that the image gets.
 fn in_image(settings: &Settings, built: &Built, reporter: &Reporter) -> Result<Option<String>, Failure> {
-    let key = settings.caches.key();
-    inline(&built.records, settings.compression, key.as_ref()).or_else(|error| {
+    inline(&built.records, settings.compression, settings.caches.key.as_ref()).or_else(|error| {
         let text = format!("the image gets no cache: {error}");
         if settings.caches.is_required {
             let hint = "keep the cache under a tag of its own: type=registry,ref=NAME";
@@ -76,7 +77,7 @@ pub(super) fn export(
         // What was read of a cache need not be read again; with warnings nobody knows how much that was.
         let read = bases.upstream().map(Upstream::caches).unwrap_or_default();
         let read = read.iter().find(|cached| *cached.place() == target.place);
-        let new = Cached::new(bases.registry(), &target.place, settings.caches.key());
+        let new = Cached::new(bases.registry(), &target.place, settings.caches.key.clone());
         let cached = read.filter(|cached| cached.warnings().is_empty()).unwrap_or(&new);
         let compression = target.compression.unwrap_or(settings.compression);
         let shipment = StepRecord::choose(&built.records, target.mode, compression);

@@ -24,7 +24,7 @@ const SHORT_KEY: usize = 12;
 /// How a cache is reached, and with which key.
 struct Way {
     registry: Registry,
-    key: Option<Vec<u8>>,
+    key: Option<MacKey>,
 }
 
 impl Way {
@@ -33,13 +33,9 @@ impl Way {
         Ok(Self { registry: settings::registry(&place.registry, global, &interrupt.cancel)?, key })
     }
 
-    fn key(&self) -> Option<MacKey> {
-        self.key.as_ref().and_then(|bytes| MacKey::new(bytes).ok())
-    }
-
     fn to_read(&self, place: &RemotePlace) -> Result<Cached<'_>, Failure> {
         let named = settings::cache_place(&place.cache)?;
-        let cached = Cached::to_read(&self.registry, &named, self.key());
+        let cached = Cached::to_read(&self.registry, &named, self.key.clone());
         if cached.is_there().map_err(|error| failure(&place.cache, &error))? {
             return Ok(cached);
         }
@@ -77,7 +73,7 @@ pub(super) fn export(
             .hint("build something, or say what the builds were told: `--compression`, `--timestamp`")
             .into());
     }
-    let cached = Cached::new(&way.registry, &place, way.key());
+    let cached = Cached::new(&way.registry, &place, way.key.clone());
     let exported = cached.export(&store, &[], &shipment, &limits);
     let exported = exported.map_err(|error| failure(&args.place.cache, &error))?;
     cached
