@@ -53,6 +53,7 @@ struct Network {
 pub(crate) struct Live {
     runtime: Runtime,
     system: Mutex<Option<SystemClient>>,
+    open: OnceLock<reqwest::Client>,
     permits: Semaphore,
 }
 
@@ -97,7 +98,8 @@ impl Live {
         let runtime = runtime.map_err(|source| FetchError::Runtime { source })?;
         // An error means that the process has a provider already, which serves as well.
         drop(rustls::crypto::ring::default_provider().install_default());
-        Ok(Live { runtime, system: Mutex::default(), permits: Semaphore::new(settings.concurrency) })
+        let permits = Semaphore::new(settings.concurrency);
+        Ok(Live { runtime, system: Mutex::default(), open: OnceLock::new(), permits })
     }
 
     /// The client that trusts whom the system trusts. Reading the system's certificates takes tens of milliseconds.
@@ -112,6 +114,21 @@ impl Live {
             Err(_) => SystemClient { client: self.plain(settings)?, rootless: true },
         };
         Ok(system.insert(made).clone())
+    }
+
+    /// The client for downloads by plain `http`: no certificate is read for them. An answer that leads to `https` is given
+    /// back as it is, for [`Live::system`] to follow.
+    fn open(&self, settings: &FetchSettings) -> Result<&reqwest::Client, FetchError> {
+        if let Some(known) = self.open.get() {
+            return Ok(known);
+        }
+        let policy = Policy::custom(|attempt| match attempt.url().scheme() {
+            "https" => attempt.stop(),
+            _ => redirect(attempt),
+        });
+        let made = client(settings).redirect(policy).tls_certs_only([]).build();
+        let made = made.map_err(|source| FetchError::Client { source })?;
+        Ok(self.open.get_or_init(|| made))
     }
 
     /// A client for plain `http`, which trusts nobody.

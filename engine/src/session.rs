@@ -44,7 +44,7 @@ use crate::tree::Trees;
 /// Trees are walked by recursion, and a path of 4096 bytes can be 2048 directories deep. Only what is used costs memory.
 pub(crate) const STACK_SIZE: usize = 64 << 20;
 /// Most downloads at once.
-const DOWNLOADS: usize = 16;
+const DOWNLOADS: usize = 32;
 
 /// How a build is done; none of it changes what the image holds, but for the times and the compression.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::registry_server::Registry;
 use crate::server::{Request, Response, Server, Stored};
 use crate::space::{Run, Space, run};
 
@@ -198,4 +199,26 @@ fn offline_a_cache_in_a_directory_says_what_a_url_gave() {
 
 fn sha256(text: &str) -> String {
     crate::image_registry::digest(text.as_bytes())[7..].to_owned()
+}
+
+#[test]
+fn plain_http_may_lead_to_https_that_is_verified() {
+    let Some(registry) = Registry::private() else { return };
+    let (space, server) = (Space::new(), Server::start());
+    let away = format!("https://{}/v2/", registry.address);
+    server.route("/x", move |_| Response::redirect(&away));
+    space.kubefile(&format!("FROM scratch\nADD {} /x\n", server.url("/x")));
+    let build = |certificates: &std::path::Path| {
+        let mut command = space.command();
+        command.env("SSL_CERT_FILE", certificates).env("SSL_CERT_DIR", space.root());
+        let run = run(command.args(["build", "-t", "x:1", "--build-mode", "lite", "."]));
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        run.stderr
+    };
+    // A server that is its own authority is trusted by nobody, whoever is.
+    let said = build(&registry.certificate());
+    assert!(said.contains("invalid peer certificate"), "{said}");
+    assert_eq!(server.hits("/x"), 2, "the answer that leads away, and the same for who can follow");
+    let said = build(&space.root().join("none.pem"));
+    assert!(said.contains("certificate authorit"), "{said}");
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{ACCEPT_ENCODING, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 
 use super::error::FetchError;
@@ -46,7 +46,7 @@ pub struct FetchSettings {
 impl Default for FetchSettings {
     fn default() -> FetchSettings {
         FetchSettings {
-            concurrency: 16,
+            concurrency: 32,
             attempts: 5,
             base_delay: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(10),
@@ -157,15 +157,16 @@ impl Fetcher {
             return Err(FetchError::Cancelled { url });
         }
         let live = self.live(&url)?;
-        let system = live.system(&self.shared.settings)?;
-        if system.rootless && parsed.scheme() == "https" {
-            return Err(FetchError::NoAuthorities { url });
-        }
         let shared = &*self.shared;
+        let (client, is_open) = match parsed.scheme() {
+            "https" => (trusting(live, &shared.settings, &url)?, false),
+            _ => (live.open(&shared.settings)?.clone(), true),
+        };
         let mut download = Download {
             shared,
             live,
-            client: system.client,
+            client,
+            is_open,
             request,
             sink,
             url,
@@ -230,6 +231,8 @@ struct Download<'a> {
     shared: &'a Shared,
     live: &'a Live,
     client: reqwest::Client,
+    /// Whether the client speaks plain `http` alone.
+    is_open: bool,
     request: &'a FetchRequest,
     sink: &'a mut dyn FnMut(FetchEvent<'_>) -> io::Result<()>,
     /// Redacted, for errors.
@@ -287,7 +290,13 @@ impl Download<'_> {
         let _permit = self.live.permits.acquire().await.expect("nobody closes the semaphore");
         let question = self.question();
         self.shared.requests.fetch_add(1, Ordering::Relaxed);
-        let response = self.asking(&question).send().await.map_err(|error| self.failure(error))?;
+        let mut response = self.asking(&question).send().await.map_err(|error| self.failure(error))?;
+        if self.is_open && response.status().is_redirection() && response.headers().contains_key(LOCATION) {
+            // It leads to `https`.
+            self.client = trusting(self.live, &self.shared.settings, &self.url)?;
+            self.is_open = false;
+            response = self.asking(&question).send().await.map_err(|error| self.failure(error))?;
+        }
         match (response.status(), &question) {
             (StatusCode::NOT_MODIFIED, Question::IfChanged(_)) => return Ok(Fetched::NotModified),
             (StatusCode::PARTIAL_CONTENT, Question::Rest(validator)) => {
@@ -378,6 +387,12 @@ impl Download<'_> {
     fn failure(&self, error: reqwest::Error) -> FetchError {
         FetchError::from_reqwest(self.url.clone(), error)
     }
+}
+
+/// The client for `https`, or an error where no certificate could be trusted.
+fn trusting(live: &Live, settings: &FetchSettings, url: &str) -> Result<reqwest::Client, FetchError> {
+    let system = live.system(settings)?;
+    if system.rootless { Err(FetchError::NoAuthorities { url: url.to_owned() }) } else { Ok(system.client) }
 }
 
 impl SoFar {
