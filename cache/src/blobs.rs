@@ -3,6 +3,7 @@
 //! What stands under a name was durable before it got the name, but a disk forgets: a blob found to be damaged is
 //! counted as absent from then on, so that it can be made again and put in its place.
 
+mod behind;
 mod direct;
 mod unnamed;
 mod writer;
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use fs_err::File;
@@ -21,8 +22,9 @@ use solver::{BlobDigest, Descriptor};
 use crate::CacheError;
 use crate::tmp::TmpDir;
 
+use self::behind::WriteBehind;
 pub use self::direct::PartReader;
-use self::unnamed::Unnamed;
+use self::unnamed::{Kept, Unnamed};
 use self::writer::Hashing;
 pub use self::writer::{BlobWriter, PrehashedWriter};
 
@@ -32,13 +34,14 @@ pub struct BlobStore {
     dir: PathBuf,
     tmp: TmpDir,
     next: AtomicU64,
+    behind: Arc<WriteBehind>,
     known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     /// Complete files under `tmp/`, with their sizes.
-    pending: BTreeMap<BlobDigest, (PathBuf, u64)>,
+    pending: BTreeMap<BlobDigest, (Kept, u64)>,
     /// What stands under these names is something else.
     damaged: BTreeSet<BlobDigest>,
 }
@@ -49,6 +52,7 @@ impl BlobStore {
             dir: root.join("blobs/sha256"),
             tmp: TmpDir::new(root.join("tmp")),
             next: AtomicU64::new(0),
+            behind: Arc::default(),
             known: Mutex::default(),
         }
     }
@@ -116,11 +120,21 @@ impl BlobStore {
     /// # Errors
     /// When it is not there.
     pub fn open(&self, digest: &BlobDigest) -> Result<File, CacheError> {
-        // Opened under the lock: a commit in between would rename the file away.
-        if let Some((path, _)) = self.lock().pending.get(digest) {
-            return Ok(File::open(path)?);
+        Ok(self.opened(digest, |path| File::open(path))?)
+    }
+
+    /// Opens a blob where it stands, once all of it is there.
+    fn opened<T>(&self, digest: &BlobDigest, open: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
+        let pending = self.lock().pending.get(digest).cloned();
+        if let Some((kept, _)) = pending {
+            kept.progress.wait()?;
         }
-        Ok(File::open(self.path(digest))?)
+        // Under the lock: a commit in between would rename the file away.
+        let known = self.lock();
+        match known.pending.get(digest) {
+            Some((kept, _)) => open(&kept.path),
+            None => open(&self.path(digest)),
+        }
     }
 
     /// A small blob, read whole and checked against its digest.
@@ -162,10 +176,7 @@ impl BlobStore {
     /// # Errors
     /// When it cannot be opened.
     pub fn open_part(&self, digest: &BlobDigest, offset: u64, length: u64) -> Result<PartReader, CacheError> {
-        // Opened under the lock: a commit in between would rename the file away.
-        let known = self.lock();
-        let path = known.pending.get(digest).map_or_else(|| self.path(digest), |(path, _)| path.clone());
-        Ok(PartReader::open(&path, offset, length)?)
+        Ok(self.opened(digest, |path| PartReader::open(path, offset, length))?)
     }
 
     /// A new blob, hashed while it is written.
@@ -186,15 +197,16 @@ impl BlobStore {
 
     /// Forgets a blob that waits for the commit; one that stands under its name stays.
     pub fn discard(&self, digest: &BlobDigest) {
-        if let Some((path, _)) = self.lock().pending.remove(digest) {
+        if let Some((kept, _)) = self.lock().pending.remove(digest) {
             // Nobody knows this file; if it cannot be removed, it goes with the directory.
-            let _ = fs_err::remove_file(path);
+            let _ = fs_err::remove_file(kept.path);
         }
     }
 
-    /// Where a blob that waits for the commit is until then.
+    /// Where a blob that waits for the commit is until then, all of it.
     pub fn pending_path(&self, digest: &BlobDigest) -> Option<PathBuf> {
-        self.lock().pending.get(digest).map(|(path, _)| path.clone())
+        let (kept, _) = self.lock().pending.get(digest).cloned()?;
+        kept.progress.wait().is_ok().then_some(kept.path)
     }
 
     /// Takes over a blob that waits for another process's commit. `false` if it is not what it should be, or not there
@@ -264,13 +276,14 @@ impl BlobStore {
         if ready.is_empty() {
             return Ok(());
         }
+        ready.values().try_for_each(|(kept, _)| kept.progress.wait())?;
         let dir = File::open(root)?;
         rustix::fs::syncfs(&dir)
             .map_err(|error| CacheError::Sync { path: root.to_owned(), source: error.into() })?;
-        for (digest, (path, size)) in ready {
+        for (digest, (Kept { path, .. }, _)) in ready {
             let mut known = self.lock();
             // One that was replaced since is newer than the sync.
-            if known.pending.get(&digest) == Some(&(path.clone(), size)) {
+            if known.pending.get(&digest).is_some_and(|(kept, _)| kept.path == path) {
                 // Whoever else published the same digest published the same bytes: replacing them changes nothing.
                 fs_err::rename(&path, self.path(&digest))?;
                 known.pending.remove(&digest);
@@ -283,7 +296,7 @@ impl BlobStore {
     fn unnamed(&self) -> Result<Unnamed, CacheError> {
         let path = self.tmp.path()?.join(format!("blob-{}", self.next.fetch_add(1, Ordering::Relaxed)));
         let file = File::create_new(&path)?;
-        Ok(Unnamed::new(path, file))
+        Ok(Unnamed::new(path, file, &self.behind))
     }
 
     fn keep_if_new(&self, blob: Descriptor, file: Unnamed) -> Result<(), CacheError> {
@@ -291,11 +304,10 @@ impl BlobStore {
     }
 
     fn keep(&self, blob: Descriptor, file: Unnamed) -> Result<(), CacheError> {
-        let path = file.into_path()?;
-        let replaced = self.lock().pending.insert(blob.digest, (path, blob.size));
-        if let Some((path, _)) = replaced {
+        let replaced = self.lock().pending.insert(blob.digest, (file.keep()?, blob.size));
+        if let Some((kept, _)) = replaced {
             // The same bytes twice at once; if it cannot be removed, it goes with the directory.
-            let _ = fs_err::remove_file(path);
+            let _ = fs_err::remove_file(kept.path);
         }
         Ok(())
     }

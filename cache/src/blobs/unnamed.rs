@@ -3,13 +3,15 @@
 //! What is large goes past the page cache: nobody reads it soon, and a page for each of its bytes, found, filled and
 //! written back, costs many times what the disk does. Where a file system does not do that, it goes through the cache.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use fs_err::File;
-use rustix::fs::OFlags;
+
+use super::behind::{Buffer, Progress, Spill, WriteBehind, set_direct};
 
 /// Bytes gathered before they are written; what is smaller goes through the page cache.
 pub(super) const BUFFER: usize = 1 << 20;
@@ -25,7 +27,7 @@ const WRITE_BACK: u64 = 4 << 20;
 enum Way {
     /// Nobody has tried.
     Untried,
-    /// Past the page cache.
+    /// Past the page cache, by a thread that waits for the disk.
     Direct,
     /// Through it.
     Cached,
@@ -35,37 +37,50 @@ enum Way {
 #[derive(Debug)]
 pub(super) struct Unnamed {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     is_kept: bool,
     way: Way,
-    /// What is gathered, behind as many bytes as it takes to begin at a block of memory.
-    buffer: Vec<u8>,
-    start: usize,
-    /// Bytes in the file.
+    behind: Arc<WriteBehind>,
+    progress: Arc<Progress>,
+    /// What is gathered.
+    buffer: Option<Buffer>,
+    /// Bytes in the file, or on their way there.
     written: u64,
     /// Bytes the kernel was asked to write back, or that need not be.
-    on_its_way: u64,
+    written_back: u64,
+}
+
+/// A file whose last bytes may still be on their way into it.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) path: PathBuf,
+    pub(super) progress: Arc<Progress>,
 }
 
 impl Unnamed {
     /// A file that was just made.
-    pub(super) fn new(path: PathBuf, file: File) -> Self {
-        let (buffer, start) = (Vec::new(), 0);
-        Self { path, file, is_kept: false, way: Way::Untried, buffer, start, written: 0, on_its_way: 0 }
+    pub(super) fn new(path: PathBuf, file: File, behind: &Arc<WriteBehind>) -> Self {
+        Self {
+            path,
+            file: Arc::new(file),
+            is_kept: false,
+            way: Way::Untried,
+            behind: Arc::clone(behind),
+            progress: Arc::default(),
+            buffer: None,
+            written: 0,
+            written_back: 0,
+        }
     }
 
-    /// Writes what is left and leaves the file where it is; somebody knows it now.
+    /// Hands over what is left and leaves the file where it is; somebody knows it now.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn into_path(mut self) -> io::Result<PathBuf> {
-        let gathered = self.buffer.len() - self.start;
-        // Whole blocks go where the others went; the rest is the only part that never can.
-        self.spill(gathered - gathered % BLOCK)?;
-        self.leave_direct()?;
-        self.spill(gathered % BLOCK)?;
+    pub(super) fn keep(mut self) -> io::Result<Kept> {
+        self.spill()?;
         self.is_kept = true;
-        Ok(self.path.clone())
+        Ok(Kept { path: self.path.clone(), progress: Arc::clone(&self.progress) })
     }
 
     /// Starts over: what was written is forgotten.
@@ -73,8 +88,9 @@ impl Unnamed {
     /// # Errors
     /// When the file cannot be cut.
     pub(super) fn restart(&mut self) -> io::Result<()> {
-        self.buffer.truncate(self.start);
-        (self.written, self.on_its_way) = (0, 0);
+        self.progress.wait()?;
+        self.buffer.iter_mut().for_each(Buffer::clear);
+        (self.written, self.written_back) = (0, 0);
         self.file.set_len(0)
     }
 
@@ -96,38 +112,26 @@ impl Unnamed {
         Ok(())
     }
 
-    /// Writes the first of the gathered bytes.
-    fn spill(&mut self, length: usize) -> io::Result<()> {
-        if length == 0 {
-            return Ok(());
-        }
-        let end = self.start + length;
-        let is_whole = length.is_multiple_of(BLOCK) && self.written.is_multiple_of(BLOCK as u64);
-        if is_whole && self.way == Way::Untried && length == BUFFER {
+    /// Writes the gathered bytes.
+    fn spill(&mut self) -> io::Result<()> {
+        let Some(mut buffer) = self.buffer.take() else { return Ok(()) };
+        let (at, length) = (self.written, buffer.bytes().len());
+        self.progress.check()?;
+        self.written += length as u64;
+        if length == BUFFER && at.is_multiple_of(BLOCK as u64) && self.way == Way::Untried {
             self.way = if set_direct(&self.file, true).is_ok() { Way::Direct } else { Way::Cached };
         }
-        let mut result = self.file.file().write_all_at(&self.buffer[self.start..end], self.written);
-        if self.way == Way::Direct && result.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::InvalidInput)
-        {
-            // Some say so only here.
-            self.leave_direct()?;
-            result = self.file.file().write_all_at(&self.buffer[self.start..end], self.written);
-        }
-        result?;
-        self.written += length as u64;
-        self.buffer.drain(self.start..end);
         if self.way == Way::Direct {
-            self.on_its_way = self.written;
-        } else if self.written - self.on_its_way >= WRITE_BACK {
+            self.written_back = self.written;
+            let (file, progress) = (Arc::clone(&self.file), Arc::clone(&self.progress));
+            self.behind.write(Spill { file, buffer, at, progress });
+            return Ok(());
+        }
+        self.file.file().write_all_at(buffer.bytes(), at)?;
+        buffer.clear();
+        self.buffer = Some(buffer);
+        if self.written - self.written_back >= WRITE_BACK {
             self.write_back();
-        }
-        Ok(())
-    }
-
-    fn leave_direct(&mut self) -> io::Result<()> {
-        if self.way == Way::Direct {
-            set_direct(&self.file, false)?;
-            self.way = Way::Cached;
         }
         Ok(())
     }
@@ -135,10 +139,10 @@ impl Unnamed {
     /// Has the kernel start writing to the disk what it was given, so that the commit's sync finds little left to do.
     /// The advice that says so also lets clean pages go; these are dirty, and stay.
     fn write_back(&mut self) {
-        let length = NonZeroU64::new(self.written - self.on_its_way);
+        let length = NonZeroU64::new(self.written - self.written_back);
         // Advice: whether it is taken changes nothing but the time.
-        let _ = rustix::fs::fadvise(&self.file, self.on_its_way, length, rustix::fs::Advice::DontNeed);
-        self.on_its_way = self.written;
+        let _ = rustix::fs::fadvise(&*self.file, self.written_back, length, rustix::fs::Advice::DontNeed);
+        self.written_back = self.written;
     }
 
     /// How many bytes are written at once: up to the next block, then many blocks.
@@ -150,26 +154,14 @@ impl Unnamed {
     }
 }
 
-/// Whether writes go past the page cache from here on.
-fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
-    let mut flags = rustix::fs::fcntl_getfl(file)?;
-    flags.set(OFlags::DIRECT, is_direct);
-    Ok(rustix::fs::fcntl_setfl(file, flags)?)
-}
-
-impl Write for Unnamed {
+impl io::Write for Unnamed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.buffer.capacity() == 0 {
-            self.buffer.reserve_exact(BUFFER + BLOCK);
-            self.start = self.buffer.as_ptr().align_offset(BLOCK).min(BLOCK);
-            self.buffer.resize(self.start, 0);
-        }
         let target = self.target();
-        let gathered = self.buffer.len() - self.start;
-        let taken = bytes.len().min(target - gathered);
-        self.buffer.extend_from_slice(&bytes[..taken]);
-        if gathered + taken == target {
-            self.spill(target)?;
+        let buffer = self.buffer.get_or_insert_with(|| self.behind.buffer());
+        let taken = bytes.len().min(target - buffer.bytes().len());
+        buffer.extend(&bytes[..taken]);
+        if buffer.bytes().len() == target {
+            self.spill()?;
         }
         Ok(taken)
     }
@@ -190,6 +182,8 @@ impl Drop for Unnamed {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn bytes(length: usize) -> Vec<u8> {
@@ -202,10 +196,12 @@ mod tests {
         let other = dir.join("other");
         fs_err::write(&other, &all).unwrap();
         let path = dir.join("blob");
-        let mut file = Unnamed::new(path.clone(), File::create(&path).unwrap());
+        let mut file = Unnamed::new(path.clone(), File::create(&path).unwrap(), &Arc::default());
         file.begin_with(&File::open(&other).unwrap(), front as u64).unwrap();
         all[front..].chunks(piece).for_each(|piece| file.write_all(piece).unwrap());
-        assert_eq!(file.into_path().unwrap(), path);
+        let kept = file.keep().unwrap();
+        kept.progress.wait().unwrap();
+        assert_eq!(kept.path, path);
         assert!(fs_err::read(&path).unwrap() == all, "{front} {length} {piece}");
     }
 
@@ -228,14 +224,14 @@ mod tests {
     fn what_is_begun_anew_is_forgotten() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let path = dir.path().join("blob");
-        let mut file = Unnamed::new(path.clone(), File::create(&path).unwrap());
+        let mut file = Unnamed::new(path.clone(), File::create(&path).unwrap(), &Arc::default());
         file.write_all(&bytes(2 * BUFFER + 10)).unwrap();
         file.restart().unwrap();
         file.write_all(&bytes(BUFFER + 1)).unwrap();
-        file.into_path().unwrap();
+        file.keep().unwrap().progress.wait().unwrap();
         assert!(fs_err::read(&path).unwrap() == bytes(BUFFER + 1));
         let dropped = dir.path().join("dropped");
-        drop(Unnamed::new(dropped.clone(), File::create(&dropped).unwrap()));
+        drop(Unnamed::new(dropped.clone(), File::create(&dropped).unwrap(), &Arc::default()));
         assert!(!dropped.exists());
     }
 }
