@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache::{CacheError, PartReader, Store, Table};
 use fs_err::os::unix::fs::OpenOptionsExt;
+use rustix::buffer::spare_capacity;
 use solver::{BlobDigest, ContentDigest, EventSink, Layer, TreeDigest};
 use thiserror::Error;
 
@@ -361,6 +362,32 @@ impl Opened {
             Self::Part(part) => Ok(part.size()),
             Self::Bytes(bytes) => Ok(bytes.get_ref().len() as u64),
         }
+    }
+
+    /// Appends the next `length` bytes, or fewer where it ends, in as few calls as it takes. How many.
+    ///
+    /// # Errors
+    /// That of the file system.
+    pub fn append_to(&mut self, out: &mut Vec<u8>, length: usize) -> io::Result<usize> {
+        let start = out.len();
+        out.reserve(length);
+        match self {
+            // Straight into the memory behind, which need not be cleared first.
+            Self::File(file) => {
+                let mut read = || rustix::io::retry_on_intr(|| rustix::io::read(&*file, spare_capacity(out)));
+                let mut rest = length;
+                while let bytes @ 1.. = read()? {
+                    rest = rest.saturating_sub(bytes);
+                    if rest == 0 {
+                        break;
+                    }
+                }
+                // There may have been more room.
+                out.truncate(start + length);
+            }
+            Self::Part(_) | Self::Bytes(_) => drop(self.take(length as u64).read_to_end(out)?),
+        }
+        Ok(out.len() - start)
     }
 
     /// Moves to a byte offset from the start.

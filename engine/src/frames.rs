@@ -5,6 +5,7 @@
 //! and the compressor are different threads. What is read is checked against the tree that named it. A frame that an
 //! older blob has is copied from there, and hashing starts where the old and the new layer part.
 
+mod buffers;
 mod cut;
 mod make;
 mod output;

@@ -67,6 +67,18 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// What its tar needs, in bytes, but for headers longer than one block.
+    pub(super) fn room(&self) -> usize {
+        let part = |part: &Part| match part {
+            Part::Entry { entry: Entry { node: Node::File { size: size @ ..=LONGEST, .. }, .. }, .. } => {
+                HEADER_COST + size.next_multiple_of(layer::BLOCK)
+            }
+            Part::Entry { .. } | Part::Link { .. } => HEADER_COST,
+            Part::Piece(piece) => piece.length().next_multiple_of(layer::BLOCK),
+        };
+        self.parts.iter().map(part).sum::<u64>() as usize + layer::END.len()
+    }
+
     /// The files it needs, by content and path.
     pub(super) fn files(&self) -> impl Iterator<Item = (ContentDigest, &[u8])> {
         self.parts.iter().filter_map(|part| match part {

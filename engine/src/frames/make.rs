@@ -1,9 +1,10 @@
 //! A frame's bytes: tar, then compressed, the same wherever it is made.
 
-use std::io::{self, Read};
+use std::io;
 
 use solver::{ContentDigest, MediaType};
 
+use super::buffers::FrameBuffer;
 use super::cut::{Frame, LONGEST, Part, Piece, identity};
 use super::{FrameError, LayerCompression, LayerWriter, changed};
 use crate::layer;
@@ -12,9 +13,9 @@ use crate::tree::Node;
 
 /// What a frame became.
 pub(crate) struct Made {
-    pub(super) tar: Vec<u8>,
+    pub(super) tar: FrameBuffer,
     /// `None` where the tar is the blob.
-    pub(super) blob: Option<Vec<u8>>,
+    pub(super) blob: Option<FrameBuffer>,
     pub(super) identity: Option<[u8; 32]>,
     /// A piece that was read for the first time: only all of them together show that the file is what it was.
     pub(super) read: Option<(Piece, PieceDigest)>,
@@ -26,7 +27,7 @@ type Check<'a> = &'a dyn Fn(&[u8]) -> bool;
 impl LayerWriter<'_> {
     /// Makes a frame from the files it is of.
     pub(super) fn made(&self, frame: &Frame) -> Result<Made, FrameError> {
-        let mut tar = Vec::new();
+        let mut tar = FrameBuffer::with_room(frame.room());
         let mut read = None;
         for part in &frame.parts {
             match part {
@@ -134,15 +135,16 @@ impl LayerWriter<'_> {
         if offset > 0 {
             file.seek_to(offset)?;
         }
-        let start = tar.len();
-        tar.reserve(length as usize);
-        file.take(length).read_to_end(tar)?;
-        if (tar.len() - start) as u64 == length { Ok(()) } else { Err(self.not_as_known(content, path)) }
+        if file.append_to(tar, length as usize)? as u64 == length {
+            Ok(())
+        } else {
+            Err(self.not_as_known(content, path))
+        }
     }
 }
 
 /// One frame of a tar that is there already.
-pub(crate) fn compressed(tar: Vec<u8>, compression: LayerCompression) -> Result<Made, FrameError> {
+pub(crate) fn compressed(tar: FrameBuffer, compression: LayerCompression) -> Result<Made, FrameError> {
     let blob = match compression.media_type {
         MediaType::Tar => None,
         MediaType::TarGzip => Some(gzip(&tar, compression.level)?),
@@ -152,7 +154,7 @@ pub(crate) fn compressed(tar: Vec<u8>, compression: LayerCompression) -> Result<
 }
 
 /// One complete zstd frame with a checksum, made by one thread: the same bytes wherever it is made.
-fn zstd_frame(tar: &[u8], level: u32) -> io::Result<Vec<u8>> {
+fn zstd_frame(tar: &[u8], level: u32) -> io::Result<FrameBuffer> {
     thread_local! {
         static COMPRESSOR: std::cell::RefCell<Option<(u32, zstd::bulk::Compressor<'static>)>> =
             const { std::cell::RefCell::new(None) };
@@ -166,12 +168,14 @@ fn zstd_frame(tar: &[u8], level: u32) -> io::Result<Vec<u8>> {
                 &mut slot.insert((level, compressor)).1
             }
         };
-        compressor.compress(tar)
+        let mut out = FrameBuffer::with_room(zstd::zstd_safe::compress_bound(tar.len()));
+        compressor.compress_to_buffer(tar, &mut *out)?;
+        Ok(out)
     })
 }
 
 /// One gzip member (RFC 1952 allows any number in a file), without name or time.
-fn gzip(tar: &[u8], level: u32) -> io::Result<Vec<u8>> {
+fn gzip(tar: &[u8], level: u32) -> io::Result<FrameBuffer> {
     thread_local! {
         static COMPRESSOR: std::cell::RefCell<Option<(u32, libdeflater::Compressor)>> =
             const { std::cell::RefCell::new(None) };
@@ -185,7 +189,9 @@ fn gzip(tar: &[u8], level: u32) -> io::Result<Vec<u8>> {
                 &mut slot.insert((level, libdeflater::Compressor::new(wanted))).1
             }
         };
-        let mut out = vec![0; compressor.gzip_compress_bound(tar.len())];
+        let bound = compressor.gzip_compress_bound(tar.len());
+        let mut out = FrameBuffer::with_room(bound);
+        out.resize(bound, 0);
         let length =
             compressor.gzip_compress(tar, &mut out).map_err(|error| io::Error::other(error.to_string()))?;
         out.truncate(length);

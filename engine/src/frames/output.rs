@@ -82,7 +82,7 @@ impl<'store> Output<'store> {
         let bytes = made.blob.as_deref().unwrap_or(&made.tar);
         let Self { blob, tar_hash, blob_hash, .. } = self;
         let (_, written) = rayon::join(
-            || tar_hash.update(&made.tar),
+            || tar_hash.update(made.tar.as_slice()),
             || {
                 blob_hash.update(bytes);
                 blob.write_all(bytes)

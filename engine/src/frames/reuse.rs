@@ -4,7 +4,8 @@
 //! blob, in order, they are copied in the kernel and neither read nor hashed: SHA-256 goes on from a checkpoint that was
 //! kept with that blob.
 
-use std::io::Read;
+use std::cell::RefCell;
+use std::io::{self, Read};
 
 use cache::{Store, Table};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use sha2::Sha256;
 use sha2::digest::common::hazmat::SerializableState;
 use solver::{ContentDigest, Descriptor, Layer, MediaType};
 
+use super::buffers::FrameBuffer;
 use super::cut::Frame;
 use super::make::Made;
 use super::output::Output;
@@ -145,20 +147,33 @@ impl LayerWriter<'_> {
         let blob = self.store.blobs().read_range(&known.blob.digest, known.offset, known.length).ok()?;
         let tar_length = usize::try_from(known.tar_length).ok()?;
         let identity = frame.identity;
-        let tar = match self.compression.media_type {
+        let mut tar = FrameBuffer::with_room(tar_length);
+        match self.compression.media_type {
             MediaType::Tar => {
                 // No checksum of a compressor stands for these bytes.
                 let is_right = self.is_tar_of(frame, &blob);
-                return is_right.then_some(Made { tar: blob, blob: None, identity, read: None });
+                return is_right.then_some(Made { tar: blob.into(), blob: None, identity, read: None });
             }
-            MediaType::TarZstd => zstd::bulk::decompress(&blob, tar_length).ok()?,
+            MediaType::TarZstd => zstd_frame(&blob, &mut tar).ok()?,
             MediaType::TarGzip => {
-                let mut tar = Vec::with_capacity(tar_length);
                 let mut member = flate2::read::GzDecoder::new(blob.as_slice()).take(known.tar_length + 1);
                 member.read_to_end(&mut tar).ok()?;
-                tar
             }
-        };
-        (tar.len() == tar_length).then_some(Made { tar, blob: Some(blob), identity, read: None })
+        }
+        (tar.len() == tar_length).then_some(Made { tar, blob: Some(blob.into()), identity, read: None })
     }
+}
+
+/// Fills an empty buffer that has the room with what a zstd frame holds.
+fn zstd_frame(blob: &[u8], tar: &mut Vec<u8>) -> io::Result<()> {
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    DECOMPRESSOR.with_borrow_mut(|slot| {
+        let decompressor = match slot {
+            Some(decompressor) => decompressor,
+            None => slot.insert(zstd::bulk::Decompressor::new()?),
+        };
+        decompressor.decompress_to_buffer(blob, tar).map(drop)
+    })
 }

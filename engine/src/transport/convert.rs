@@ -83,8 +83,10 @@ fn converted(
         if cancel.is_cancelled() {
             return Err(TransportError::Cancelled);
         }
-        let made: Vec<_> =
-            batch.into_par_iter().map(|tar| frames::compressed(tar, wanted)).collect::<Result<_, _>>()?;
+        let made: Vec<_> = batch
+            .into_par_iter()
+            .map(|tar| frames::compressed(tar.into(), wanted))
+            .collect::<Result<_, _>>()?;
         made.into_iter().try_for_each(|made| out.take(made, &|_| {}))?;
     }
     let made = out.finish(wanted.media_type)?;
