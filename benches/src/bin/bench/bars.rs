@@ -264,9 +264,8 @@ fn store_size(all: &[Measured]) -> Bar {
 }
 
 fn over_floor(measured: &Measured) -> Bar {
-    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
     let state = time(measured, Case::Cold).map(|ours| {
-        let floor = measured.floor(|floors| floors.cold(processors)).unwrap_or_default();
+        let floor = measured.floor(|floors| floors.cold()).unwrap_or_default();
         State::at_most(ours, floor.mul_f64(OVER_FLOOR))
     });
     let what = "cold: ≤ 1.3 × the floor (hashing and compressing on all cores, or dd conv=fsync)";

@@ -1,11 +1,13 @@
-//! The physical limits: what the parts of the work cost on the same data, in the same run, one thread each.
+//! The physical limits: what the parts of the work cost on the same data, in the same run, one thread each; and hashing
+//! and compressing on all processors at once, which is what a build can use.
 //!
 //! Reading and walking are those of a warm page cache, as they are for every tool. Of the hashes and the compressor only
 //! their own time counts, not that of reading. `cp` leaves its copy in memory; `dd` syncs it.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
@@ -30,7 +32,9 @@ pub(crate) struct Floors {
     pub(crate) hash_packed: Duration,
     /// Its length.
     pub(crate) zstd_bytes: u64,
-    /// gzip -6 of the same, from a sample.
+    /// These three on every processor at once: all of their time, over the number of processors.
+    pub(crate) at_once: Duration,
+    /// `gzip -6` of the same, from a sample.
     pub(crate) gzip: Duration,
     /// Its length, from the sample.
     pub(crate) gzip_bytes: u64,
@@ -45,8 +49,8 @@ pub(crate) struct Floors {
 impl Floors {
     /// What a cold build of this data cannot be faster than: its hashing and compressing on all processors, or writing and
     /// syncing the result, whichever is longer.
-    pub(crate) fn cold(&self, processors: u32) -> Duration {
-        ((self.hash + self.zstd + self.hash_packed) / processors).max(self.sync)
+    pub(crate) fn cold(&self) -> Duration {
+        self.at_once.max(self.sync)
     }
 }
 
@@ -64,7 +68,13 @@ pub(crate) fn measure(context: &Path, work: &Path, edited_layer: u64) -> io::Res
     floors.copy = timed(|| succeed(Command::new("cp").arg("-a").arg(context).arg(&copied)))?;
     fs_err::remove_dir_all(&copied)?;
     let packed = work.join("packed");
-    pack(&files, &packed, &mut floors)?;
+    benches::settle();
+    let alone = pack(&files, fs_err::File::create(&packed)?)?;
+    (floors.hash, floors.zstd, floors.hash_packed) = (alone.hash, alone.zstd, alone.hash_packed);
+    (floors.bytes, floors.zstd_bytes) = (alone.bytes, alone.packed_bytes);
+    benches::settle();
+    floors.at_once = pack_at_once(&files)?;
+    gzip(&files, alone.tar_bytes, work, &mut floors)?;
     benches::settle();
     floors.sync = timed(|| {
         let mut dd = Command::new("dd");
@@ -84,83 +94,104 @@ pub(crate) fn measure(context: &Path, work: &Path, edited_layer: u64) -> io::Res
     Ok(floors)
 }
 
-/// Reads all files as a tar would have them, and hashes and compresses that.
-fn pack(files: &[PathBuf], packed: &Path, floors: &mut Floors) -> io::Result<()> {
-    let mut packer = Packer {
-        hasher: Sha256::new(),
-        packed_hasher: Sha256::new(),
-        zstd: zstd::bulk::Compressor::new(3)?,
-        out: fs_err::File::create(packed)?,
-        tar_bytes: 0,
-        sampled: 0,
-        floors,
+/// Hashes and compresses files on every processor, each its part of them. All of that time, over the number of processors.
+fn pack_at_once(files: &[PathBuf]) -> io::Result<Duration> {
+    let processors = std::thread::available_parallelism()?.get();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        // Parts that are small beside the whole, so that all end at the same time.
+        let parts: Vec<&[PathBuf]> = files.chunks(files.len().div_ceil(processors * 16).max(1)).collect();
+        let mut time = Duration::ZERO;
+        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let packed = pack(part, io::sink())?;
+            time += packed.hash + packed.zstd + packed.hash_packed;
+        }
+        Ok::<_, io::Error>(time)
     };
-    let mut frame = Vec::with_capacity(2 * FRAME);
+    let times: io::Result<Vec<Duration>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("packing does not panic")).collect()
+    });
+    Ok(times?.into_iter().sum::<Duration>() / processors as u32)
+}
+
+/// What packing took, by part, and gave.
+#[derive(Default)]
+struct Packed {
+    hash: Duration,
+    zstd: Duration,
+    hash_packed: Duration,
+    bytes: u64,
+    tar_bytes: u64,
+    packed_bytes: u64,
+}
+
+/// Hashes and compresses files as they would stand in a tar, on this thread.
+fn pack(files: &[PathBuf], mut out: impl Write) -> io::Result<Packed> {
+    let mut packed = Packed::default();
+    let (mut hasher, mut packed_hasher) = (Sha256::new(), Sha256::new());
+    let mut zstd = zstd::bulk::Compressor::new(3)?;
+    packed.bytes = as_tar(files, &mut |frame| {
+        packed.tar_bytes += frame.len() as u64;
+        let start = Instant::now();
+        hasher.update(frame);
+        packed.hash += start.elapsed();
+        let start = Instant::now();
+        let bytes = zstd.compress(frame)?;
+        packed.zstd += start.elapsed();
+        packed.packed_bytes += bytes.len() as u64;
+        let start = Instant::now();
+        packed_hasher.update(&bytes);
+        packed.hash_packed += start.elapsed();
+        out.write_all(&bytes)?;
+        Ok(true)
+    })?;
+    std::hint::black_box((hasher.finalize(), packed_hasher.finalize()));
+    Ok(packed)
+}
+
+/// What the program makes of the first bytes, and what that says of all.
+fn gzip(files: &[PathBuf], tar_bytes: u64, work: &Path, floors: &mut Floors) -> io::Result<()> {
+    let (sample, zipped) = (work.join("sample"), work.join("sample.gz"));
+    let (mut out, mut sampled) = (fs_err::File::create(&sample)?, 0);
+    as_tar(files, &mut |frame| {
+        out.write_all(frame)?;
+        sampled += frame.len() as u64;
+        Ok(sampled < GZIP_SAMPLE)
+    })?;
+    if sampled > 0 {
+        let mut command = Command::new("gzip");
+        command.args(["-6", "-c"]).stdin(fs_err::File::open(&sample)?.into_parts().0);
+        command.stdout(fs_err::File::create(&zipped)?.into_parts().0);
+        let times = tar_bytes as f64 / sampled as f64;
+        floors.gzip = timed(|| succeed(&mut command))?.mul_f64(times);
+        floors.gzip_bytes = (fs_err::metadata(&zipped)?.len() as f64 * times) as u64;
+        fs_err::remove_file(&zipped)?;
+    }
+    fs_err::remove_file(&sample)
+}
+
+/// Reads files as a tar would have them, in frames, until somebody has enough. How many bytes of them.
+fn as_tar(files: &[PathBuf], take: &mut dyn FnMut(&[u8]) -> io::Result<bool>) -> io::Result<u64> {
+    let (mut frame, mut bytes) = (Vec::with_capacity(2 * FRAME), 0);
     for path in files {
         let mut file = fs_err::File::open(path)?;
         frame.resize(frame.len() + 512, 0);
         loop {
             let room = FRAME.saturating_sub(frame.len()) as u64;
-            let read = file.by_ref().take(room).read_to_end(&mut frame)?;
-            packer.floors.bytes += read as u64;
+            bytes += Read::by_ref(&mut file).take(room).read_to_end(&mut frame)? as u64;
             if frame.len() < FRAME {
                 break;
             }
-            packer.frame(&frame)?;
+            if !take(&frame)? {
+                return Ok(bytes);
+            }
             frame.clear();
         }
         frame.resize(frame.len().next_multiple_of(512), 0);
     }
-    packer.frame(&frame)?;
-    packer.finish();
-    Ok(())
-}
-
-struct Packer<'a> {
-    hasher: Sha256,
-    packed_hasher: Sha256,
-    zstd: zstd::bulk::Compressor<'static>,
-    out: fs_err::File,
-    tar_bytes: u64,
-    /// Those that gzip got.
-    sampled: u64,
-    floors: &'a mut Floors,
-}
-
-impl Packer<'_> {
-    fn frame(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.tar_bytes += frame.len() as u64;
-        let start = Instant::now();
-        self.hasher.update(frame);
-        self.floors.hash += start.elapsed();
-        let start = Instant::now();
-        let packed = self.zstd.compress(frame)?;
-        self.floors.zstd += start.elapsed();
-        self.floors.zstd_bytes += packed.len() as u64;
-        let start = Instant::now();
-        self.packed_hasher.update(&packed);
-        self.floors.hash_packed += start.elapsed();
-        io::Write::write_all(&mut self.out, &packed)?;
-        if self.sampled < GZIP_SAMPLE {
-            self.sampled += frame.len() as u64;
-            let start = Instant::now();
-            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
-            io::Write::write_all(&mut gzip, frame)?;
-            self.floors.gzip_bytes += gzip.finish()?.len() as u64;
-            self.floors.gzip += start.elapsed();
-        }
-        Ok(())
-    }
-
-    /// What the sample says of everything.
-    fn finish(self) {
-        if self.sampled > 0 {
-            let times = self.tar_bytes as f64 / self.sampled as f64;
-            self.floors.gzip = self.floors.gzip.mul_f64(times);
-            self.floors.gzip_bytes = (self.floors.gzip_bytes as f64 * times) as u64;
-        }
-        std::hint::black_box((self.hasher.finalize(), self.packed_hasher.finalize()));
-    }
+    take(&frame)?;
+    Ok(bytes)
 }
 
 /// Every regular file below a directory, sorted.

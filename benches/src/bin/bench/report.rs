@@ -88,7 +88,8 @@ fn workload(text: &mut String, measured: &Measured) {
     );
     let _ = writeln!(
         text,
-        "stat walk {}, cp {}, SHA-256 {}, zstd -3 {}, gzip -6 {}, SHA-256 of the result {}, dd conv=fsync of it {}.",
+        "stat walk {}, cp {}, SHA-256 {}, zstd -3 {}, gzip -6 {}, SHA-256 of the result {}, dd conv=fsync of it {}. \
+         Both SHA-256 and zstd on all processors at once: {}.",
         floor(&|floors| floors.walk),
         floor(&|floors| floors.copy),
         floor(&|floors| floors.hash),
@@ -96,6 +97,7 @@ fn workload(text: &mut String, measured: &Measured) {
         floor(&|floors| floors.gzip),
         floor(&|floors| floors.hash_packed),
         floor(&|floors| floors.sync),
+        floor(&|floors| floors.at_once),
     );
 }
 
@@ -175,6 +177,7 @@ fn workload_json(measured: &Measured) -> Value {
             "sha256_s": floors.hash.as_secs_f64(),
             "zstd_s": floors.zstd.as_secs_f64(),
             "sha256_packed_s": floors.hash_packed.as_secs_f64(),
+            "packed_at_once_s": floors.at_once.as_secs_f64(),
             "gzip_s": floors.gzip.as_secs_f64(),
             "dd_fsync_s": floors.sync.as_secs_f64(),
             "bytes": floors.bytes,
