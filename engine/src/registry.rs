@@ -13,6 +13,7 @@ mod host;
 mod mirrors;
 mod pull;
 mod push;
+mod reach;
 mod reference;
 mod remote;
 mod trust;

@@ -247,6 +247,18 @@ fn manifests_that_lie_or_never_end_are_refused() {
 }
 
 #[test]
+fn a_bad_request_is_not_taken_for_another_protocol() {
+    let fake = Fake::new(|_, layer| Response::ok(layer));
+    fake.server.route("/v2/x/y/manifests/1", |_| {
+        Response::ok(r#"{"errors":[{"code":"TAG_INVALID","message":"not this one"}]}"#).with_status(400)
+    });
+    let run = pull(&Space::new(), &fake.name());
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("not this one (TAG_INVALID)"), "{}", run.stderr);
+    assert_eq!(fake.server.hits("/v2/x/y/manifests/1"), 1);
+}
+
+#[test]
 fn redirects_are_followed_without_what_is_not_theirs() {
     let elsewhere = Server::start();
     let layer = layer();

@@ -7,9 +7,9 @@ use url::Url;
 use super::challenge::{Challenge, TokenAnswer};
 use super::credentials::Credential;
 use super::error::RegistryError;
-use super::host::{Access, Host, TOKEN_LIMIT, lock, sent};
+use super::host::{Access, Endpoint, Host, TOKEN_LIMIT, lock, sent};
 use super::{Registry, limited};
-use crate::net::{FetchError, Live, redacted};
+use crate::net::{FetchError, redacted};
 
 impl Host {
     /// Remembers what the registry asks of those it does not know.
@@ -30,7 +30,7 @@ impl Host {
     pub(super) async fn authorization(
         &self,
         registry: &Registry,
-        live: &Live,
+        endpoint: &Endpoint,
         access: &Access,
         stale: Option<&HeaderValue>,
     ) -> Result<Option<HeaderValue>, RegistryError> {
@@ -49,7 +49,7 @@ impl Host {
                 if let Some(token) = known.filter(|token| Some(token) != stale) {
                     return Ok(Some(token));
                 }
-                let token = self.token(registry, live, access, &realm, service.as_deref()).await?;
+                let token = self.token(registry, endpoint, access, &realm, service.as_deref()).await?;
                 lock(&self.tokens).insert(scope, token.clone());
                 Ok(Some(token))
             }
@@ -60,12 +60,11 @@ impl Host {
     async fn token(
         &self,
         registry: &Registry,
-        live: &Live,
+        endpoint: &Endpoint,
         access: &Access,
         realm: &str,
         service: Option<&str>,
     ) -> Result<HeaderValue, RegistryError> {
-        let endpoint = self.endpoint.get_or_try_init(|| self.reach(registry, live)).await?;
         let unsafe_realm = || RegistryError::Realm { host: self.name.clone(), realm: redacted(realm) };
         let mut url = Url::parse(realm).map_err(|_| unsafe_realm())?;
         let is_as_safe =

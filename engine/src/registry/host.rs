@@ -1,7 +1,6 @@
 //! One registry: how it is reached, who it is told we are, and one request at a time, tried again where that helps.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -13,7 +12,7 @@ use url::Url;
 
 use super::challenge::Challenge;
 use super::error::RegistryError;
-use super::reference::{Repository, server};
+use super::reference::Repository;
 use super::{Registry, limited};
 use crate::net::{FetchError, FetchSettings, Fetcher, Live, MAX_WAIT, backoff, redacted, retry_after};
 
@@ -101,7 +100,7 @@ pub(super) enum Role {
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) name: String,
-    role: Role,
+    pub(super) role: Role,
     /// Whether a request was given up because nobody answered.
     is_silent: AtomicBool,
     pub(super) endpoint: OnceCell<Endpoint>,
@@ -114,10 +113,26 @@ pub(super) struct Host {
     permits: Semaphore,
 }
 
+/// How it is reached.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) base: Url,
     pub(super) client: reqwest::Client,
+}
+
+impl Endpoint {
+    /// The whole URL of what the registry called `name` is asked for.
+    pub(super) fn at(&self, name: &str, url: &str) -> Result<Url, RegistryError> {
+        self.base.join(url).map_err(|_| RegistryError::Json {
+            what: "an address in an answer",
+            name: name.to_owned(),
+            reason: "it is no URL".to_owned(),
+        })
+    }
+
+    pub(super) fn request(&self, call: &Call<'_>, url: &Url) -> RequestBuilder {
+        with_body(self.client.request(call.method.clone(), url.clone()).header(ACCEPT, call.accept), call)
+    }
 }
 
 impl Host {
@@ -227,31 +242,33 @@ impl Host {
         live: &Live,
         call: &Call<'_>,
     ) -> Result<Response, RegistryError> {
-        let endpoint = self.endpoint.get_or_try_init(|| self.reach(registry, live)).await?;
-        let url = endpoint.base.join(call.url).map_err(|_| RegistryError::Json {
-            what: "an address in an answer",
-            name: self.name.clone(),
-            reason: "it is no URL".to_owned(),
-        })?;
+        let (endpoint, mut answer) = self.reached(registry, live, call).await?;
+        let url = endpoint.at(&self.name, call.url)?;
         // What a registry sends us to may be another server, which has no business with our tokens.
         let is_own = url.origin() == endpoint.base.origin();
-        let mut known =
-            if is_own { self.authorization(registry, live, call.access, None).await? } else { None };
+        let mut known = match is_own && answer.is_none() {
+            true => self.authorization(registry, endpoint, call.access, None).await?,
+            false => None,
+        };
         let mut has_renewed = false;
         loop {
-            registry.fetcher.count_request();
-            let mut request =
-                endpoint.client.request(call.method.clone(), url.clone()).header(ACCEPT, call.accept);
-            if let Some(authorization) = &known {
-                request = request.header(AUTHORIZATION, authorization.clone());
-            }
-            let response = sent(with_body(request, call), &url).await?;
+            let response = match answer.take() {
+                Some(answer) => answer,
+                None => {
+                    registry.fetcher.count_request();
+                    let mut request = endpoint.request(call, &url);
+                    if let Some(authorization) = &known {
+                        request = request.header(AUTHORIZATION, authorization.clone());
+                    }
+                    sent(request, &url).await?
+                }
+            };
             if response.status() != StatusCode::UNAUTHORIZED || !is_own || has_renewed {
                 return self.judged(registry, call, response, known.is_some());
             }
             has_renewed = true;
             self.learn(&response);
-            let renewed = self.authorization(registry, live, call.access, known.as_ref()).await?;
+            let renewed = self.authorization(registry, endpoint, call.access, known.as_ref()).await?;
             if renewed.is_none() {
                 return self.judged(registry, call, response, false);
             }
@@ -272,51 +289,6 @@ impl Host {
         let is_known = had_authorization && registry.credentials.find(&call.access.repository)?.is_some();
         let (host, action) = (self.name.clone(), call.access.action());
         Err(RegistryError::Unauthorized { host, path: call.access.repository.path.clone(), action, is_known })
-    }
-
-    /// Finds out how the registry is reached: where HTTP may be spoken, by asking.
-    pub(super) async fn reach(&self, registry: &Registry, live: &Live) -> Result<Endpoint, RegistryError> {
-        let host = server(&self.name);
-        let authorities = registry.trust.authorities(&self.name);
-        let is_insecure = registry.trust.is_insecure(&self.name);
-        let endpoint = |scheme: &str| -> Result<Endpoint, RegistryError> {
-            let base = Url::parse(&format!("{scheme}://{host}/"))
-                .map_err(|source| FetchError::Url { url: host.to_owned(), source })?;
-            let client = match scheme {
-                "https" => live.trusting(registry.fetcher.settings(), is_insecure, &authorities)?,
-                _ => live.plain(registry.fetcher.settings())?,
-            };
-            Ok(Endpoint { base, client })
-        };
-        if self.role == Role::PlainMirror {
-            return endpoint("http");
-        }
-        let schemes: &[&str] = match (is_loopback(host), is_insecure) {
-            (true, _) if authorities.is_empty() => &["http", "https"],
-            (_, true) => &["https", "http"],
-            _ => return endpoint("https"),
-        };
-        let mut failure = None;
-        for scheme in schemes {
-            let found = endpoint(scheme)?;
-            let url = found.base.join("/v2/").expect("a path can be joined to a host");
-            registry.fetcher.count_request();
-            match sent(found.client.get(url.clone()), &url).await {
-                // A TLS server tells those who do not speak TLS that their request is a bad one.
-                Ok(response) if response.status() == StatusCode::BAD_REQUEST && *scheme == "http" => {}
-                Ok(response) => {
-                    if response.status() == StatusCode::UNAUTHORIZED {
-                        self.learn(&response);
-                    }
-                    return Ok(found);
-                }
-                // Of two failures the one of the scheme that belongs to the host says more.
-                Err(error) => {
-                    failure = if scheme == &schemes[0] { Some(error) } else { failure.or(Some(error)) }
-                }
-            }
-        }
-        failure.map_or_else(|| endpoint("https"), Err)
     }
 }
 
@@ -350,17 +322,6 @@ fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500..=599)
 }
 
-/// Whether a host is this machine.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 /// What a registry says of its refusal (distribution-spec, error codes), fit for a terminal.
 fn message_of(body: &[u8]) -> Option<String> {
     let json: serde_json::Value = serde_json::from_slice(body).ok()?;
@@ -390,18 +351,6 @@ pub(super) fn block_on<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn loopback_is_known_by_name_and_address() {
-        for host in
-            ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000", "r.localhost"]
-        {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["localhost.example", "128.0.0.1", "registry-1.docker.io", "[::2]"] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
 
     #[test]
     fn messages_are_fit_for_a_terminal() {
