@@ -139,7 +139,8 @@ pub struct Session<'a> {
     pub(crate) cache_mounts: CacheMounts<'a>,
     /// Of deltas in which files have several names.
     links: Mutex<HashMap<TreeDigest, Arc<HardLinks>>>,
-    pub(crate) layers_made: std::sync::atomic::AtomicUsize,
+    /// Layers that this build made.
+    pub(crate) layers_made: Mutex<HashSet<BlobDigest>>,
     pub(crate) fetcher: Fetcher,
     identities: OnceLock<Vec<[u8; 32]>>,
     pub(crate) contexts: &'a Contexts<'a>,
@@ -202,7 +203,7 @@ impl<'a> Session<'a> {
             snapshots: Snapshots::new(store),
             cache_mounts: CacheMounts::new(store),
             links: Mutex::default(),
-            layers_made: 0.into(),
+            layers_made: Mutex::default(),
             fetcher: bases.registry().fetcher().clone(),
             identities: OnceLock::new(),
             contexts,
@@ -336,7 +337,7 @@ impl<'a> Session<'a> {
     /// When a directory is missing.
     pub(crate) fn keep_layer(&self, delta: &TreeDigest, layer: &Layer) -> Result<(), FrameError> {
         let key = layer_key(delta, &self.links_of(delta), self.options.times, self.options.compression);
-        self.layers_made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.layers_made.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.blob.digest);
         self.trees.persist(delta)?;
         self.store.put(Table::Layers, &key, layer);
         self.store.put(Table::DeltaBlobs, delta.as_bytes(), layer);

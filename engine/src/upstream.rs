@@ -71,12 +71,14 @@ pub struct StepRecord {
     pub(crate) compression: Option<LayerCompression>,
     /// Whether the image has its layer.
     pub(crate) is_in_image: bool,
+    /// Whether this build made its layer.
+    pub(crate) is_new: bool,
 }
 
 impl StepRecord {
     /// A record of a URL, which every cache may have.
     pub(crate) fn of_url(record: NewRecord) -> Self {
-        Self { record, tree: None, compression: None, is_in_image: true }
+        Self { record, tree: None, compression: None, is_in_image: true, is_new: false }
     }
 
     /// The records of a cache that wants such layers.
@@ -191,15 +193,15 @@ impl<'a> Cached<'a> {
         blobs.dedup();
         // What the cache names already need not be asked for one by one.
         self.cache.prepare();
-        // A small one is sent before an answer would have come; of large ones others may have sent some.
-        let (small, large): (Vec<Descriptor>, Vec<Descriptor>) =
-            blobs.into_iter().partition(|blob| shipment.blobs.contains_key(&blob.digest));
-        let mut has = self.cache.remote().has_blobs(&large)?;
-        has.extend(small.iter().map(|blob| self.names(blob)));
-        let blobs = [large, small].concat();
+        // A small one is sent before an answer would have come, and a new one is hardly there; of the others many may be.
+        let (unasked, asked): (Vec<Descriptor>, Vec<Descriptor>) = blobs
+            .into_iter()
+            .partition(|blob| shipment.blobs.contains_key(&blob.digest) || shipment.is_new(blob, near));
+        let has = self.cache.remote().has_blobs(&asked)?;
         let is_here =
             |blob: &Descriptor| shipment.blobs.contains_key(&blob.digest) || store.blobs().contains(blob);
-        let absent = blobs.iter().zip(has).filter(|(_, has)| !has).map(|(blob, _)| blob);
+        let absent = asked.iter().zip(has).filter(|(_, has)| !has).map(|(blob, _)| blob);
+        let absent = absent.chain(unasked.iter().filter(|blob| !self.names(blob)));
         // What is neither here nor there was left in another cache. Without its layer a record does not go at all.
         let (missing, lost): (Vec<&Descriptor>, Vec<&Descriptor>) = absent.partition(|blob| is_here(blob));
         let records = shipment.without_trees(|blob| lost.contains(&blob));
@@ -231,6 +233,9 @@ impl<'a> Cached<'a> {
             }
         };
         match &self.layers {
+            Layers::Registry(remote) if shipment.is_new(blob, near) => {
+                remote.offer_blob(blob, &open, &|_| {}).map(drop).map_err(RemoteError::transport)
+            }
             Layers::Registry(remote) => {
                 remote.put_blob(blob, near, &open, &|_| {}).map(drop).map_err(RemoteError::transport)
             }

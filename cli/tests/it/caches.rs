@@ -107,6 +107,30 @@ fn what_a_registry_keeps_is_not_made_again() {
 }
 
 #[test]
+fn one_step_that_changed_costs_ten_requests_beside_the_head() {
+    let Some(registry) = Registry::open() else { return };
+    let space = Space::new();
+    // So many files that their tree is a blob of its own.
+    for (app, file) in ["a", "b", "c"].into_iter().flat_map(|app| (0..28).map(move |file| (app, file))) {
+        space.file(&format!("{app}/{file}.yaml"), format!("kind: {app}\n"));
+    }
+    space.kubefile("FROM scratch\nAPP a local://a\nAPP b local://b\nAPP c local://c\n");
+    let cache = registry.name("team/x:cache");
+    let to = format!("type=registry,ref={cache}");
+    good(&space, "one", "x:1", &["--cache-to", &to]);
+    space.file("b/0.yaml", "kind: other\n");
+    let words = ["--cache-from", &cache, "--cache-to", &to, "--lazy", "--cache-required"];
+    let (changed, built, said) = good(&space, "two", "x:1", &words);
+    assert_eq!((number(&built, "executed"), layers_in(&space.root().join("two"))), (1, 3), "{said}");
+    // Manifest and head are read; two requests for each of layer, tree and head; the tag is looked at, moved, and looked at.
+    assert_eq!(number(&built, "http_requests"), 11, "{built}");
+    let words = ["--cache-from", &cache, "--lazy", "--cache-required"];
+    let (same, built, said) = good(&space, "three", "x:1", &words);
+    assert_eq!((same, number(&built, "executed")), (changed, 0), "{said}");
+    assert_eq!(number(&built, "http_requests"), 2, "{built}");
+}
+
+#[test]
 fn a_directory_is_a_cache_too() {
     let space = space();
     let to = "type=local,dest=../cache";

@@ -204,6 +204,15 @@ fn a_registry_is_asked_little() {
     let from = [writer.reference.repository.clone()];
     let arrived = neighbour.open().put_blob(&layers[0], &from, &never, &|_| {}).unwrap();
     assert_eq!(arrived, Arrival::Mounted);
+    // What is hardly there is sent without a question, and not sent if it is there after all.
+    let offer = |bytes: &'static [u8], open: &engine::registry::OpenBlob<'_>| {
+        let machine = Tag::new(&server, "team/app:cache");
+        machine.way.manifest(&machine.reference).unwrap();
+        let arrived = machine.open().offer_blob(&described(bytes), open, &|_| {}).unwrap();
+        (arrived, machine.way.fetcher().requests() - 1)
+    };
+    assert_eq!(offer(b"three", &|| Ok(Box::new(&b"three"[..]))), (Arrival::Uploaded, 2));
+    assert_eq!(offer(b"three", &never), (Arrival::Present, 1));
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Work<'_, '_> {
             vertices: hits + misses,
             cached: hits + by_content,
             executed: misses - by_content,
-            layers_made: session.layers_made.load(Ordering::Relaxed),
+            layers_made: session.layers_made.lock().unwrap_or_else(PoisonError::into_inner).len(),
             reports: if session.options.explain { self.reports() } else { Vec::new() },
             records: Vec::new(),
             steps: if session.options.exports.is_empty() { Vec::new() } else { self.steps() },

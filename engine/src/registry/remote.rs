@@ -94,6 +94,24 @@ impl<'a> RegistryRemote<'a> {
         self.registry.send_new_blob(own, blob, &near, open, progress)
     }
 
+    /// The same for a blob that is hardly there: whether it is, is asked with the start of its upload, as if it were taken over from
+    /// where it goes. A registry that takes nothing over gets it in any case.
+    ///
+    /// # Errors
+    /// As [`RegistryRemote::put_blob`].
+    pub fn offer_blob(
+        &self,
+        blob: &Descriptor,
+        open: &OpenBlob<'_>,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Arrival, RegistryError> {
+        let own = self.repository();
+        if self.names(&blob.digest) {
+            return Ok(Arrival::Present);
+        }
+        self.registry.send_new_blob(own, blob, std::slice::from_ref(&own.path), open, progress)
+    }
+
     /// Whether the manifest that was read last names a blob; then it is there.
     pub(crate) fn names(&self, digest: &BlobDigest) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -76,7 +76,8 @@ impl Registry {
         self.send_new_blob(repository, blob, from, open, progress)
     }
 
-    /// The same for a blob that is not there, as the caller knows: nobody is asked.
+    /// The same for a blob that is not there, as the caller knows: nobody is asked. With the repository itself in `from`, it may be
+    /// there.
     ///
     /// # Errors
     /// As [`Registry::send_blob`].
@@ -91,6 +92,7 @@ impl Registry {
         let mut session = None;
         for from in from {
             match self.mount(repository, &blob.digest, from)? {
+                None if *from == repository.path => return Ok(Arrival::Present),
                 None => return Ok(Arrival::Mounted),
                 Some(started) => session = Some(started),
             }
@@ -126,7 +128,9 @@ impl Registry {
         digest: &BlobDigest,
         from: &str,
     ) -> Result<Option<String>, RegistryError> {
-        let access = Access { from: Some(from.to_owned()), ..Access::push(repository) };
+        // Who may push to a repository may read it.
+        let other = (from != repository.path).then(|| from.to_owned());
+        let access = Access { from: other, ..Access::push(repository) };
         let url = format!("/v2/{}/blobs/uploads/?mount={digest}&from={from}", repository.path);
         match self.post(repository, &access, &url) {
             Ok(session) => Ok(session),

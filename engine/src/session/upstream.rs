@@ -85,6 +85,7 @@ impl Session<'_> {
     pub fn add_records(&self, built: &mut Built) {
         let layers = built.images.iter().flat_map(|image| image.layers.iter().chain(&image.carried.layers));
         let in_image: HashSet<BlobDigest> = layers.map(|layer| layer.blob.digest).collect();
+        let made = self.layers_made.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let steps = std::mem::take(&mut built.steps);
         let of_one = |step: &KeptStep| {
             let layer = self.known_layer(&step.record.delta)?;
@@ -95,9 +96,11 @@ impl Session<'_> {
                     true => layer.clone(),
                     false => self.recompressed(step, *compression)?,
                 };
+                let is_new = made.contains(&layer.blob.digest);
                 let bundle = self.bundle(step, layer, *compression).with_tree(tree.clone());
                 let (record, tree) = (bundle.under(&step.key), blob.clone());
-                let record = StepRecord { record, tree, compression: Some(*compression), is_in_image };
+                let record =
+                    StepRecord { record, tree, compression: Some(*compression), is_in_image, is_new };
                 let same = step.content.and_then(|content| same(&content, &record));
                 Some([record].into_iter().chain(same))
             };

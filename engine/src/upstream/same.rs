@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn a_content_key_leads_to_a_step() {
         let record = NewRecord { key: Table::Steps.key(&[1; 32]), value: vec![3], blobs: Vec::new() };
-        let step = StepRecord { record, tree: None, compression: None, is_in_image: true };
+        let step = StepRecord { record, tree: None, compression: None, is_in_image: true, is_new: false };
         let same = same(&[2; 32], &step).unwrap().record;
         assert_eq!((same.key, target(&same.value)), (Table::Steps.key(&[2; 32]), Some([1; 32])));
         assert_eq!(target(&step.record.value), None);

@@ -8,7 +8,7 @@
 //! A tree is read when somebody looks at the state a step made. It is known by its own digest, so a blob that is gone or is
 //! something else is only a miss: then the layer is read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +18,7 @@ use solver::{BlobDigest, Descriptor, TreeDigest};
 
 use super::{AT_ONCE, Bundle, Cached, StepRecord, Upstream};
 use crate::oci;
+use crate::registry::Repository;
 use crate::tree::Trees;
 use crate::tree::packed::{self, pack, unpack};
 
@@ -81,6 +82,8 @@ pub struct Shipment {
     pub(crate) records: Vec<NewRecord>,
     /// Blobs that no store has.
     pub(crate) blobs: HashMap<BlobDigest, Arc<[u8]>>,
+    /// Layers that were made just now.
+    pub(crate) new: HashSet<BlobDigest>,
 }
 
 impl Shipment {
@@ -89,10 +92,18 @@ impl Shipment {
         self.records.is_empty()
     }
 
+    /// Whether a blob was made just now, and no image with it went to `near`: only who made the same at the same time has sent it.
+    pub(super) fn is_new(&self, blob: &Descriptor, near: &[Repository]) -> bool {
+        near.is_empty() && self.new.contains(&blob.digest)
+    }
+
     pub(crate) fn add(&mut self, step: &StepRecord) {
         self.records.push(step.record.clone());
         if let Some((blob, bytes)) = &step.tree {
             self.blobs.insert(*blob, Arc::clone(bytes));
+        }
+        if step.is_new {
+            self.new.extend(step.record.blobs.first().map(|layer| layer.digest));
         }
     }
 
