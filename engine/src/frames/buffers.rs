@@ -4,11 +4,11 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Buffers that wait for the next frame, at most.
-const SPARE: usize = 16;
+const SPARE: usize = 64;
 /// Larger ones are given back to the system, in bytes.
 const LARGEST: usize = 8 << 20;
 /// Room is given in steps of so many bytes, so that most buffers fit most frames. What is not touched costs nothing.
-const STEP: usize = 2 << 20;
+const STEP: usize = 1 << 20;
 
 static WAITING: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
@@ -21,8 +21,9 @@ impl FrameBuffer {
     pub(super) fn with_room(room: usize) -> Self {
         let found = {
             let mut waiting = waiting();
-            let fits = waiting.iter().position(|buffer| buffer.capacity() >= room);
-            fits.map(|at| waiting.swap_remove(at))
+            let fitting = waiting.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= room);
+            let smallest = fitting.min_by_key(|(_, buffer)| buffer.capacity()).map(|(at, _)| at);
+            smallest.map(|at| waiting.swap_remove(at))
         };
         Self(found.unwrap_or_else(|| Vec::with_capacity(room.next_multiple_of(STEP))))
     }
