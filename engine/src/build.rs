@@ -37,7 +37,7 @@ use crate::upstream::StepRecord;
 /// Layers that steps leave to the container images that come after them.
 const IMAGE_LAYERS: usize = 16;
 /// Downloads at once; each registry has a limit of its own.
-const DOWNLOADS: usize = 16;
+const DOWNLOADS: usize = 32;
 /// How often a waiting loop looks whether the build was cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 

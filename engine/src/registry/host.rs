@@ -17,7 +17,7 @@ use super::{Registry, limited};
 use crate::net::{FetchError, FetchSettings, Fetcher, Live, MAX_WAIT, backoff, redacted, retry_after};
 
 /// Requests to one registry under way at once.
-const CONCURRENCY: usize = 16;
+const CONCURRENCY: usize = 32;
 /// Tries to connect.
 const CONNECTS: u32 = 2;
 /// Tries of a mirror: there is somebody else to ask.
