@@ -131,6 +131,11 @@ impl Store {
         &self.root
     }
 
+    /// Whether no record was ever kept.
+    pub fn is_blank(&self) -> bool {
+        !self.root.join("db/CURRENT").exists()
+    }
+
     /// The blobs.
     pub fn blobs(&self) -> &BlobStore {
         &self.blobs

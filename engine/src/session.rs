@@ -40,6 +40,7 @@ use crate::stat::StatCache;
 use crate::state::State;
 use crate::told::Told;
 use crate::tree::Trees;
+use crate::upstream::Upstream;
 
 /// Trees are walked by recursion, and a path of 4096 bytes can be 2048 directories deep. Only what is used costs memory.
 pub(crate) const STACK_SIZE: usize = 64 << 20;
@@ -227,7 +228,8 @@ impl<'a> Session<'a> {
         (self.fetcher.requests(), self.fetcher.bytes())
     }
 
-    /// Gives every source its immutable identity, all at once: downloads beside the walk of the context.
+    /// Gives every source its immutable identity, all at once: downloads, and the heads of caches that are wanted in any case,
+    /// beside the walk of the context.
     ///
     /// # Errors
     /// Every source that has none, together.
@@ -249,7 +251,13 @@ impl<'a> Session<'a> {
             }
             pinned
         };
+        // What holds nothing asks the caches for everything.
+        let asks_caches = !self.options.no_cache && self.store.is_blank();
+        let upstream = self.bases.upstream().filter(|_| asks_caches);
         let mut results: Vec<(VertexIndex, Result<Pinned, OpError>)> = std::thread::scope(|scope| {
+            for cache in upstream.map_or(&[][..], Upstream::caches) {
+                scope.spawn(|| cache.prepare());
+            }
             let fetchers: Vec<_> = (0..downloads.len().min(DOWNLOADS)).map(|_| scope.spawn(fetch)).collect();
             let mut results: Vec<_> =
                 self.pool.install(|| others.par_iter().map(|&index| (index, self.pin_one(index))).collect());

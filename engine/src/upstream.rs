@@ -137,6 +137,11 @@ impl<'a> Cached<'a> {
         }
     }
 
+    /// Reads its head, if nobody did; what goes wrong is told with the first lookup.
+    pub(crate) fn prepare(&self) {
+        self.cache.prepare();
+    }
+
     /// Where it is.
     pub fn place(&self) -> &CachePlace {
         &self.place
