@@ -37,7 +37,7 @@ use crate::upstream::StepRecord;
 /// Layers that steps leave to the container images that come after them.
 const IMAGE_LAYERS: usize = 16;
 /// Downloads at once; each registry has a limit of its own.
-const DOWNLOADS: usize = 32;
+const DOWNLOADS: usize = 16;
 /// How often a waiting loop looks whether the build was cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -119,6 +119,10 @@ impl Session<'_> {
             contents: Mutex::default(),
             reasons: Mutex::default(),
             plan,
+            may_release: !self
+                .graph
+                .indices()
+                .any(|index| matches!(self.graph.vertex(index).op, Op::Exec(_))),
             stop: self.options.cancel.part(),
         };
         during(self.events, Activity::Run, || work.run_all(plan))?;
@@ -222,11 +226,19 @@ struct Work<'s, 'a> {
     /// Why steps ran, or did not have to after all.
     reasons: Mutex<HashMap<VertexIndex, Why>>,
     plan: &'s Plan<Record>,
+    /// Whether what comes after a copy may start while its layer is made: commands need the layers themselves.
+    may_release: bool,
     /// Stops commands: the build is given up, or another step has failed.
     stop: Cancel,
 }
 
-type Message = (VertexIndex, Result<StepOutcome, OpError>);
+/// What a step tells.
+enum Message {
+    /// Its result is there; it makes its layer still.
+    Result(VertexIndex),
+    /// It has ended.
+    End(VertexIndex, Result<StepOutcome, OpError>),
+}
 
 impl Work<'_, '_> {
     fn run_all(&self, plan: &Plan<Record>) -> Result<(), BuildError> {
@@ -254,11 +266,12 @@ impl Work<'_, '_> {
                         break;
                     }
                     match rx.recv_timeout(CANCEL_INTERVAL) {
-                        Ok((index, Ok(outcome))) => {
+                        Ok(Message::Result(index)) => scheduler.release(index),
+                        Ok(Message::End(index, Ok(outcome))) => {
                             scheduler.finish(index, Outcome::Done);
                             session.finished(index, outcome);
                         }
-                        Ok((index, Err(error))) => {
+                        Ok(Message::End(index, Err(error))) => {
                             scheduler.finish(index, Outcome::Failed);
                             self.stop.cancel();
                             session.finished(index, StepOutcome::Failed);
@@ -291,7 +304,7 @@ impl Work<'_, '_> {
         let thread = std::thread::Builder::new().stack_size(STACK_SIZE);
         if let Err(error) = thread.spawn_scoped(threads, work) {
             // The loop listens until every step has answered.
-            let _ = failed.send((index, Err(OpError::Thread(error))));
+            let _ = failed.send(Message::End(index, Err(OpError::Thread(error))));
         }
     }
 
@@ -305,16 +318,16 @@ impl Work<'_, '_> {
 
     fn work(&self, index: VertexIndex, tx: &Sender<Message>) {
         self.started(index);
-        let result = catch_unwind(AssertUnwindSafe(|| self.step(index))).unwrap_or_else(|panic| {
+        let result = catch_unwind(AssertUnwindSafe(|| self.step(index, tx))).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Err(OpError::Panic(text.unwrap_or_default()))
         });
         // The loop outlives the scope's workers, so somebody listens.
-        let _ = tx.send((index, result));
+        let _ = tx.send(Message::End(index, result));
     }
 
-    fn step(&self, index: VertexIndex) -> Result<StepOutcome, OpError> {
+    fn step(&self, index: VertexIndex, tx: &Sender<Message>) -> Result<StepOutcome, OpError> {
         let vertex = self.session.graph.vertex(index);
         let (trees, contents) = (&self.session.trees, &self.session.contents);
         match &vertex.op {
@@ -340,7 +353,14 @@ impl Work<'_, '_> {
                 let delta = copied.delta;
                 self.explain(index, &reads, delta);
                 self.warn_of_copy(index, &prepared.replaced(trees, &delta)?, &copied.kept_modes);
-                self.keep(index, Some(key), Record { delta, facts: Facts::None })
+                let record = Record { delta, facts: Facts::None };
+                if self.may_release {
+                    self.session.trees.persist(&delta)?;
+                    self.results[index.position()].get_or_init(|| record.clone());
+                    // As with the end.
+                    let _ = tx.send(Message::Result(index));
+                }
+                self.keep(index, Some(key), record)
             }
             Op::App(op) => {
                 let prepared = app::Prepared::new(op, &self.inputs(index)?, trees)?;

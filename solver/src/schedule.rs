@@ -1,11 +1,11 @@
 //! Which vertex runs next: data in, data out. The caller does the work and says how it went.
 //!
-//! A vertex is started once, after all its inputs, within the limits of its lane: first whatever the costliest chain of
+//! A vertex is started once, after all its inputs have ended or given their results, within the limits of its lane: first whatever the costliest chain of
 //! steps needs that still have to run, and of two such the larger.
 //! After the first failure nothing new starts: what depended on the failure is `Skipped`, the rest `Cancelled`.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 use crate::{Costs, Graph, Op, Plan, Step, VertexIndex};
 
@@ -82,6 +82,8 @@ pub struct Scheduler<'graph> {
     costs: Vec<(u64, u64)>,
     ready: [BinaryHeap<Rank>; 2],
     running: [usize; 2],
+    /// Vertices that run still, while what depends on them may run already.
+    released: HashSet<VertexIndex>,
     limits: Limits,
     stopped: bool,
 }
@@ -95,6 +97,7 @@ impl<'graph> Scheduler<'graph> {
             costs: chains(graph, plan, costs),
             ready: Default::default(),
             running: [0; 2],
+            released: HashSet::new(),
             limits: Limits { cpu: limits.cpu.max(1), net: limits.net.max(1) },
             stopped: false,
         };
@@ -142,6 +145,18 @@ impl<'graph> Scheduler<'graph> {
         None
     }
 
+    /// Takes the result of a running vertex that has more to do, which nothing waits for: what depends on it may start.
+    ///
+    /// # Panics
+    /// If the vertex is not running.
+    pub fn release(&mut self, index: VertexIndex) {
+        assert_eq!(self.phases[index.position()], Phase::Running, "only what runs has a result to give");
+        if self.released.insert(index) {
+            self.complete(index);
+            self.phases[index.position()] = Phase::Running;
+        }
+    }
+
     /// Takes the outcome of a running vertex.
     ///
     /// # Panics
@@ -150,6 +165,7 @@ impl<'graph> Scheduler<'graph> {
         assert_eq!(self.phases[index.position()], Phase::Running, "only what runs can end");
         self.running[Lane::from(&self.graph.vertex(index).op) as usize] -= 1;
         match outcome {
+            Outcome::Done if self.released.contains(&index) => self.phases[index.position()] = Phase::Done,
             Outcome::Done => self.complete(index),
             Outcome::Failed => {
                 self.phases[index.position()] = Phase::Failed;

@@ -292,3 +292,38 @@ fn a_chain_of_100000_vertices_needs_no_stack() {
     let phases = drive(&graph, Limits { cpu: 8, net: 1 }, |_| 0, |_| false);
     assert!(phases.iter().all(|phase| *phase == Phase::Done));
 }
+
+#[test]
+fn what_depends_on_a_result_may_start_while_its_vertex_runs() {
+    let (graph, costs) = apps(&[("a", 10, &[]), ("b", 10, &["a"]), ("c", 10, &["b"])]);
+    let plan = all_miss(&graph);
+    let start = || {
+        let mut scheduler = Scheduler::new(&graph, &plan, Limits { cpu: 2, net: 1 }, &costs);
+        let a = scheduler.next_start().unwrap();
+        assert_eq!(scheduler.next_start(), None);
+        scheduler.release(a);
+        scheduler.release(a);
+        let b = scheduler.next_start().unwrap();
+        assert_eq!((scheduler.phase(a), scheduler.phase(b)), (Phase::Running, Phase::Running));
+        scheduler.release(b);
+        assert_eq!(scheduler.next_start(), None, "both have their places still");
+        (scheduler, a, b)
+    };
+    let (mut scheduler, a, b) = start();
+    scheduler.finish(b, Outcome::Done);
+    let c = scheduler.next_start().unwrap();
+    scheduler.finish(c, Outcome::Done);
+    assert!(!scheduler.is_finished());
+    scheduler.finish(a, Outcome::Done);
+    assert!(scheduler.is_finished() && [a, b, c].map(|index| scheduler.phase(index)) == [Phase::Done; 3]);
+
+    let (mut scheduler, a, b) = start();
+    scheduler.finish(a, Outcome::Failed);
+    assert_eq!((scheduler.next_start(), scheduler.is_finished()), (None, false));
+    scheduler.finish(b, Outcome::Done);
+    assert!(scheduler.is_finished());
+    assert_eq!(
+        (scheduler.phase(a), scheduler.phase(graph.target().unwrap())),
+        (Phase::Failed, Phase::Cancelled)
+    );
+}
