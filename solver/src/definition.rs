@@ -1,5 +1,8 @@
 //! The portable graph: vertices by digest, with names and positions beside them.
 
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
 use crate::key::{KeyHasher, Walk, walk_op, walk_wiring};
 use crate::{DigestMap, Op, SourceFile, Span, VertexDigest};
 
@@ -46,11 +49,17 @@ fn add_missing<T: PartialEq>(list: &mut Vec<T>, more: Vec<T>) {
     }
 }
 
+/// A vertex and what people are told of it, shared with the graphs that are made of a definition: ten thousand steps are not
+/// there twice.
+pub(crate) type Defined = Arc<(Vertex, Metadata)>;
+
 /// A content-hashed DAG with its targets: one for each image that is built.
 #[derive(Debug, Clone, Default)]
 pub struct Definition {
-    order: Vec<VertexDigest>,
-    vertices: DigestMap<VertexDigest, (Vertex, Metadata)>,
+    /// In the order they were added.
+    vertices: Vec<(VertexDigest, Defined)>,
+    /// Where each stands among them.
+    positions: DigestMap<VertexDigest, usize>,
     targets: Vec<Option<VertexDigest>>,
     /// The text the spans point into.
     pub source: SourceFile,
@@ -68,7 +77,7 @@ impl Definition {
     /// If an input was not added before: callers build from sources upwards.
     pub fn add(&mut self, op: Op, inputs: Vec<VertexDigest>, metadata: Metadata) -> VertexDigest {
         assert!(
-            inputs.iter().all(|input| self.vertices.contains_key(input)),
+            inputs.iter().all(|input| self.positions.contains_key(input)),
             "inputs are added before their users"
         );
         let mut hasher = KeyHasher::new("vertex");
@@ -76,15 +85,15 @@ impl Definition {
         walk_wiring(&op, &mut hasher);
         inputs.iter().for_each(|input| hasher.bytes("input", input.as_bytes()));
         let digest = VertexDigest::from_bytes(hasher.finish());
-        match self.vertices.entry(digest) {
-            std::collections::hash_map::Entry::Occupied(mut known) => {
-                let known = &mut known.get_mut().1;
+        match self.positions.entry(digest) {
+            Entry::Occupied(known) => {
+                let known = &mut Arc::make_mut(&mut self.vertices[*known.get()].1).1;
                 add_missing(&mut known.spans, metadata.spans);
                 add_missing(&mut known.stages, metadata.stages);
             }
-            std::collections::hash_map::Entry::Vacant(free) => {
-                free.insert((Vertex { op, inputs }, metadata));
-                self.order.push(digest);
+            Entry::Vacant(free) => {
+                free.insert(self.vertices.len());
+                self.vertices.push((digest, Arc::new((Vertex { op, inputs }, metadata))));
             }
         }
         digest
@@ -118,16 +127,20 @@ impl Definition {
         let mut union = Self::default();
         let mut users: DigestMap<VertexDigest, Vec<String>> = DigestMap::default();
         for (name, definition) in of {
-            for digest in &definition.order {
-                let (vertex, metadata) = definition.vertices[digest].clone();
+            for (digest, defined) in definition.vertices {
+                let (vertex, metadata) = Arc::unwrap_or_clone(defined);
                 union.add(vertex.op, vertex.inputs, metadata);
-                users.entry(*digest).or_default().push(name.clone());
+                users.entry(digest).or_default().push(name.clone());
             }
-            union.targets.extend(definition.targets());
+            match definition.targets.as_slice() {
+                [] => union.targets.push(None),
+                targets => union.targets.extend(targets),
+            }
             union.source = definition.source;
         }
         for (digest, names) in users.into_iter().filter(|(_, names)| names.len() < count) {
-            if let Some((_, metadata)) = union.vertices.get_mut(&digest) {
+            if let Some(&at) = union.positions.get(&digest) {
+                let metadata = &mut Arc::make_mut(&mut union.vertices[at].1).1;
                 metadata.name = format!("[{}] {}", names.join(", "), metadata.name);
             }
         }
@@ -136,24 +149,32 @@ impl Definition {
 
     /// All vertices, inputs before their users.
     pub fn iter(&self) -> impl Iterator<Item = (VertexDigest, &Vertex, &Metadata)> {
-        self.order.iter().map(|digest| {
-            let (vertex, metadata) = &self.vertices[digest];
-            (*digest, vertex, metadata)
-        })
+        self.vertices.iter().map(|(digest, defined)| (*digest, &defined.0, &defined.1))
+    }
+
+    /// The same, to be shared.
+    pub(crate) fn defined(&self) -> impl Iterator<Item = (VertexDigest, &Defined)> {
+        self.vertices.iter().map(|(digest, defined)| (*digest, defined))
     }
 
     /// A vertex by its identity.
     pub fn get(&self, digest: &VertexDigest) -> Option<(&Vertex, &Metadata)> {
-        self.vertices.get(digest).map(|(vertex, metadata)| (vertex, metadata))
+        let (_, defined) = &self.vertices[self.position(digest)?];
+        Some((&defined.0, &defined.1))
+    }
+
+    /// Where a vertex stands among all.
+    pub(crate) fn position(&self, digest: &VertexDigest) -> Option<usize> {
+        self.positions.get(digest).copied()
     }
 
     /// Number of vertices.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.vertices.len()
     }
 
     /// Whether there is no vertex at all.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.vertices.is_empty()
     }
 }

@@ -6,6 +6,7 @@ use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{Dfs, Reversed};
 
+use crate::definition::Defined;
 use crate::{Definition, DigestMap, GraphError, Metadata, Vertex, VertexDigest};
 
 /// Position of a vertex in its graph.
@@ -22,8 +23,7 @@ impl VertexIndex {
 #[derive(Debug)]
 struct Node {
     digest: VertexDigest,
-    vertex: Vertex,
-    metadata: Metadata,
+    defined: Defined,
     inputs: Vec<VertexIndex>,
     dependents: Vec<VertexIndex>,
 }
@@ -43,37 +43,40 @@ impl Graph {
     /// An input that is not in the definition, or a circle; neither can come from [`Definition::add`], but a
     /// definition may one day come from elsewhere.
     pub fn new(definition: &Definition) -> Result<Self, GraphError> {
-        let mut edges: DiGraph<VertexDigest, ()> =
-            DiGraph::with_capacity(definition.len(), definition.len() * 2);
-        let nodes: DigestMap<VertexDigest, NodeIndex> =
-            definition.iter().map(|(digest, ..)| (digest, edges.add_node(digest))).collect();
-        for (digest, vertex, _) in definition.iter() {
+        let mut edges: DiGraph<(), ()> = DiGraph::with_capacity(definition.len(), definition.len() * 2);
+        for _ in 0..definition.len() {
+            edges.add_node(());
+        }
+        for (at, (digest, vertex, _)) in definition.iter().enumerate() {
             for input in &vertex.inputs {
-                let from =
-                    nodes.get(input).ok_or(GraphError::MissingInput { vertex: digest, input: *input })?;
-                edges.add_edge(*from, nodes[&digest], ());
+                let from = definition.position(input);
+                let from = from.ok_or(GraphError::MissingInput { vertex: digest, input: *input })?;
+                edges.add_edge(NodeIndex::new(from), NodeIndex::new(at), ());
             }
         }
-        toposort(&edges, None).map_err(|cycle| GraphError::Cycle { vertex: edges[cycle.node_id()] })?;
-        let needed = needed(&edges, definition.targets().iter().flatten().map(|target| nodes[target]));
+        toposort(&edges, None).map_err(|cycle| {
+            let (vertex, ..) = definition.iter().nth(cycle.node_id().index()).expect("it is one of them");
+            GraphError::Cycle { vertex }
+        })?;
+        let targets = definition.targets().iter().flatten().filter_map(|target| definition.position(target));
+        let needed = needed(&edges, targets.map(NodeIndex::new));
         let mut graph = Self {
             nodes: Vec::with_capacity(definition.len()),
             by_digest: DigestMap::default(),
             targets: Vec::new(),
         };
         // A definition's own order is topological (its inputs are added first) and the order people wrote in.
-        let kept = definition.iter().zip(&needed).filter(|(_, is_needed)| **is_needed);
-        for ((digest, vertex, metadata), _) in kept {
-            graph.push(digest, vertex.clone(), metadata.clone());
+        for ((digest, defined), _) in definition.defined().zip(&needed).filter(|(_, is_needed)| **is_needed) {
+            graph.push(digest, Defined::clone(defined));
         }
         let targets = definition.targets().iter().map(|target| target.map(|target| graph.by_digest[&target]));
         graph.targets = targets.collect();
         Ok(graph)
     }
 
-    fn push(&mut self, digest: VertexDigest, vertex: Vertex, metadata: Metadata) {
+    fn push(&mut self, digest: VertexDigest, defined: Defined) {
         let index = VertexIndex(self.nodes.len());
-        let inputs: Vec<VertexIndex> = vertex.inputs.iter().map(|input| self.by_digest[input]).collect();
+        let inputs: Vec<VertexIndex> = defined.0.inputs.iter().map(|input| self.by_digest[input]).collect();
         for input in &inputs {
             let dependents = &mut self.nodes[input.0].dependents;
             if dependents.last() != Some(&index) {
@@ -81,7 +84,7 @@ impl Graph {
             }
         }
         self.by_digest.insert(digest, index);
-        self.nodes.push(Node { digest, vertex, metadata, inputs, dependents: Vec::new() });
+        self.nodes.push(Node { digest, defined, inputs, dependents: Vec::new() });
     }
 
     /// All positions, inputs before users.
@@ -121,12 +124,12 @@ impl Graph {
 
     /// A vertex.
     pub fn vertex(&self, index: VertexIndex) -> &Vertex {
-        &self.nodes[index.0].vertex
+        &self.nodes[index.0].defined.0
     }
 
     /// What people are told of it.
     pub fn metadata(&self, index: VertexIndex) -> &Metadata {
-        &self.nodes[index.0].metadata
+        &self.nodes[index.0].defined.1
     }
 
     /// Its inputs, in the op's order.
@@ -141,7 +144,7 @@ impl Graph {
 }
 
 /// By number: whether a target needs a node.
-fn needed(edges: &DiGraph<VertexDigest, ()>, targets: impl Iterator<Item = NodeIndex>) -> Vec<bool> {
+fn needed(edges: &DiGraph<(), ()>, targets: impl Iterator<Item = NodeIndex>) -> Vec<bool> {
     let reversed = Reversed(edges);
     let mut walk = Dfs::empty(reversed);
     for target in targets {
