@@ -127,14 +127,11 @@ impl Definition {
         let mut union = Self::default();
         let mut users: DigestMap<VertexDigest, Vec<String>> = DigestMap::default();
         for (name, definition) in of {
+            union.targets.extend(definition.targets());
             for (digest, defined) in definition.vertices {
                 let (vertex, metadata) = Arc::unwrap_or_clone(defined);
                 union.add(vertex.op, vertex.inputs, metadata);
                 users.entry(digest).or_default().push(name.clone());
-            }
-            match definition.targets.as_slice() {
-                [] => union.targets.push(None),
-                targets => union.targets.extend(targets),
             }
             union.source = definition.source;
         }

@@ -1,7 +1,7 @@
 //! Which vertex runs next: data in, data out. The caller does the work and says how it went.
 //!
-//! A vertex is started once, after all its inputs have ended or given their results, within the limits of its lane: first whatever the costliest chain of
-//! steps needs that still have to run, and of two such the larger.
+//! A vertex is started once, after all its inputs have ended or given their results, within the limits of its lane: first
+//! whatever the costliest chain of steps needs that still have to run, and of two such the larger.
 //! After the first failure nothing new starts: what depended on the failure is `Skipped`, the rest `Cancelled`.
 
 use std::cmp::Reverse;
