@@ -97,6 +97,11 @@ pub trait Records: Send + Sync + Debug {
     /// When the store fails; nothing, or all, is forgotten.
     fn forget(&self, keys: &[Vec<u8>]) -> Result<(), CacheError>;
 
+    /// Whether nothing was ever committed. Reads nothing.
+    fn is_blank(&self) -> bool {
+        false
+    }
+
     /// Sees what others have committed since the first look. Whether there is anything.
     fn refresh(&self) -> bool {
         false

@@ -133,7 +133,7 @@ impl Store {
 
     /// Whether no record was ever kept.
     pub fn is_blank(&self) -> bool {
-        !self.root.join("db/CURRENT").exists()
+        self.records.is_blank()
     }
 
     /// The blobs.

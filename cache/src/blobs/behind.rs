@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fs_err::File;
@@ -33,10 +33,10 @@ impl WriteBehind {
     pub(super) fn write(&self, write: Spill) {
         lock(&write.progress.state).under_way += 1;
         let rejected = match self.queue.get_or_init(|| self.start()) {
-            Some(queue) => queue.try_send(write).err().map(|error| match error {
-                std::sync::mpsc::TrySendError::Full(write)
-                | std::sync::mpsc::TrySendError::Disconnected(write) => write,
-            }),
+            Some(queue) => match queue.try_send(write) {
+                Ok(()) => None,
+                Err(TrySendError::Full(write) | TrySendError::Disconnected(write)) => Some(write),
+            },
             None => Some(write),
         };
         if let Some(write) = rejected {

@@ -221,6 +221,10 @@ impl Records for RocksRecords {
         Ok(())
     }
 
+    fn is_blank(&self) -> bool {
+        !self.has_database()
+    }
+
     fn refresh(&self) -> bool {
         // Every commit makes a file, and no name comes twice.
         let is_newer = *self.opened.lock().unwrap_or_else(PoisonError::into_inner) != self.files();
