@@ -226,7 +226,7 @@ struct Work<'s, 'a> {
     /// Why steps ran, or did not have to after all.
     reasons: Mutex<HashMap<VertexIndex, Why>>,
     plan: &'s Plan<Record>,
-    /// Whether what comes after a copy may start while its layer is made: commands need the layers themselves.
+    /// Whether what follows a step may start while its layer is made: commands need the layers themselves.
     may_release: bool,
     /// Stops commands: the build is given up, or another step has failed.
     stop: Cancel,
@@ -344,7 +344,7 @@ impl Work<'_, '_> {
                 let key = content_key(&vertex.op, &reads);
                 self.saw_content(index, &key);
                 if let Some(record) = self.by_content(index, &key) {
-                    return self.keep(index, None, record);
+                    return self.keep(index, None, record, tx);
                 }
                 if self.by_content_elsewhere(index, &key) {
                     return Ok(StepOutcome::Cached);
@@ -353,21 +353,14 @@ impl Work<'_, '_> {
                 let delta = copied.delta;
                 self.explain(index, &reads, delta);
                 self.warn_of_copy(index, &prepared.replaced(trees, &delta)?, &copied.kept_modes);
-                let record = Record { delta, facts: Facts::None };
-                if self.may_release {
-                    self.session.trees.persist(&delta)?;
-                    self.results[index.position()].get_or_init(|| record.clone());
-                    // As with the end.
-                    let _ = tx.send(Message::Result(index));
-                }
-                self.keep(index, Some(key), record)
+                self.keep(index, Some(key), Record { delta, facts: Facts::None }, tx)
             }
             Op::App(op) => {
                 let prepared = app::Prepared::new(op, &self.inputs(index)?, trees)?;
                 let reads = prepared.reads();
                 let key = content_key(&vertex.op, &reads);
                 if let Some(record) = self.by_content(index, &key) {
-                    return self.keep(index, None, record);
+                    return self.keep(index, None, record, tx);
                 }
                 let collected = prepared.run(trees, contents)?;
                 self.explain(index, &reads, collected.delta);
@@ -377,16 +370,21 @@ impl Work<'_, '_> {
                     self.session.warn(index, text, "rename one of the two, or leave one out");
                 }
                 let record = Record { delta: collected.delta, facts: Facts::App(collected.facts) };
-                self.keep(index, Some(key), record)
+                self.keep(index, Some(key), record, tx)
             }
-            Op::Exec(op) => self.exec(index, op),
+            Op::Exec(op) => self.exec(index, op, tx),
             Op::Blob(blob) if self.session.is_deferred(index, blob) => Ok(StepOutcome::Done),
             Op::Blob(blob) => self.session.fetch_blob(index, blob).map(|()| StepOutcome::Done),
-            Op::ContainerImage(op) => self.container_image(index, op),
+            Op::ContainerImage(op) => self.container_image(index, op, tx),
         }
     }
 
-    fn container_image(&self, index: VertexIndex, op: &ContainerImageOp) -> Result<StepOutcome, OpError> {
+    fn container_image(
+        &self,
+        index: VertexIndex,
+        op: &ContainerImageOp,
+        tx: &Sender<Message>,
+    ) -> Result<StepOutcome, OpError> {
         let session = self.session;
         let (delta, reads) = match session.stream(index, op)? {
             Some(streamed) => streamed,
@@ -398,16 +396,16 @@ impl Work<'_, '_> {
         self.explain(index, &reads, delta);
         let key = content_key(&session.graph.vertex(index).op, &reads);
         // It waits for a network on a thread of its own; layers are made on the pool's.
-        session.pool.install(|| self.keep(index, Some(key), Record { delta, facts: Facts::None }))
+        session.pool.install(|| self.keep(index, Some(key), Record { delta, facts: Facts::None }, tx))
     }
 
-    fn exec(&self, index: VertexIndex, op: &ExecOp) -> Result<StepOutcome, OpError> {
+    fn exec(&self, index: VertexIndex, op: &ExecOp, tx: &Sender<Message>) -> Result<StepOutcome, OpError> {
         let session = self.session;
         let prepared = exec::Prepared::new(op, &self.inputs(index)?, &session.trees)?;
         let reads = prepared.reads();
         let key = content_key(&session.graph.vertex(index).op, &reads);
         if let Some(record) = self.by_content(index, &key) {
-            return self.keep(index, None, record);
+            return self.keep(index, None, record, tx);
         }
         let machine = exec::Machine {
             store: session.store,
@@ -431,7 +429,7 @@ impl Work<'_, '_> {
             session.warn(index, text, "remove it at the end of the command");
         }
         session.add_links(ran.delta, &ran.links);
-        self.keep(index, Some(key), Record { delta: ran.delta, facts: Facts::Exec(ran.links) })
+        self.keep(index, Some(key), Record { delta: ran.delta, facts: Facts::Exec(ran.links) }, tx)
     }
 
     /// Says what a copy did that is seldom meant.

@@ -4,11 +4,12 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache::Table;
+use crossbeam_channel::Sender;
 use solver::{
     CacheKey, ContentRead, Event, Facts, Op, Record, Step, StepOutcome, TreeDigest, VertexIndex, key_facts,
 };
 
-use super::{Built, BuiltImage, KeptStep, Work};
+use super::{Built, BuiltImage, KeptStep, Message, Work};
 use crate::chain::Chain;
 use crate::container::Carried;
 use crate::error::OpError;
@@ -81,15 +82,22 @@ impl Work<'_, '_> {
         true
     }
 
-    /// Records a step's result under its keys and, where it is a layer of the image by itself, makes the layer.
+    /// Gives a step's result to what follows, makes its layer where it is one of the image by itself, and records it under
+    /// its keys.
     pub(super) fn keep(
         &self,
         index: VertexIndex,
         by_content: Option<CacheKey>,
         record: Record,
+        tx: &Sender<Message>,
     ) -> Result<StepOutcome, OpError> {
         let session = self.session;
         session.trees.persist(&record.delta)?;
+        self.results[index.position()].get_or_init(|| record.clone());
+        if self.may_release {
+            // As with the end: somebody listens.
+            let _ = tx.send(Message::Result(index));
+        }
         let outcome = if by_content.is_some() { StepOutcome::Done } else { StepOutcome::Cached };
         // What a command made can be had again only by running it: its layer is kept, whether an image has it or not.
         let is_of_command = matches!(session.graph.vertex(index).op, Op::Exec(_));
@@ -106,7 +114,6 @@ impl Work<'_, '_> {
             Some(key) => stamp::put(session.store, Table::Steps, key.as_bytes(), &record),
             None => _ = self.cached_by_content.fetch_add(1, Ordering::Relaxed),
         }
-        self.results[index.position()].get_or_init(|| record);
         Ok(outcome)
     }
 

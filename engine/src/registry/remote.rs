@@ -86,12 +86,9 @@ impl<'a> RegistryRemote<'a> {
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Arrival, RegistryError> {
         let own = self.repository();
-        if self.names(&blob.digest) {
-            return Ok(Arrival::Present);
-        }
         let near = from.iter().filter(|other| other.host == own.host && other.path != own.path);
         let near: Vec<String> = near.map(|other| other.path.clone()).collect();
-        self.registry.send_new_blob(own, blob, &near, open, progress)
+        self.send_unnamed(blob, &near, open, progress)
     }
 
     /// The same for a blob that is hardly there: whether it is, is asked with the start of its upload, as if it were taken over from
@@ -105,11 +102,21 @@ impl<'a> RegistryRemote<'a> {
         open: &OpenBlob<'_>,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Arrival, RegistryError> {
-        let own = self.repository();
+        self.send_unnamed(blob, std::slice::from_ref(&self.repository().path), open, progress)
+    }
+
+    /// Sends a blob that the manifest which was read last does not name; `from` are repositories that may have it.
+    fn send_unnamed(
+        &self,
+        blob: &Descriptor,
+        from: &[String],
+        open: &OpenBlob<'_>,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Arrival, RegistryError> {
         if self.names(&blob.digest) {
             return Ok(Arrival::Present);
         }
-        self.registry.send_new_blob(own, blob, std::slice::from_ref(&own.path), open, progress)
+        self.registry.send_new_blob(self.repository(), blob, from, open, progress)
     }
 
     /// Whether the manifest that was read last names a blob; then it is there.
