@@ -6,9 +6,10 @@ mod graph;
 mod images;
 mod registry;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::build::{Build, CheckFormat, Explain, Planning};
 pub(crate) use self::cache::{
@@ -29,6 +30,24 @@ pub(crate) struct Args {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// As much of the command line as these words may need, if that is not all of it: clap makes every flag of every command
+/// before it looks at the first word, a third of a short build. What this does not understand may still be right.
+pub(crate) fn likely(words: &[OsString]) -> Option<clap::Command> {
+    let flags = || Global::augment_args(clap::Command::new("sealer").version(env!("CARGO_PKG_VERSION")));
+    match words {
+        [_, word] if word == "--version" => Some(flags()),
+        _ if words.iter().any(|word| word == "build") => Some(OnlyBuild::augment_subcommands(flags())),
+        _ => None,
+    }
+}
+
+/// The commands that are made by themselves.
+#[derive(Debug, Subcommand)]
+enum OnlyBuild {
+    /// As in [`Command`].
+    Build(Box<Build>),
 }
 
 /// Flags of every command.

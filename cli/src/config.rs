@@ -85,7 +85,9 @@ impl ConfigFile {
                 command = set(command);
                 continue;
             }
-            for name in TUNED {
+            let tuned: Vec<&str> =
+                TUNED.into_iter().filter(|name| command.find_subcommand(name).is_some()).collect();
+            for name in tuned {
                 command = command.mut_subcommand(name, set);
             }
         }

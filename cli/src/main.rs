@@ -13,26 +13,33 @@ mod settings;
 mod ui;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::args::{Args, Command};
 use crate::config::ConfigFile;
 use crate::report::{Failure, Page, Reporter};
 
-fn main() -> ExitCode {
+fn main() -> ! {
+    let code = start();
+    let _ = std::io::Write::flush(&mut std::io::stdout());
+    // Nothing is left to be done. What `exit` would still do is to take tables of RocksDB apart, entry by entry.
+    signal_hook::low_level::exit(code.into())
+}
+
+fn start() -> u8 {
     let mut words: Vec<_> = std::env::args_os().collect();
     // Helpers of a sandbox are this program again; they have nothing to do with arguments and settings.
     if let [_, role, which] = words.as_slice()
         && role == engine::sandbox::ROLE
     {
-        return ExitCode::from(engine::sandbox::run_helper(&which.to_string_lossy()));
+        return engine::sandbox::run_helper(&which.to_string_lossy());
     }
     if words.get(1).is_some_and(|role| role == engine::sandbox::rootless::ROLE) {
         match engine::sandbox::rootless::arrive(&words[2..]) {
             Some(args) => words.splice(1.., args).for_each(drop),
-            None => return ExitCode::FAILURE,
+            None => return 1,
         }
     }
     // `alpha X` is `X`: the word stays for scripts that have it.
@@ -58,7 +65,7 @@ enum Misunderstood {
 
 /// Flags, environment and the file with settings, in this order of strength.
 fn understand(words: &[OsString]) -> Result<(Args, ArgMatches, Option<ConfigFile>), Misunderstood> {
-    let matches = Args::command().try_get_matches_from(words).map_err(Misunderstood::Usage)?;
+    let matches = parse(words, &|command| command).map_err(Misunderstood::Usage)?;
     let args = Args::from_arg_matches(&matches).map_err(Misunderstood::Usage)?;
     // sealer's scripts name a JSON file that has no meaning here.
     let given = args.global.config.as_deref().filter(|path| !is_json(path));
@@ -67,10 +74,23 @@ fn understand(words: &[OsString]) -> Result<(Args, ArgMatches, Option<ConfigFile
         Ok(Some(file)) => file,
         Err(failure) => return Err(Misunderstood::Config(failure, Box::new(args))),
     };
-    let read = file.apply(Args::command()).try_get_matches_from(words);
+    let read = parse(words, &|command| file.apply(command));
     match read.and_then(|matches| Ok((Args::from_arg_matches(&matches)?, matches))) {
         Ok((args, matches)) => Ok((args, matches, Some(file))),
         Err(error) => Err(Misunderstood::Config(file.blame(&error), Box::new(args))),
+    }
+}
+
+/// What clap makes of the words. Whatever is wrong is told by the whole command line, which knows every command.
+fn parse(
+    words: &[OsString],
+    with: &dyn Fn(clap::Command) -> clap::Command,
+) -> Result<ArgMatches, clap::Error> {
+    let likely = args::likely(words).map(|command| with(command).try_get_matches_from(words));
+    match likely {
+        Some(Err(error)) if error.kind() == ErrorKind::DisplayVersion => Err(error),
+        Some(Ok(matches)) => Ok(matches),
+        Some(Err(_)) | None => with(Args::command()).try_get_matches_from(words),
     }
 }
 

@@ -7,7 +7,6 @@ mod failure;
 mod page;
 mod sandbox;
 
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use solver::{Lines, Position, SourceFile};
@@ -74,22 +73,22 @@ impl Reporter {
     }
 
     /// Prints the warnings, then the failure, and gives the exit code.
-    pub(crate) fn end(&self, result: Result<(), Failure>) -> ExitCode {
+    pub(crate) fn end(&self, result: Result<(), Failure>) -> u8 {
         let result = result.and_then(|()| self.check_strict());
         let warnings = std::mem::take(&mut *self.lock());
         if !self.quiet {
             self.print(&warnings);
         }
         match result {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => 0,
             Err(Failure::Pages(pages)) => {
                 self.print(&pages);
-                ExitCode::from(1)
+                1
             }
-            Err(Failure::Told(code)) => ExitCode::from(code),
+            Err(Failure::Told(code)) => code,
             Err(Failure::Cancelled { signal, what }) => {
                 self.print([&Page::error("cancelled", what)]);
-                ExitCode::from(128 + signal)
+                128 + signal
             }
         }
     }
@@ -122,7 +121,7 @@ impl Reporter {
 const START: Position = Position { line: 1, column: 1 };
 
 /// Prints what clap has to say. Help and versions are data; wrong usage is a failure like every other.
-pub(crate) fn usage(error: &clap::Error, format: ErrorFormat) -> ExitCode {
+pub(crate) fn usage(error: &clap::Error, format: ErrorFormat) -> u8 {
     if error.use_stderr() && format == ErrorFormat::Json {
         let text = error.render().to_string();
         let mut lines = text.trim_end().lines();
@@ -130,9 +129,9 @@ pub(crate) fn usage(error: &clap::Error, format: ErrorFormat) -> ExitCode {
         let rest = lines.map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
         let page = Page { hints: rest.collect(), ..Page::error("usage", message) };
         ui::message(&page.json(&|_| START).to_string());
-        return ExitCode::from(1);
+        return 1;
     }
     // Whether it can be printed changes nothing about the exit code.
     let _ = error.print();
-    if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS }
+    u8::from(error.use_stderr())
 }
