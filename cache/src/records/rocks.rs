@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rocksdb::{
-    BlockBasedOptions, ColumnFamily, DB, DBCompactionStyle, Direction, InfoLogger, IteratorMode, LogLevel,
-    Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, DB, DBCompactionStyle, DEFAULT_COLUMN_FAMILY_NAME, Direction,
+    InfoLogger, IteratorMode, LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use super::{Batch, Records};
@@ -26,6 +26,11 @@ const OPEN_ATTEMPTS: u32 = 4;
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// Files in level 0 before a window's owner compacts: each costs every later open 40 µs.
 const LEVEL_ZERO_LIMIT: u64 = 8;
+
+/// Blocks kept in memory, in bytes.
+const BLOCK_CACHE: usize = 32 << 20;
+/// Two to this power are the parts of a cache that threads do not wait for each other at.
+const CACHE_SHARD_BITS: i32 = 2;
 
 /// A RocksDB database, opened when first needed.
 #[derive(Debug)]
@@ -88,8 +93,10 @@ impl RocksRecords {
             if attempt > 0 {
                 std::thread::sleep(Duration::from_millis(5 << attempt));
             }
-            let families = [(FAMILY, family_options())];
-            match DB::open_cf_with_opts_for_read_only(&database_options(), &self.path, families, false) {
+            let options = options();
+            // RocksDB opens its own family too, with a cache of its own if nobody names it.
+            let families = [FAMILY, DEFAULT_COLUMN_FAMILY_NAME].map(|family| (family, options.clone()));
+            match DB::open_cf_with_opts_for_read_only(&options, &self.path, families, false) {
                 Ok(db) => return Reader::Open(db),
                 Err(error) if error.to_string().contains("Column family not found") => return Reader::Absent,
                 Err(error) => last = error.to_string(),
@@ -129,7 +136,7 @@ impl RocksRecords {
 
     /// Opens for writing once.
     fn try_open_writer(&self) -> Result<DB, rocksdb::Error> {
-        let mut options = database_options();
+        let mut options = options();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         // Families of newer formats are opened too: RocksDB demands it, and their values stay untouched.
@@ -137,7 +144,7 @@ impl RocksRecords {
         if !families.iter().any(|family| family == FAMILY) {
             families.push(FAMILY.to_owned());
         }
-        let families = families.into_iter().map(|family| (family, family_options()));
+        let families = families.into_iter().map(|family| (family, options.clone()));
         DB::open_cf_with_opts(&options, &self.path, families)
     }
 
@@ -291,8 +298,9 @@ fn thread_number() -> u32 {
     (hasher.finish() & 0xffff_ffff) as u32
 }
 
-/// What makes an open cheap and a window short; each line was measured or switches off a background habit.
-fn database_options() -> Options {
+/// What makes an open cheap and a window short; each line was measured or switches off a background habit. They are made
+/// once for an open: each `Options::default()` makes a cache of 32 MiB.
+fn options() -> Options {
     let mut options = Options::default();
     options.set_skip_stats_update_on_db_open(true);
     // A silent logger instead of LOG files: what went wrong comes back as an error.
@@ -304,11 +312,8 @@ fn database_options() -> Options {
     options.set_max_background_jobs(2);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
-    options
-}
-
-fn family_options() -> Options {
-    let mut options = Options::default();
+    // Sixty-four by default, for more threads than ever read at once.
+    options.set_table_cache_num_shard_bits(CACHE_SHARD_BITS);
     // Compaction is ours to start, after the user has the result.
     options.set_disable_auto_compactions(true);
     // One level: a compaction merges all files into one. With several, files whose keys do not overlap would only
@@ -321,6 +326,11 @@ fn family_options() -> Options {
     // A key is looked for in every file of level 0; ten bits a key tell all but one in a hundred that it is not there.
     let mut table = BlockBasedOptions::default();
     table.set_bloom_filter(10.0, false);
+    // The default one reserves 6 MiB of addresses and touches both ends of them.
+    let mut cache = LruCacheOptions::default();
+    cache.set_capacity(BLOCK_CACHE);
+    cache.set_num_shard_bits(CACHE_SHARD_BITS);
+    table.set_block_cache(&Cache::new_lru_cache_opts(&cache));
     options.set_block_based_table_factory(&table);
     options
 }
