@@ -106,7 +106,8 @@ impl Settings {
             repository: self.repository(),
             carries_images: self.carries_images,
             exports: self.caches.compressions(self.compression),
-            helm: settings::program("helm"),
+            // Only a look for container images asks it.
+            helm: self.carries_images.then(|| settings::program("helm")).flatten(),
             explain: args.explain.is_some(),
             exec: self.exec.clone(),
             cancel: cancel.clone(),
