@@ -29,6 +29,7 @@ pub mod images;
 pub mod inspect;
 pub mod layer;
 pub mod lock;
+mod memory;
 pub mod merge;
 pub mod mounts;
 pub mod name;

@@ -28,6 +28,7 @@ use crate::explain;
 use crate::frames::{FrameError, LayerCompression, LayerWriter, layer_key};
 use crate::group::Member;
 use crate::layer::TimePolicy;
+use crate::memory;
 use crate::net::Fetcher;
 use crate::ops::exec::ExecOptions;
 use crate::ops::{Input, app};
@@ -187,6 +188,7 @@ impl<'a> Session<'a> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.jobs.max(1))
             .stack_size(STACK_SIZE)
+            .start_handler(|_| memory::grow())
             .build()
             .map_err(|error| cache::CacheError::Io(std::io::Error::other(error)))?;
         Ok(Self {
