@@ -145,7 +145,7 @@ impl Registry {
             Place::At(location) => Some(location.clone()),
             Place::Listed { dir, entry } => {
                 let (dir, listing) = &self.dirs[*dir as usize];
-                let name = std::ffi::OsString::from_vec(listing.known[*entry as usize].name.clone());
+                let name = std::ffi::OsString::from_vec(listing.known[*entry as usize].name.to_vec());
                 Some(Location::Host { dir: Arc::clone(dir), name })
             }
         }

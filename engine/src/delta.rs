@@ -94,7 +94,7 @@ impl OpenDir {
     /// If a subtree is unknown.
     pub fn add_all(&mut self, trees: &Trees<'_>, tree: &TreeDigest) -> Result<bool, TreeError> {
         let mut replaced = false;
-        for (name, entry) in &trees.load(tree)?.entries {
+        for (name, entry) in trees.load(tree)?.entries.iter() {
             replaced |= self.put(trees, name, entry.clone())?;
         }
         Ok(replaced)
@@ -115,7 +115,7 @@ impl OpenDir {
 
     fn open(trees: &Trees<'_>, meta: Meta, tree: &TreeDigest) -> Result<Self, TreeError> {
         let directory = trees.load(tree)?;
-        let closed = |(name, entry): (&Name, &Entry)| (name.clone(), Item::Closed(entry.clone()));
+        let closed = |(name, entry): (&[u8], &Entry)| (name.to_vec(), Item::Closed(entry.clone()));
         Ok(Self { meta, children: directory.entries.iter().map(closed).collect(), opaque: directory.opaque })
     }
 }

@@ -107,7 +107,7 @@ fn dirs(
     }
     let load = |tree: Option<&TreeDigest>| tree.map(|tree| trees.load(tree)).transpose();
     let (before, after) = (load(before)?.unwrap_or_default(), load(after)?.unwrap_or_default());
-    let names: BTreeSet<_> = before.entries.keys().chain(after.entries.keys()).collect();
+    let names: BTreeSet<_> = before.entries.names().chain(after.entries.names()).collect();
     for name in names {
         let length = path.len();
         push_name(path, name);

@@ -140,7 +140,7 @@ fn first_change(
         return Ok(None);
     }
     let (before, after) = (trees.load(before)?, trees.load(after)?);
-    let names: std::collections::BTreeSet<_> = before.entries.keys().chain(after.entries.keys()).collect();
+    let names: std::collections::BTreeSet<_> = before.entries.names().chain(after.entries.names()).collect();
     for name in names {
         let length = path.len();
         push_name(path, name);

@@ -130,7 +130,7 @@ fn finish(out: &mut Vec<u8>, mut header: tar::Header, mut pax: Vec<u8>, meta: &M
             record(&mut pax, b"mtime", mtime.to_string().as_bytes());
         }
     }
-    for (key, value) in &meta.xattrs {
+    for (key, value) in &*meta.xattrs {
         record(&mut pax, &[b"SCHILY.xattr.", key.as_slice()].concat(), value);
     }
     if !pax.is_empty() {
@@ -282,7 +282,7 @@ mod tests {
         let meta = Meta {
             uid: 3_000_000,
             mode: 0o4755,
-            xattrs: vec![(b"user.a".to_vec(), b"\0 =".to_vec())],
+            xattrs: [(b"user.a".to_vec(), b"\0 =".to_vec())].into(),
             ..Meta::default()
         };
         let entry = Entry { meta, node: Node::Symlink(vec![b't'; 300]) };

@@ -338,7 +338,7 @@ fn union_dir(
     }
     let mut by_name: BTreeMap<Vec<u8>, Vec<(&str, Entry)>> = BTreeMap::new();
     for (owner, tree) in of {
-        for (name, entry) in &trees.load(tree)?.entries {
+        for (name, entry) in trees.load(tree)?.entries.iter() {
             by_name.entry(name.to_vec()).or_default().push((owner, entry.clone()));
         }
     }

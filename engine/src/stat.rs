@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use solver::{ContentDigest, TreeDigest};
 
 use crate::stamp;
-use crate::tree::{Directory, Entry, Meta, Node};
+use crate::tree::{Directory, Entry, Meta, Node, Xattrs};
 
 /// Another number forgets everything.
 const FORMAT: u8 = 2;
@@ -90,7 +90,7 @@ impl Seen {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum What {
     File(ContentDigest),
-    Link(Vec<u8>),
+    Link(Box<[u8]>),
     /// A subdirectory; only its own scan knows what is in it.
     Dir(TreeDigest),
 }
@@ -98,11 +98,11 @@ pub(crate) enum What {
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Known {
-    pub(crate) name: Vec<u8>,
+    pub(crate) name: Box<[u8]>,
     pub(crate) seen: Seen,
     pub(crate) what: What,
-    /// Extended attributes that belong into an image, sorted by name.
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Extended attributes that belong into an image.
+    pub(crate) xattrs: Xattrs,
 }
 
 impl Known {
@@ -115,11 +115,16 @@ impl Known {
         }
     }
 
+    /// Whether it is a directory with this tree and these attributes.
+    pub(crate) fn is_dir(&self, tree: &TreeDigest, xattrs: &Xattrs) -> bool {
+        self.what == What::Dir(*tree) && self.xattrs == *xattrs
+    }
+
     /// The entry it is in a tree.
     pub(crate) fn entry(&self, keep_mtime: bool) -> Entry {
         let node = match &self.what {
             What::File(content) => Node::File { content: *content, size: self.seen.size },
-            What::Link(target) => Node::Symlink(target.clone()),
+            What::Link(target) => Node::Symlink(target.to_vec()),
             What::Dir(tree) => Node::Dir(*tree),
         };
         Entry { meta: Meta { xattrs: self.xattrs.clone(), ..self.seen.meta(keep_mtime) }, node }
@@ -136,7 +141,7 @@ pub(crate) struct Listing {
 
 impl Listing {
     pub(crate) fn get(&self, name: &[u8]) -> Option<&Known> {
-        let place = self.known.binary_search_by(|known| known.name.as_slice().cmp(name)).ok()?;
+        let place = self.known.binary_search_by(|known| (*known.name).cmp(name)).ok()?;
         Some(&self.known[place])
     }
 
@@ -168,7 +173,7 @@ impl DirKey {
 struct Looked {
     before: Arc<Listing>,
     /// Entries looked at one by one.
-    found: BTreeMap<Vec<u8>, Known>,
+    found: BTreeMap<Box<[u8]>, Known>,
     /// All entries, if all were looked at and something is new.
     whole: Option<Arc<Listing>>,
 }
@@ -281,7 +286,8 @@ mod tests {
 
     fn known(name: &str, content: u8, time: i64) -> Known {
         let what = What::File(ContentDigest::from_bytes([content; 32]));
-        Known { name: name.into(), seen: seen((time, 1), (time, 1)), what, xattrs: Vec::new() }
+        let name = name.as_bytes().into();
+        Known { name, seen: seen((time, 1), (time, 1)), what, xattrs: Xattrs::default() }
     }
 
     #[test]

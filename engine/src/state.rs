@@ -141,7 +141,7 @@ impl State {
     pub fn list(trees: &Trees<'_>, parts: &[TreeDigest]) -> Result<BTreeMap<Vec<u8>, Found>, TreeError> {
         let mut names = BTreeSet::new();
         for part in parts {
-            names.extend(trees.load(part)?.entries.keys().cloned());
+            names.extend(trees.load(part)?.entries.names().map(<[u8]>::to_vec));
         }
         let mut listing = BTreeMap::new();
         for name in names {

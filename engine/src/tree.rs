@@ -4,20 +4,24 @@
 //! list. Equal trees are one object, a subtree is reused by naming its digest, and resolving `/bin/x` in a tree of
 //! 100,000 files loads three directories. A delta is a tree too: it may hold whiteouts and opaque directories.
 
+mod entries;
 pub(crate) mod packed;
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::{Store, Table};
 use serde::{Deserialize, Serialize};
-use solver::{ContentDigest, Hasher, TreeDigest};
+use solver::{ContentDigest, DigestMap, Hasher, TreeDigest};
 use thiserror::Error;
 
+pub use self::entries::Entries;
 use crate::stat::Listing;
 
 /// Bytes of a name: any but NUL and `/`.
 pub type Name = Vec<u8>;
+
+/// Extended attributes: names and values, sorted by name.
+pub type Xattrs = Box<[(Vec<u8>, Vec<u8>)]>;
 
 /// A tree that cannot be read.
 #[derive(Debug, Error)]
@@ -38,8 +42,8 @@ pub struct Meta {
     pub gid: u32,
     /// Modification time in seconds since 1970; only with `--timestamp=keep`.
     pub mtime: Option<i64>,
-    /// Extended attributes, sorted by name.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
 }
 
 impl Meta {
@@ -114,7 +118,7 @@ impl Entry {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directory {
     /// The entries by name.
-    pub entries: BTreeMap<Name, Entry>,
+    pub entries: Entries,
     /// In a delta: nothing of what stood here below shows through.
     pub opaque: bool,
 }
@@ -126,9 +130,9 @@ pub type Visitor<'a, E> = dyn FnMut(&[u8], &Entry) -> Result<(), E> + 'a;
 #[derive(Debug)]
 pub struct Trees<'store> {
     store: &'store Store,
-    loaded: Mutex<HashMap<TreeDigest, (Arc<Directory>, bool)>>,
+    loaded: Mutex<DigestMap<TreeDigest, (Arc<Directory>, bool)>>,
     /// Directories of the host, made when somebody wants to see them.
-    remembered: Mutex<HashMap<TreeDigest, (Arc<Listing>, bool)>>,
+    remembered: Mutex<DigestMap<TreeDigest, (Arc<Listing>, bool)>>,
 }
 
 impl<'store> Trees<'store> {
@@ -138,8 +142,9 @@ impl<'store> Trees<'store> {
     }
 
     /// Names a directory; it is kept in memory, and reaches the store only through [`Trees::persist`].
-    pub fn add(&self, directory: Directory) -> TreeDigest {
+    pub fn add(&self, mut directory: Directory) -> TreeDigest {
         let digest = digest_of(&encode(&directory));
+        directory.entries.shrink();
         self.lock().entry(digest).or_insert_with(|| (Arc::new(directory), false));
         digest
     }
@@ -227,7 +232,7 @@ impl<'store> Trees<'store> {
         visit: &mut Visitor<'_, E>,
     ) -> Result<(), E> {
         let directory = self.load(directory)?;
-        for (name, entry) in &directory.entries {
+        for (name, entry) in directory.entries.iter() {
             let length = path.len();
             push_name(path, name);
             visit(path, entry)?;
@@ -261,12 +266,12 @@ impl<'store> Trees<'store> {
         bytes
     }
 
-    fn lock_remembered(&self) -> std::sync::MutexGuard<'_, HashMap<TreeDigest, (Arc<Listing>, bool)>> {
+    fn lock_remembered(&self) -> std::sync::MutexGuard<'_, DigestMap<TreeDigest, (Arc<Listing>, bool)>> {
         // A panic while holding the lock leaves only whole insertions behind.
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TreeDigest, (Arc<Directory>, bool)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, DigestMap<TreeDigest, (Arc<Directory>, bool)>> {
         // A panic while holding the lock leaves only whole insertions behind.
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }

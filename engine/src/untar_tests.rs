@@ -116,7 +116,7 @@ fn a_hard_link_is_a_file_like_its_partner() {
     });
     let sink: &mut FileSink<'_> = &mut |_, file| copy_hashed(file, &mut io::sink());
     let tree = read_tar(&mut tar.as_slice(), &trees, Flavour::Layer, false, sink).unwrap().tree;
-    let two = trees.load(&tree).unwrap().entries[&b"two"[..]].clone();
+    let two = trees.load(&tree).unwrap().entries.get(b"two").unwrap().clone();
     assert_eq!(two.node, Node::File { content: content_digest(b"abc"), size: 3 });
 }
 

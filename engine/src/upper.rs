@@ -20,7 +20,7 @@ use crate::contents::{Contents, Location, copy_hashed};
 use crate::snapshot::OPAQUE;
 use crate::state::{Found, State};
 use crate::transport::rootfs::dir::is_of_overlay;
-use crate::tree::{Directory, Entry, Meta, Node, TreeError, Trees, push_name};
+use crate::tree::{Directory, Entry, Meta, Node, TreeError, Trees, Xattrs, push_name};
 
 /// Most bytes of the names or of one value of a file's attributes, as Linux has it (`XATTR_SIZE_MAX`).
 const XATTR_LIMIT: usize = 64 << 10;
@@ -224,14 +224,11 @@ fn hash(host: &Path) -> io::Result<(ContentDigest, u64)> {
     Ok((copy_hashed(&mut file, &mut io::sink())?, size))
 }
 
-/// Names and values of extended attributes.
-type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
-
 /// Extended attributes, sorted, and whether overlayfs's own say that the directory is opaque.
 fn attributes(host: &Path) -> io::Result<(Xattrs, bool)> {
     let mut names = vec![0; XATTR_LIMIT];
     let length = match rustix::fs::llistxattr(host, &mut names[..]) {
-        Err(rustix::io::Errno::NOTSUP) => return Ok((Vec::new(), false)),
+        Err(rustix::io::Errno::NOTSUP) => return Ok((Xattrs::default(), false)),
         length => length?,
     };
     let mut found = Vec::new();
@@ -251,5 +248,5 @@ fn attributes(host: &Path) -> io::Result<(Xattrs, bool)> {
         }
     }
     found.sort_unstable();
-    Ok((found, is_opaque))
+    Ok((found.into(), is_opaque))
 }

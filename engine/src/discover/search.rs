@@ -202,7 +202,7 @@ impl Searcher<'_> {
             let mut files = Vec::new();
             let mut total = 0;
             self.files_of_chart(&mut Vec::new(), tree, &mut total, &mut files)?;
-            let is_sealers = path.is_empty() && directory.entries.contains_key(&b"values.yaml"[..]);
+            let is_sealers = path.is_empty() && directory.entries.contains(b"values.yaml");
             let mut dir = path.clone();
             if !dir.is_empty() {
                 dir.push(b'/');
@@ -212,7 +212,7 @@ impl Searcher<'_> {
                 return Ok(());
             }
         }
-        for (name, entry) in &directory.entries {
+        for (name, entry) in directory.entries.iter() {
             let length = path.len();
             crate::tree::push_name(path, name);
             match &entry.node {
@@ -242,7 +242,7 @@ impl Searcher<'_> {
         total: &mut u64,
         files: &mut Vec<(Vec<u8>, Entry)>,
     ) -> Result<(), BuildError> {
-        for (name, entry) in &self.trees.load(tree)?.entries {
+        for (name, entry) in self.trees.load(tree)?.entries.iter() {
             let length = path.len();
             crate::tree::push_name(path, name);
             match &entry.node {

@@ -84,8 +84,8 @@ pub(super) fn parts(trees: &Trees<'_>, delta: &TreeDigest) -> Result<Vec<Part>, 
     };
     parts.extend(apps.filter(|part| part.hides).map(|part| Part { tree: None, ..part }));
     let apps = trees.load(&tree)?;
-    for name in apps.entries.keys() {
-        parts.extend(part(trees, &apps, name, Some(Unit::Application(name.clone())))?);
+    for name in apps.entries.names() {
+        parts.extend(part(trees, &apps, name, Some(Unit::Application(name.to_vec())))?);
     }
     Ok(parts)
 }

@@ -9,7 +9,7 @@ use solver::{ContentDigest, Hasher, TreeDigest};
 use super::LayerWriter;
 use crate::layer::{self, LAYER_FORMAT};
 use crate::pieces::{LARGE, PIECE, PieceDigest};
-use crate::tree::{Entry, Name, Node, TreeError, Trees, push_name};
+use crate::tree::{Entry, Node, TreeError, Trees, push_name};
 
 /// Mean length of a frame: large enough to compress well, small enough to make again for one changed file.
 const MEAN: u64 = 1 << 20;
@@ -136,7 +136,7 @@ fn listed(trees: &Trees<'_>, path: &[u8], tree: &TreeDigest) -> Result<Vec<Liste
     if directory.opaque {
         listing.push(Listed::new(at(b".wh..wh..opq"), opaque_mark()));
     }
-    let subdirs: Vec<(&Name, &TreeDigest)> = directory
+    let subdirs: Vec<(&[u8], &TreeDigest)> = directory
         .entries
         .iter()
         .filter_map(|(name, entry)| match &entry.node {
@@ -146,7 +146,7 @@ fn listed(trees: &Trees<'_>, path: &[u8], tree: &TreeDigest) -> Result<Vec<Liste
         .collect();
     let below = subdirs.into_par_iter().map(|(name, tree)| listed(trees, &at(name), tree));
     let mut below = below.collect::<Result<Vec<_>, _>>()?.into_iter();
-    for (name, entry) in &directory.entries {
+    for (name, entry) in directory.entries.iter() {
         listing.push(Listed::new(at(name), entry.clone()));
         if matches!(entry.node, Node::Dir(_)) {
             listing.extend(below.next().into_iter().flatten());

@@ -51,8 +51,8 @@ pub fn restyle(
         return Ok(*tree);
     }
     let mut styled = Directory::default();
-    for (name, entry) in &trees.load(tree)?.entries {
-        styled.entries.insert(name.clone(), restyle_entry(trees, entry, owner, chmod)?);
+    for (name, entry) in trees.load(tree)?.entries.iter() {
+        styled.entries.insert(name, restyle_entry(trees, entry, owner, chmod)?);
     }
     Ok(trees.add(styled))
 }

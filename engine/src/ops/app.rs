@@ -76,7 +76,7 @@ impl<'a> Prepared<'a> {
                     let (name, entry) =
                         directory.entries.iter().next().ok_or_else(|| not_found(op, &source.path))?;
                     let meta = Meta { mode: 0o644, ..entry.meta.clone() };
-                    (name.clone(), Entry { meta, node: entry.node.clone() })
+                    (name.to_vec(), Entry { meta, node: entry.node.clone() })
                 }
                 (SourceKind::Local, Input::Tree(tree)) => {
                     let state = State { deltas: vec![*tree] };
@@ -154,7 +154,7 @@ impl<'a> Prepared<'a> {
                     let top = trees.load(tree)?;
                     if [&b"Chart.yaml"[..], b"values.yaml", b"templates"]
                         .iter()
-                        .all(|name| top.entries.contains_key(*name))
+                        .all(|name| top.entries.contains(name))
                     {
                         return Ok(Some(AppKind::Helm));
                     }

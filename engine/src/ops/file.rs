@@ -200,7 +200,7 @@ impl<'a> Prepared<'a> {
         let mut pending =
             vec![(Vec::new(), *delta, self.below.deltas.iter().rev().copied().collect::<Vec<_>>())];
         while let Some((path, directory, below)) = pending.pop() {
-            for (name, entry) in &trees.load(&directory)?.entries {
+            for (name, entry) in trees.load(&directory)?.entries.iter() {
                 let Node::Dir(child) = entry.node else { continue };
                 let mut path = path.clone();
                 push_name(&mut path, name);

@@ -59,7 +59,7 @@ impl Extraction<'_> {
         if directory.opaque {
             lsetxattr(self.dir.path(path), OPAQUE, b"y", XattrFlags::empty()).map_err(io::Error::from)?;
         }
-        for (name, entry) in &directory.entries {
+        for (name, entry) in directory.entries.iter() {
             let length = path.len();
             push_name(path, name);
             match &entry.node {

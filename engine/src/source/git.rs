@@ -185,6 +185,6 @@ fn with_git_dir(
     git_dir: TreeDigest,
 ) -> Result<TreeDigest, crate::tree::TreeError> {
     let mut root = (*trees.load(tree)?).clone();
-    root.entries.insert(b".git".to_vec(), Entry::plain_dir(git_dir));
+    root.entries.insert(*b".git", Entry::plain_dir(git_dir));
     Ok(trees.add(root))
 }

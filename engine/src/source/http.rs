@@ -238,7 +238,7 @@ pub fn tree(record: &HttpRecord, trees: &Trees<'_>, contents: &Contents<'_>) -> 
     contents.add(record.content, Location::Blob(record.blob.digest));
     let node = Node::File { content: record.content, size: record.blob.size };
     let mut directory = Directory::default();
-    directory.entries.insert(record.file_name.clone().into(), Entry { meta: Meta::with_mode(0o600), node });
+    directory.entries.insert(record.file_name.as_bytes(), Entry { meta: Meta::with_mode(0o600), node });
     trees.add(directory)
 }
 

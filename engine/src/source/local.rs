@@ -133,7 +133,8 @@ impl Scan<'_> {
         host: &Path,
         real: &[u8],
     ) -> Result<Option<TreeDigest>, LocalError> {
-        let names = names(dir).map_err(|source| LocalError::Io { path: host.to_owned(), source })?;
+        let mut names = names(dir).map_err(|source| LocalError::Io { path: host.to_owned(), source })?;
+        names.sort_unstable();
         let host_dir: Arc<Path> = host.into();
         let mut directory = Directory::default();
         for name in names {
@@ -162,7 +163,9 @@ impl Scan<'_> {
             } else {
                 None
             };
-            directory.entries.extend(entry.map(|entry| (name, entry)));
+            if let Some(entry) = entry {
+                directory.entries.insert(name, entry);
+            }
         }
         Ok((!directory.entries.is_empty()).then(|| self.trees.add(directory)))
     }
@@ -198,7 +201,7 @@ pub(super) fn below<E>(
     let mut entry = entry;
     for depth in (0..path.len()).rev() {
         let mut parent = Directory::default();
-        parent.entries.insert(path[depth].clone(), entry);
+        parent.entries.insert(path[depth].as_slice(), entry);
         let meta = if depth > 0 { header(depth)? } else { Meta::with_mode(0o755) };
         entry = Entry { meta, node: Node::Dir(trees.add(parent)) };
     }

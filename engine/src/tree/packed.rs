@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use solver::{ContentDigest, TreeDigest};
 
-use super::{Directory, Entry, Meta, Name, Node, Trees};
+use super::{Directory, Entry, Meta, Node, Trees};
 
 /// Largest packed tree, in bytes: some two hundred thousand files.
 pub(crate) const LIMIT: usize = 16 << 20;
@@ -26,7 +26,7 @@ const PATHS_LIMIT: u64 = 10_000_000;
 #[derive(Serialize, Deserialize)]
 struct PackedDirectory {
     opaque: bool,
-    entries: Vec<(Name, Meta, PackedNode)>,
+    entries: Vec<(Box<[u8]>, Meta, PackedNode)>,
 }
 
 /// As [`Node`].
@@ -80,7 +80,7 @@ impl Packer<'_, '_> {
         let directory = self.trees.load(tree).ok().filter(|_| depth <= DEPTH_LIMIT)?;
         let mut below = Vec::new();
         let mut entries = Vec::with_capacity(directory.entries.len());
-        for (name, entry) in &directory.entries {
+        for (name, entry) in directory.entries.iter() {
             let node = match &entry.node {
                 Node::Dir(child) => {
                     let (number, extent) = self.add(child, depth + 1)?;
@@ -92,7 +92,7 @@ impl Packer<'_, '_> {
                 &Node::Device { kind, major, minor } => PackedNode::Device { kind, major, minor },
                 Node::Whiteout => PackedNode::Whiteout,
             };
-            entries.push((name.clone(), entry.meta.clone(), node));
+            entries.push((name.into(), entry.meta.clone(), node));
         }
         let extent = Extent::of(entries.len(), below.into_iter())?;
         let number = u32::try_from(self.packed.len()).ok()?;
@@ -246,14 +246,14 @@ mod tests {
                 opaque: false,
                 entries: names
                     .iter()
-                    .map(|name| (name.as_bytes().to_vec(), Meta::default(), PackedNode::Dir(below)))
+                    .map(|name| (name.as_bytes().into(), Meta::default(), PackedNode::Dir(below)))
                     .collect(),
             };
             // What its root is called does not matter: the digest is the right one.
             let check = |packed: &[PackedDirectory]| {
                 let mut known: Vec<TreeDigest> = Vec::new();
                 for PackedDirectory { entries, .. } in packed {
-                    let entry = |(name, meta, node): &(Name, Meta, PackedNode)| {
+                    let entry = |(name, meta, node): &(Box<[u8]>, Meta, PackedNode)| {
                         let PackedNode::Dir(below) = node else { panic!("only directories are made here") };
                         let tree = known.get(*below as usize).copied();
                         let node = Node::Dir(tree.unwrap_or_else(|| TreeDigest::from_bytes([0; 32])));

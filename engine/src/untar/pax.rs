@@ -7,6 +7,8 @@ use std::cell::RefCell;
 use std::io::{self, Read};
 use std::rc::Rc;
 
+use crate::tree::Xattrs;
+
 const BLOCK: usize = 512;
 /// Longest set of records read, in bytes; the kernel's attributes of a file have far less.
 const RECORDS_LIMIT: u64 = 4 << 20;
@@ -36,7 +38,7 @@ impl PaxRecords {
     }
 
     /// Extended attributes, sorted by name.
-    pub(crate) fn xattrs(&self) -> Vec<Record> {
+    pub(crate) fn xattrs(&self) -> Xattrs {
         let records = self.0.borrow();
         let named = records
             .iter()

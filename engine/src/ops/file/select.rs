@@ -87,7 +87,7 @@ pub(super) fn without(
     path: &mut Vec<u8>,
 ) -> Result<TreeDigest, TreeError> {
     let mut kept = Directory::default();
-    for (name, entry) in &trees.load(tree)?.entries {
+    for (name, entry) in trees.load(tree)?.entries.iter() {
         let length = path.len();
         push_name(path, name);
         if !patterns.iter().any(|pattern| pattern.matches_or_parent(path)) {
@@ -95,7 +95,7 @@ pub(super) fn without(
             if let Node::Dir(child) = &entry.node {
                 entry.node = Node::Dir(without(trees, child, patterns, path)?);
             }
-            kept.entries.insert(name.clone(), entry);
+            kept.entries.insert(name, entry);
         }
         path.truncate(length);
     }

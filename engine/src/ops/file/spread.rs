@@ -44,7 +44,7 @@ impl Prepared<'_> {
             self.directory(root, trees, to, &[], true)?.add_all(trees, tree)?;
             return Ok(());
         }
-        for (name, entry) in &trees.load(tree)?.entries {
+        for (name, entry) in trees.load(tree)?.entries.iter() {
             let mut path = path.to_vec();
             push_name(&mut path, name);
             let Node::Dir(child) = &entry.node else {

@@ -134,11 +134,12 @@ impl Files<'_> {
         into: &Trees<'_>,
     ) -> Result<TreeDigest, ContextError> {
         let mut directory = Directory::default();
-        for (name, entry) in &self.trees.load(tree)?.entries {
+        for (name, entry) in self.trees.load(tree)?.entries.iter() {
             let mut path = path.to_vec();
             push_name(&mut path, name);
-            let taken = self.taken(entry, &path, matched, into)?;
-            directory.entries.extend(taken.map(|entry| (name.clone(), entry)));
+            if let Some(entry) = self.taken(entry, &path, matched, into)? {
+                directory.entries.insert(name, entry);
+            }
         }
         Ok(into.add(directory))
     }
@@ -166,10 +167,10 @@ impl Files<'_> {
         into: &Trees<'_>,
     ) -> Result<Option<TreeDigest>, ContextError> {
         let mut directory = Directory::default();
-        for (name, entry) in &self.trees.load(tree)?.entries {
+        for (name, entry) in self.trees.load(tree)?.entries.iter() {
             let mut written = written.to_vec();
             push_name(&mut written, name);
-            let real = [real, std::slice::from_ref(name)].concat();
+            let real = [real, &[name.to_vec()]].concat();
             let found = if pattern.matches(&written) {
                 self.matched(entry, &real, into)?
             } else {
@@ -181,7 +182,9 @@ impl Files<'_> {
                     _ => None,
                 }
             };
-            directory.entries.extend(found.map(|entry| (name.clone(), entry)));
+            if let Some(entry) = found {
+                directory.entries.insert(name, entry);
+            }
         }
         Ok((!directory.entries.is_empty()).then(|| into.add(directory)))
     }

@@ -9,22 +9,21 @@ use std::os::fd::AsFd;
 use rustix::fs::{fgetxattr, flistxattr};
 use rustix::io::Errno;
 
+use crate::tree::Xattrs;
+
 /// Longest list of names, and longest value, as Linux has them (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 const MOST_BYTES: usize = 64 << 10;
 /// Most bytes of one file's attributes together; a PAX header could not hold many times that.
 const TOTAL_LIMIT: usize = 1 << 20;
 
-/// Attributes by name, sorted.
-pub(super) type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
-
 /// The attributes of an open file or directory; none where the file system has none.
-pub(super) fn attributes(file: impl AsFd) -> Result<Attributes, Errno> {
+pub(super) fn attributes(file: impl AsFd) -> Result<Xattrs, Errno> {
     let file = file.as_fd();
     let names = match read(|buffer| flistxattr(file, buffer)) {
-        Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Attributes::new()),
+        Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Xattrs::default()),
         names => names?,
     };
-    let mut found = Attributes::new();
+    let mut found = Vec::new();
     let mut total = 0;
     for name in names.split(|&byte| byte == 0).filter(|name| is_of_image(name)) {
         match read(|buffer| fgetxattr(file, name, buffer)) {
@@ -38,7 +37,7 @@ pub(super) fn attributes(file: impl AsFd) -> Result<Attributes, Errno> {
         }
     }
     found.sort();
-    Ok(found)
+    Ok(found.into())
 }
 
 fn is_of_image(name: &[u8]) -> bool {

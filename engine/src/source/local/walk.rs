@@ -1,5 +1,6 @@
 //! Looking at directories of the context: what the stat cache knows is taken from it, the rest is read.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -13,13 +14,13 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 use solver::{ContentDigest, TreeDigest};
 
-use super::attributes::{Attributes, attributes};
+use super::attributes::attributes;
 use super::{LocalError, Scan};
 use crate::contents::Location;
 use crate::ignore::Matched;
 use crate::pieces::{LARGE, PIECE, PieceDigest, piece_digest, whole};
 use crate::stat::{DirKey, Known, Listing, Seen, What};
-use crate::tree::{Entry, Name, push_name};
+use crate::tree::{Entry, Name, Xattrs, push_name};
 
 /// Longest path below the context in bytes, as Linux has it (`PATH_MAX`): what bounds the recursion.
 pub(super) const PATH_LIMIT: usize = 4096;
@@ -59,7 +60,7 @@ impl Scan<'_> {
             let (dir, name) = (Arc::clone(place.host), OsString::from_vec(name.to_vec()));
             self.contents.add(content, Location::Host { dir, name });
         }
-        if before != Some(&known) {
+        if let Cow::Owned(known) = known {
             self.stats.found(&key, known);
         }
         Ok(Some(entry))
@@ -79,17 +80,18 @@ impl Scan<'_> {
         let key = self.dir_key(&place)?;
         let before = self.stats.listing(&key);
         let look = |name: &Name| self.child(&place, name, before.get(name)).transpose();
-        let known: Vec<Known> = if names.len() <= RUN {
+        let known: Vec<Cow<'_, Known>> = if names.len() <= RUN {
             names.iter().filter_map(look).collect::<Result<_, _>>()?
         } else {
             names.par_iter().with_min_len(RUN).filter_map(look).collect::<Result<_, _>>()?
         };
         let (tree, listing) = match before.tree {
-            Some(tree) if before.known == known => {
+            Some(tree) if is_all_of(&known, &before) => {
                 self.trees.remember(tree, Arc::clone(&before), self.keep_mtime);
                 (tree, before)
             }
             _ => {
+                let known = known.into_iter().map(Cow::into_owned).collect();
                 let mut listing = Listing { known, tree: None };
                 let tree = self.trees.add(listing.directory(self.keep_mtime));
                 listing.tree = Some(tree);
@@ -102,13 +104,13 @@ impl Scan<'_> {
         Ok(tree)
     }
 
-    /// What `name` is now; equal to `before` if that is still true of it.
-    fn child(
+    /// What `name` is now; `before` itself if that is still true of it.
+    fn child<'b>(
         &self,
         place: &Place<'_>,
         name: &[u8],
-        before: Option<&Known>,
-    ) -> Result<Option<Known>, LocalError> {
+        before: Option<&'b Known>,
+    ) -> Result<Option<Cow<'b, Known>>, LocalError> {
         if self.cancel.is_cancelled() {
             return Err(LocalError::Cancelled);
         }
@@ -134,11 +136,14 @@ impl Scan<'_> {
         let mut seen = Seen::of(&stat, self.keep_mtime);
         let unchanged = before.filter(|before| before.seen == seen);
         let (what, xattrs) = match (kind, unchanged) {
-            (FileType::Directory, _) => match self.below(place, name, &path, ignored)? {
-                Some((tree, xattrs)) => (What::Dir(tree), xattrs),
-                None => return Ok(None),
+            (FileType::Directory, _) => match (self.below(place, name, &path, ignored)?, unchanged) {
+                (None, _) => return Ok(None),
+                (Some((tree, xattrs)), Some(before)) if before.is_dir(&tree, &xattrs) => {
+                    return Ok(Some(Cow::Borrowed(before)));
+                }
+                (Some((tree, xattrs)), _) => (What::Dir(tree), xattrs),
             },
-            (_, Some(before)) => (before.what.clone(), before.xattrs.clone()),
+            (_, Some(before)) => return Ok(Some(Cow::Borrowed(before))),
             (FileType::RegularFile, None) => {
                 let (content, xattrs, after) = self.file(place, name)?;
                 seen = Seen::of(&after, self.keep_mtime);
@@ -147,7 +152,7 @@ impl Scan<'_> {
             (FileType::Symlink, None) => {
                 let target =
                     rustix::fs::readlinkat(place.dir, name, Vec::new()).map_err(|e| place.fail(name, e))?;
-                (What::Link(target.into_bytes()), Attributes::new())
+                (What::Link(target.into_bytes().into()), Xattrs::default())
             }
             (FileType::Socket, None) => {
                 (self.skipped)(&host());
@@ -156,7 +161,7 @@ impl Scan<'_> {
             (FileType::Fifo, None) => return Err(LocalError::Special { path: host(), kind: "FIFO" }),
             _ => return Err(LocalError::Special { path: host(), kind: "device" }),
         };
-        Ok(Some(Known { name: name.to_vec(), seen, what, xattrs }))
+        Ok(Some(Cow::Owned(Known { name: name.into(), seen, what, xattrs })))
     }
 
     /// The tree of a subdirectory and its own attributes; `None` if it is ignored and nothing in it is an exception.
@@ -166,7 +171,7 @@ impl Scan<'_> {
         name: &[u8],
         path: &[u8],
         ignored: bool,
-    ) -> Result<Option<(TreeDigest, Attributes)>, LocalError> {
+    ) -> Result<Option<(TreeDigest, Xattrs)>, LocalError> {
         let matched = self.context.ignore.enter(place.matched, path);
         if ignored && self.context.ignore.can_prune_in(&matched, path) {
             return Ok(None);
@@ -179,7 +184,7 @@ impl Scan<'_> {
 
     /// Content and attributes of a file, and its stat after they were read: what was written while they were is too new to
     /// be remembered.
-    fn file(&self, place: &Place<'_>, name: &[u8]) -> Result<(ContentDigest, Attributes, Stat), LocalError> {
+    fn file(&self, place: &Place<'_>, name: &[u8]) -> Result<(ContentDigest, Xattrs, Stat), LocalError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file =
             rustix::fs::openat(place.dir, name, flags, Mode::empty()).map_err(|e| place.fail(name, e))?;
@@ -246,6 +251,12 @@ impl Scan<'_> {
             .map_err(|e| LocalError::Io { path: place.host.to_path_buf(), source: e.into() })?;
         Ok(DirKey::new(&stat, self.keep_mtime))
     }
+}
+
+/// Whether a directory has exactly the entries it had.
+fn is_all_of(known: &[Cow<'_, Known>], before: &Listing) -> bool {
+    // Names are there once, so as many as there were are all that were.
+    known.len() == before.known.len() && known.iter().all(|known| matches!(known, Cow::Borrowed(_)))
 }
 
 /// Opens a subdirectory, never through a link.

@@ -42,7 +42,7 @@ impl Dir<'_> {
         } else if (entry.meta.uid, entry.meta.gid) != (0, 0) {
             self.report.owners_not_set += 1;
         }
-        for (name, value) in &entry.meta.xattrs {
+        for (name, value) in &*entry.meta.xattrs {
             // What an overlay mount would take for orders of its own.
             if is_of_overlay(name) {
                 continue;
