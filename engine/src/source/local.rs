@@ -103,15 +103,24 @@ impl Scan<'_> {
                 self.directory(&open_dir(&self.context.root)?, &self.context.root, b"", &Matched::default())?;
             return Ok(Some(Entry { meta: self.dir_meta(b"")?, node: Node::Dir(tree) }));
         };
+        let matched = self.matched_by(above);
+        let host = self.context.host(path);
+        // Anything else is an error here, and found to be what it is below.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if let Ok(dir) = rustix::fs::open(&host, flags, Mode::empty()) {
+            return self.whole(&dir, &host, &joined(path), &matched);
+        }
         let parent = self.context.host(above);
         let dir = open_dir(&parent)?;
-        let place =
-            Place { dir: &dir, host: &parent.into(), path: &joined(above), matched: &self.matched_by(above) };
+        let place = Place { dir: &dir, host: &parent.into(), path: &joined(above), matched: &matched };
         self.one(&place, name)
     }
 
     /// What the ignore rules say of a directory, from the root down.
     fn matched_by(&self, path: &[Name]) -> Matched {
+        if self.context.ignore.is_empty() {
+            return Matched::default();
+        }
         (1..=path.len()).fold(Matched::default(), |above, depth| {
             self.context.ignore.enter(&above, &joined(&path[..depth]))
         })

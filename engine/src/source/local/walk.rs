@@ -1,6 +1,5 @@
 //! Looking at directories of the context: what the stat cache knows is taken from it, the rest is read.
 
-use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -20,7 +19,7 @@ use crate::contents::Location;
 use crate::ignore::Matched;
 use crate::pieces::{LARGE, PIECE, PieceDigest, piece_digest, whole};
 use crate::stat::{DirKey, Known, Listing, Seen, What};
-use crate::tree::{Entry, Name, Xattrs, push_name};
+use crate::tree::{Entry, Meta, Name, Node, Xattrs, push_name};
 
 /// Longest path below the context in bytes, as Linux has it (`PATH_MAX`): what bounds the recursion.
 pub(super) const PATH_LIMIT: usize = 4096;
@@ -30,6 +29,30 @@ const READ_SIZE: usize = 128 * 1024;
 const NAMES_SIZE: usize = 64 * 1024;
 /// Entries that one thread looks at in a row.
 const RUN: usize = 32;
+
+/// What an entry is now.
+enum Found<'b> {
+    /// What it was.
+    Same(&'b Known),
+    /// Boxed: where all are the same, many are kept for a moment.
+    New(Box<Known>),
+}
+
+impl Found<'_> {
+    fn known(&self) -> &Known {
+        match self {
+            Self::Same(known) => known,
+            Self::New(known) => known,
+        }
+    }
+
+    fn into_known(self) -> Known {
+        match self {
+            Self::Same(known) => known.clone(),
+            Self::New(known) => *known,
+        }
+    }
+}
 
 /// An open directory of the context.
 pub(super) struct Place<'p> {
@@ -54,16 +77,46 @@ impl Scan<'_> {
         let key = self.dir_key(place)?;
         let listing = self.stats.listing(&key);
         let before = listing.get(name);
-        let Some(known) = self.child(place, name, before)? else { return Ok(None) };
+        let Some(found) = self.child(place, name, before)? else { return Ok(None) };
+        let known = found.known();
         let entry = known.entry(self.keep_mtime);
         if let What::File(content) = known.what {
             let (dir, name) = (Arc::clone(place.host), OsString::from_vec(name.to_vec()));
             self.contents.add(content, Location::Host { dir, name });
         }
-        if let Cow::Owned(known) = known {
-            self.stats.found(&key, known);
+        if let Found::New(known) = found {
+            self.stats.found(&key, *known);
         }
         Ok(Some(entry))
+    }
+
+    /// The entry of an open directory that is not the context's root, with everything below it; `None` for what an ignore file
+    /// leaves out. What is above it is not looked at.
+    pub(super) fn whole(
+        &self,
+        dir: &OwnedFd,
+        host: &Path,
+        path: &[u8],
+        above: &Matched,
+    ) -> Result<Option<Entry>, LocalError> {
+        let fail = |errno: Errno| LocalError::Io { path: host.to_owned(), source: errno.into() };
+        if path.len() > PATH_LIMIT {
+            return Err(fail(Errno::NAMETOOLONG));
+        }
+        if path.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(b".wh.")) {
+            return Err(LocalError::WhiteoutName { path: host.to_owned() });
+        }
+        let ignore = &self.context.ignore;
+        let (ignored, matched) = (ignore.is_ignored_in(above, path), ignore.enter(above, path));
+        if ignored && ignore.can_prune_in(&matched, path) {
+            return Ok(None);
+        }
+        let seen = Seen::of(&rustix::fs::fstat(dir).map_err(fail)?, self.keep_mtime);
+        let found = self.inside(dir, host, path, &matched, ignored)?;
+        Ok(found.map(|(tree, xattrs)| Entry {
+            meta: Meta { xattrs, ..seen.meta(self.keep_mtime) },
+            node: Node::Dir(tree),
+        }))
     }
 
     /// Everything below an open directory; files and subdirectories in parallel.
@@ -80,18 +133,18 @@ impl Scan<'_> {
         let key = self.dir_key(&place)?;
         let before = self.stats.listing(&key);
         let look = |name: &Name| self.child(&place, name, before.get(name)).transpose();
-        let known: Vec<Cow<'_, Known>> = if names.len() <= RUN {
+        let found: Vec<Found<'_>> = if names.len() <= RUN {
             names.iter().filter_map(look).collect::<Result<_, _>>()?
         } else {
             names.par_iter().with_min_len(RUN).filter_map(look).collect::<Result<_, _>>()?
         };
         let (tree, listing) = match before.tree {
-            Some(tree) if is_all_of(&known, &before) => {
+            Some(tree) if is_all_of(&found, &before) => {
                 self.trees.remember(tree, Arc::clone(&before), self.keep_mtime);
                 (tree, before)
             }
             _ => {
-                let known = known.into_iter().map(Cow::into_owned).collect();
+                let known = found.into_iter().map(Found::into_known).collect();
                 let mut listing = Listing { known, tree: None };
                 let tree = self.trees.add(listing.directory(self.keep_mtime));
                 listing.tree = Some(tree);
@@ -110,7 +163,7 @@ impl Scan<'_> {
         place: &Place<'_>,
         name: &[u8],
         before: Option<&'b Known>,
-    ) -> Result<Option<Cow<'b, Known>>, LocalError> {
+    ) -> Result<Option<Found<'b>>, LocalError> {
         if self.cancel.is_cancelled() {
             return Err(LocalError::Cancelled);
         }
@@ -139,11 +192,11 @@ impl Scan<'_> {
             (FileType::Directory, _) => match (self.below(place, name, &path, ignored)?, unchanged) {
                 (None, _) => return Ok(None),
                 (Some((tree, xattrs)), Some(before)) if before.is_dir(&tree, &xattrs) => {
-                    return Ok(Some(Cow::Borrowed(before)));
+                    return Ok(Some(Found::Same(before)));
                 }
                 (Some((tree, xattrs)), _) => (What::Dir(tree), xattrs),
             },
-            (_, Some(before)) => return Ok(Some(Cow::Borrowed(before))),
+            (_, Some(before)) => return Ok(Some(Found::Same(before))),
             (FileType::RegularFile, None) => {
                 let (content, xattrs, after) = self.file(place, name)?;
                 seen = Seen::of(&after, self.keep_mtime);
@@ -161,7 +214,7 @@ impl Scan<'_> {
             (FileType::Fifo, None) => return Err(LocalError::Special { path: host(), kind: "FIFO" }),
             _ => return Err(LocalError::Special { path: host(), kind: "device" }),
         };
-        Ok(Some(Cow::Owned(Known { name: name.into(), seen, what, xattrs })))
+        Ok(Some(Found::New(Known { name: name.into(), seen, what, xattrs }.into())))
     }
 
     /// The tree of a subdirectory and its own attributes; `None` if it is ignored and nothing in it is an exception.
@@ -177,8 +230,22 @@ impl Scan<'_> {
             return Ok(None);
         }
         let dir = open_below(place.dir, name).map_err(|e| place.fail(name, e))?;
-        let tree = self.directory(&dir, &place.host.join(OsStr::from_bytes(name)), path, &matched)?;
-        let xattrs = attributes(&dir).map_err(|e| place.fail(name, e))?;
+        let host = place.host.join(OsStr::from_bytes(name));
+        self.inside(&dir, &host, path, &matched, ignored)
+    }
+
+    /// The same, of one that is open.
+    fn inside(
+        &self,
+        dir: &OwnedFd,
+        host: &Path,
+        path: &[u8],
+        matched: &Matched,
+        ignored: bool,
+    ) -> Result<Option<(TreeDigest, Xattrs)>, LocalError> {
+        let tree = self.directory(dir, host, path, matched)?;
+        let xattrs = attributes(dir)
+            .map_err(|errno| LocalError::Io { path: host.to_owned(), source: errno.into() })?;
         Ok((!ignored || tree != self.trees.empty()).then_some((tree, xattrs)))
     }
 
@@ -254,9 +321,9 @@ impl Scan<'_> {
 }
 
 /// Whether a directory has exactly the entries it had.
-fn is_all_of(known: &[Cow<'_, Known>], before: &Listing) -> bool {
+fn is_all_of(found: &[Found<'_>], before: &Listing) -> bool {
     // Names are there once, so as many as there were are all that were.
-    known.len() == before.known.len() && known.iter().all(|known| matches!(known, Cow::Borrowed(_)))
+    found.len() == before.known.len() && found.iter().all(|found| matches!(found, Found::Same(_)))
 }
 
 /// Opens a subdirectory, never through a link.
