@@ -57,10 +57,12 @@ fn lower_stages(
     bases: &BTreeMap<ImageKey, Base>,
     target: usize,
 ) -> Lowered {
+    // A step, the state after it, and what it reads.
+    let vertices = evaluation.stages.iter().map(|stage| stage.steps.len() * 3).sum();
     let mut lowering = Lowering {
         options,
         bases,
-        definition: Definition::new(source.clone()),
+        definition: Definition::with_capacity(source.clone(), vertices),
         states: vec![None; evaluation.stages.len()],
         steps: vec![Vec::new(); evaluation.stages.len()],
     };
@@ -149,7 +151,7 @@ impl Lowering<'_> {
             parents: copy.parents,
             unpack: copy.unpack,
         };
-        self.definition.add(Op::File(op), inputs, shown(stage, step))
+        self.definition.add(Op::File(op.into()), inputs, shown(stage, step))
     }
 
     /// The vertex that files come from, and which of its files.
@@ -202,7 +204,7 @@ impl Lowering<'_> {
             is_insecure: run.is_insecure,
             platform: platform.clone(),
         };
-        self.definition.add(Op::Exec(op), inputs, shown(stage, step))
+        self.definition.add(Op::Exec(op.into()), inputs, shown(stage, step))
     }
 
     fn app(&mut self, stage: &Stage, step: &Step, name: &str, sources: &[AppFrom]) -> VertexDigest {
@@ -239,12 +241,12 @@ impl Lowering<'_> {
             digest: base.digest.expect("what is resolved is pinned"),
         };
         let name = format!("{how} {}", base.reference);
-        self.definition.add(Op::Image(image), Vec::new(), hidden(name, span))
+        self.definition.add(Op::Image(image.into()), Vec::new(), hidden(name, span))
     }
 
     fn git(&mut self, source: &GitSource, span: Span) -> VertexDigest {
         let metadata = Metadata { name: source.shown(), spans: vec![span], ..Metadata::default() };
-        self.definition.add(Op::Git(source.clone()), Vec::new(), metadata)
+        self.definition.add(Op::Git(source.clone().into()), Vec::new(), metadata)
     }
 
     fn http(&mut self, url: &str, checksum: &Option<String>, span: Span) -> VertexDigest {

@@ -71,9 +71,9 @@ pub(crate) struct Step {
 /// What a step does.
 #[derive(Debug, Clone)]
 pub(crate) enum Work {
-    Copy(CopyWork),
+    Copy(Box<CopyWork>),
     App { name: String, sources: Vec<AppFrom> },
-    Run(RunWork),
+    Run(Box<RunWork>),
 }
 
 /// COPY and ADD.

@@ -71,6 +71,14 @@ impl Definition {
         Self { source, ..Self::default() }
     }
 
+    /// The same, with room for so many vertices.
+    pub fn with_capacity(source: SourceFile, vertices: usize) -> Self {
+        let mut definition = Self::new(source);
+        definition.vertices.reserve(vertices);
+        definition.positions.reserve(vertices);
+        definition
+    }
+
     /// Adds a vertex and returns its identity. An equal vertex is the same vertex: only its metadata grows.
     ///
     /// # Panics

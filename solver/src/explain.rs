@@ -146,16 +146,19 @@ mod tests {
     };
 
     fn op(destination: &str, chmod: Option<u32>) -> Op {
-        Op::File(FileOp {
-            below: true,
-            sources: vec![CopySource::Input { input: 1, pattern: "a".into() }],
-            destination: destination.into(),
-            chown: None,
-            chmod: chmod.map(Chmod::Bits),
-            exclude: Vec::new(),
-            parents: false,
-            unpack: Unpack::Nothing,
-        })
+        Op::File(
+            FileOp {
+                below: true,
+                sources: vec![CopySource::Input { input: 1, pattern: "a".into() }],
+                destination: destination.into(),
+                chown: None,
+                chmod: chmod.map(Chmod::Bits),
+                exclude: Vec::new(),
+                parents: false,
+                unpack: Unpack::Nothing,
+            }
+            .into(),
+        )
     }
 
     fn input(path: &str, digest: u8) -> ContentRead {
@@ -211,7 +214,7 @@ mod tests {
     fn an_owner_by_name_is_told_with_what_was_found() {
         let Op::File(plain) = op("/etc/", None) else { unreachable!() };
         let chown = Some(Chown { user: Account::Name("app".into()), group: None });
-        let owned = Op::File(FileOp { chown, ..plain });
+        let owned = Op::File(FileOp { chown, ..*plain }.into());
         let found = |gid| [ContentRead::Owner(Owner { uid: 7, gid }), input("a", 1)];
         assert_eq!(difference((&owned, &found(8)), (&owned, &found(9))), "gid found: 8 => 9");
         assert_eq!(difference((&op("/etc/", None), &[]), (&owned, &found(8))), "user: - => app");

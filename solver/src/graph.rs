@@ -62,7 +62,7 @@ impl Graph {
         let needed = needed(&edges, targets.map(NodeIndex::new));
         let mut graph = Self {
             nodes: Vec::with_capacity(definition.len()),
-            by_digest: DigestMap::default(),
+            by_digest: DigestMap::with_capacity_and_hasher(definition.len(), Default::default()),
             targets: Vec::new(),
         };
         // A definition's own order is topological (its inputs are added first) and the order people wrote in.

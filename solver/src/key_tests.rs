@@ -33,7 +33,7 @@ fn app() -> AppOp {
 fn file_with(change: fn(&mut FileOp)) -> Op {
     let mut op = file();
     change(&mut op);
-    Op::File(op)
+    Op::File(op.into())
 }
 
 /// Ops that each differ from another one in a single field.
@@ -45,11 +45,14 @@ fn variants() -> Vec<Op> {
         Op::Http(HttpSource { url: url.into(), checksum: checksum.map(str::to_owned) })
     };
     let image = |reference: &str, architecture| {
-        Op::Image(ImageSource {
-            reference: reference.into(),
-            platform: platform(architecture),
-            digest: ManifestDigest::from_bytes([7; 32]),
-        })
+        Op::Image(
+            ImageSource {
+                reference: reference.into(),
+                platform: platform(architecture),
+                digest: ManifestDigest::from_bytes([7; 32]),
+            }
+            .into(),
+        )
     };
     let app_with = |change: fn(&mut AppOp)| {
         let mut op = app();
@@ -58,7 +61,7 @@ fn variants() -> Vec<Op> {
     };
     let inline = |name: &str, content: &[u8]| {
         let inline = Inline { name: name.into(), content: content.to_vec() };
-        Op::File(FileOp { sources: vec![CopySource::Inline(inline)], ..file() })
+        Op::File(FileOp { sources: vec![CopySource::Inline(inline)], ..file() }.into())
     };
     let mut variants = vec![
         local("context", "a", false),
@@ -71,7 +74,7 @@ fn variants() -> Vec<Op> {
         image("a", "amd64"),
         image("b", "amd64"),
         image("a", "arm64"),
-        Op::File(file()),
+        Op::File(file().into()),
         file_with(|op| op.sources = vec![CopySource::Input { input: 0, pattern: "b".into() }]),
         file_with(|op| op.sources.push(CopySource::Input { input: 0, pattern: "b".into() })),
         file_with(|op| op.destination = "/e/".into()),
@@ -102,7 +105,7 @@ fn variants() -> Vec<Op> {
 /// Commands and their mounts.
 fn exec_variants() -> Vec<Op> {
     vec![
-        Op::Exec(exec()),
+        Op::Exec(exec().into()),
         exec_with(|op| op.args.push("b".into())),
         exec_with(|op| op.args = vec!["a".into(), String::new()]),
         exec_with(|op| op.env.push(("A".into(), "1".into()))),
@@ -155,7 +158,7 @@ fn git_variants() -> Vec<Op> {
     let git = |change: fn(&mut GitSource)| {
         let mut git = GitSource::parse("git://h/r").expect("it is one");
         change(&mut git);
-        Op::Git(git)
+        Op::Git(git.into())
     };
     vec![
         git(|_| {}),
@@ -184,7 +187,7 @@ fn exec() -> ExecOp {
 fn exec_with(change: impl FnOnce(&mut ExecOp)) -> Op {
     let mut op = exec();
     change(&mut op);
-    Op::Exec(op)
+    Op::Exec(op.into())
 }
 
 fn mounted(target: &str, kind: MountKind) -> Op {
@@ -233,15 +236,15 @@ fn every_parameter_counts() {
 
 #[test]
 fn an_owner_of_numbers_has_one_key_however_it_is_written() {
-    let owned = |group| Op::File(FileOp { chown: Some(chown(Account::Id(7), group)), ..file() });
+    let owned = |group| Op::File(FileOp { chown: Some(chown(Account::Id(7), group)), ..file() }.into());
     assert_eq!(key_of(&owned(None)), key_of(&owned(Some(Account::Id(7)))));
 }
 
 #[test]
 fn wiring_counts_for_the_definition_and_not_for_the_content() {
-    let onto_nothing = Op::File(file());
+    let onto_nothing = Op::File(file().into());
     let sources = vec![CopySource::Input { input: 1, pattern: "a".into() }];
-    let onto_a_base = Op::File(FileOp { below: true, sources, ..file() });
+    let onto_a_base = Op::File(FileOp { below: true, sources, ..file() }.into());
     assert_eq!(key_of(&onto_nothing), key_of(&onto_a_base));
     let wired = |op: &Op| {
         let mut hasher = KeyHasher::new("test");
@@ -294,7 +297,8 @@ fn what_is_read_counts() {
         vec![subtree(0, b"b", 1)],
         vec![subtree(0, b"a", 2)],
     ];
-    let keys: HashSet<CacheKey> = reads.iter().map(|reads| content_key(&Op::File(file()), reads)).collect();
+    let keys: HashSet<CacheKey> =
+        reads.iter().map(|reads| content_key(&Op::File(file().into()), reads)).collect();
     assert_eq!(keys.len(), reads.len());
 }
 

@@ -14,17 +14,17 @@ pub enum Op {
     /// A file fetched by HTTP.
     Http(HttpSource),
     /// The files of a commit.
-    Git(GitSource),
+    Git(Box<GitSource>),
     /// The layers of an image: its output is a state.
-    Image(ImageSource),
+    Image(Box<ImageSource>),
     /// Bytes known by their digest, wherever they are.
     Blob(Descriptor),
     /// Copies files onto a state.
-    File(FileOp),
+    File(Box<FileOp>),
     /// Puts an application's files under `application/apps/NAME/`.
     App(AppOp),
     /// Runs a command on a state.
-    Exec(ExecOp),
+    Exec(Box<ExecOp>),
     /// Puts a container image into the image, as files of a registry's store.
     ContainerImage(ContainerImageOp),
     /// The state after a step: input 0 is the step, input 1, if any, the state below it. Costs nothing.

@@ -46,7 +46,7 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     let stage = evaluator.stage();
     stage.has_files = true;
     stage.history.push(History { text: statement.line.clone(), step: Some(stage.steps.len()) });
-    let work = Work::Copy(CopyWork { sources, destination, ..work });
+    let work = Work::Copy(CopyWork { sources, destination, ..work }.into());
     stage.steps.push(Step { line: statement.line.clone(), span: statement.span, work });
 }
 

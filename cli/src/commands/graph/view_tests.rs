@@ -41,7 +41,7 @@ impl Stage {
             parents: false,
             unpack: Unpack::Nothing,
         };
-        self.step(Op::File(op), self.state.into_iter().collect(), &format!("COPY {to}"));
+        self.step(Op::File(op.into()), self.state.into_iter().collect(), &format!("COPY {to}"));
     }
 
     fn view(&self) -> View {
