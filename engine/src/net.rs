@@ -1,4 +1,5 @@
-//! The network: one tokio runtime and one HTTP client for the whole process, used from plain threads by blocking calls.
+//! The network: one tokio runtime and one HTTP client for the whole process, used from plain threads by blocking calls, and
+//! small runtimes of threads that receive much.
 //!
 //! Nothing outside this room is `async`. The runtime, the client and the certificate roots cost tens of milliseconds and
 //! two threads, so they come into being with the first request: a build that is all cache hits never pays for them.
@@ -11,10 +12,11 @@ mod url_name;
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::redirect::{Action, Attempt, Policy};
+use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::runtime::Runtime;
@@ -61,8 +63,36 @@ pub(crate) struct Live {
 #[derive(Debug, Clone)]
 struct SystemClient {
     client: reqwest::Client,
+    peers: Peers,
     /// Whether the system has no certificate authority, so that no `https` server can be trusted.
     rootless: bool,
+}
+
+/// Whom a client trusts. What had to be read to know it is read once for all clients that are made of it.
+#[derive(Debug, Clone)]
+pub(crate) enum Peers {
+    /// Nobody: plain `http` needs no trust.
+    Nobody,
+    /// Whoever answers.
+    Everybody,
+    /// Who has a certificate that is accepted.
+    Verified(Arc<ClientConfig>),
+}
+
+impl Peers {
+    /// A client with connections of its own.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub(crate) fn client(&self, settings: &FetchSettings) -> Result<reqwest::Client, FetchError> {
+        let client = client(settings);
+        let client = match self {
+            Self::Nobody => client.tls_certs_only([]),
+            Self::Everybody => client.tls_certs_only([]).tls_danger_accept_invalid_certs(true),
+            Self::Verified(config) => client.tls_backend_preconfigured(ClientConfig::clone(config)),
+        };
+        client.build().map_err(|source| FetchError::Client { source })
+    }
 }
 
 impl Network {
@@ -108,11 +138,12 @@ impl Live {
         if let Some(known) = &*system {
             return Ok(known.clone());
         }
-        let made = match client(settings).build() {
-            Ok(client) => SystemClient { client, rootless: false },
+        let (peers, rootless) = match tls::config(Vec::new()) {
+            Ok(config) => (Peers::Verified(Arc::new(config)), false),
             // Without any root the platform's verifier does not start, and plain `http` needs none.
-            Err(_) => SystemClient { client: self.plain(settings)?, rootless: true },
+            Err(_) => (Peers::Nobody, true),
         };
+        let made = SystemClient { client: peers.client(settings)?, peers, rootless };
         Ok(system.insert(made).clone())
     }
 
@@ -131,27 +162,17 @@ impl Live {
         Ok(self.open.get_or_init(|| made))
     }
 
-    /// A client for plain `http`, which trusts nobody.
-    pub(crate) fn plain(&self, settings: &FetchSettings) -> Result<reqwest::Client, FetchError> {
-        client(settings).tls_certs_only([]).build().map_err(|source| FetchError::Client { source })
-    }
-
-    /// A client that trusts more than the system does: the authorities in PEM files, or everybody.
+    /// Those whom the system trusts, and the authorities in PEM files.
     ///
     /// # Errors
     /// When a file cannot be read or holds no certificate.
     pub(crate) fn trusting(
         &self,
         settings: &FetchSettings,
-        everybody: bool,
         authorities: &[PathBuf],
-    ) -> Result<reqwest::Client, FetchError> {
-        if everybody {
-            let client = client(settings).tls_certs_only([]).tls_danger_accept_invalid_certs(true);
-            return client.build().map_err(|source| FetchError::Client { source });
-        }
+    ) -> Result<Peers, FetchError> {
         if authorities.is_empty() {
-            return Ok(self.system(settings)?.client);
+            return Ok(self.system(settings)?.peers);
         }
         let mut certificates = Vec::new();
         for path in authorities {
@@ -168,24 +189,56 @@ impl Live {
             path: authorities[0].clone(),
             reason: error.to_string(),
         })?;
-        let client = client(settings).tls_backend_preconfigured(config).build();
-        client.map_err(|source| FetchError::Client { source })
+        Ok(Peers::Verified(Arc::new(config)))
     }
 
     /// Waits for the work, or gives it up soon after the flag is set: `None`.
     pub(crate) fn block_on<T>(&self, cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
-        let cancelled = async {
-            while !cancel.is_cancelled() {
-                tokio::time::sleep(CANCEL_POLL).await;
-            }
-        };
-        self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = cancelled => None,
-                result = work => Some(result),
-            }
-        })
+        self.runtime.block_on(unless_cancelled(cancel, work))
+    }
+}
+
+/// The work's result, or `None` soon after the flag is set.
+async fn unless_cancelled<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
+    let cancelled = async {
+        while !cancel.is_cancelled() {
+            tokio::time::sleep(CANCEL_POLL).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = cancelled => None,
+        result = work => Some(result),
+    }
+}
+
+/// A runtime on the thread that waits for it. What is received there is handled there, while it is near: not handed from
+/// core to core. A client whose connections it began works with no other one.
+#[derive(Debug)]
+pub(crate) struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    /// Starts it: no thread.
+    ///
+    /// # Errors
+    /// When the system has no more of what it needs.
+    pub(crate) fn start() -> Result<Self, FetchError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(Self(Some(runtime.map_err(|source| FetchError::Runtime { source })?)))
+    }
+
+    /// As [`Live::block_on`].
+    pub(crate) fn block_on<T>(&self, cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
+        self.0.as_ref().and_then(|runtime| runtime.block_on(unless_cancelled(cancel, work)))
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        // As with the network's.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod credentials;
 mod download;
 mod error;
 mod host;
+mod lane;
 mod mirrors;
 mod pull;
 mod push;

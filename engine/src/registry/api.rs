@@ -24,8 +24,6 @@ const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.o
 const PAGE: usize = 1000;
 /// Most pages of tags.
 const PAGES: usize = 1000;
-/// Chunks of a blob that may wait to be written; each has some 400 KiB at most.
-const CHUNKS_AHEAD: usize = 8;
 
 /// A manifest or an index, byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,12 +225,13 @@ impl Registry {
         let access = Access::pull(repository);
         let url = format!("/v2/{}/blobs/{}", repository.path, blob.digest);
         let host = self.host_of(place);
-        block_on(&self.fetcher, &repository.host, async {
+        host.block_on_blob(self, blob.size, async |way| {
             let settings = self.fetcher.settings();
             let (mut taken, mut furthest, mut failures) = (0, 0, 0);
             loop {
                 let call = Call {
                     range_from: taken,
+                    way,
                     ..Call::new(Method::GET, &url, &access, "a request for a blob")
                 };
                 let response = host.send(self, &call).await?;
@@ -275,17 +274,7 @@ impl Registry {
         body: &mut Body<'_>,
     ) -> Result<(), RegistryError> {
         let url = crate::net::redacted(response.url().as_str());
-        // Reading goes on while chunks are hashed and written: one hand-over at a time would be two waits for each.
-        let (to, mut from) = tokio::sync::mpsc::channel(CHUNKS_AHEAD);
-        tokio::spawn(async move {
-            while let Some(chunk) = response.chunk().await.transpose() {
-                let is_last = chunk.is_err();
-                if to.send(chunk).await.is_err() || is_last {
-                    break;
-                }
-            }
-        });
-        while let Some(chunk) = from.recv().await {
+        while let Some(chunk) = response.chunk().await.transpose() {
             let chunk = chunk.map_err(|error| FetchError::from_reqwest(url.clone(), error))?;
             // A fast server may never let the future pause, and only in a pause is the flag seen elsewhere.
             if self.fetcher.cancel().is_cancelled() {

@@ -12,9 +12,10 @@ use url::Url;
 
 use super::challenge::Challenge;
 use super::error::RegistryError;
+use super::lane::Lane;
 use super::reference::Repository;
 use super::{Registry, limited};
-use crate::net::{FetchError, FetchSettings, Fetcher, Live, MAX_WAIT, backoff, redacted, retry_after};
+use crate::net::{FetchError, FetchSettings, Fetcher, Live, MAX_WAIT, Peers, backoff, redacted, retry_after};
 
 /// Requests to one registry under way at once.
 const CONCURRENCY: usize = 32;
@@ -70,6 +71,8 @@ pub(super) struct Call<'a> {
     /// What is asked, for errors: `a manifest`.
     pub(super) what: &'a str,
     pub(super) range_from: u64,
+    /// The way to the registry; `None` for the one that all threads share.
+    pub(super) way: Option<&'a Endpoint>,
 }
 
 /// A body with its length and type.
@@ -81,7 +84,7 @@ pub(super) struct BodyParts {
 
 impl<'a> Call<'a> {
     pub(super) fn new(method: Method, url: &'a str, access: &'a Access, what: &'a str) -> Self {
-        Self { method, url, access, accept: "*/*", body: None, what, range_from: 0 }
+        Self { method, url, access, accept: "*/*", body: None, what, range_from: 0, way: None }
     }
 }
 
@@ -111,6 +114,8 @@ pub(super) struct Host {
     /// Held while a token is asked for.
     pub(super) asking: tokio::sync::Mutex<()>,
     permits: Semaphore,
+    /// Lanes that nobody uses now.
+    pub(super) lanes: Mutex<Vec<Lane>>,
 }
 
 /// How it is reached.
@@ -118,6 +123,7 @@ pub(super) struct Host {
 pub(super) struct Endpoint {
     pub(super) base: Url,
     pub(super) client: reqwest::Client,
+    pub(super) peers: Peers,
 }
 
 impl Endpoint {
@@ -146,6 +152,7 @@ impl Host {
             tokens: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             permits: Semaphore::new(CONCURRENCY),
+            lanes: Mutex::default(),
         }
     }
 
@@ -242,7 +249,10 @@ impl Host {
         live: &Live,
         call: &Call<'_>,
     ) -> Result<Response, RegistryError> {
-        let (endpoint, mut answer) = self.reached(registry, live, call).await?;
+        let (endpoint, mut answer) = match call.way {
+            Some(endpoint) => (endpoint, None),
+            None => self.reached(registry, live, call).await?,
+        };
         let url = endpoint.at(&self.name, call.url)?;
         // What a registry sends us to may be another server, which has no business with our tokens.
         let is_own = url.origin() == endpoint.base.origin();

@@ -9,7 +9,7 @@ use super::Registry;
 use super::error::RegistryError;
 use super::host::{Call, Endpoint, Host, Role, sent};
 use super::reference::server;
-use crate::net::{FetchError, Live};
+use crate::net::{FetchError, Live, Peers};
 
 impl Host {
     /// How the registry is reached. Who is the first to ask also gets the answer to their call, if it could be the question; it
@@ -98,13 +98,12 @@ impl Host {
         let base = Url::parse(&format!("{scheme}://{host}/"))
             .map_err(|source| FetchError::Url { url: host.to_owned(), source })?;
         let (trust, settings) = (&registry.trust, registry.fetcher.settings());
-        let client = match scheme {
-            "https" => {
-                live.trusting(settings, trust.is_insecure(&self.name), &trust.authorities(&self.name))?
-            }
-            _ => live.plain(settings)?,
+        let peers = match scheme {
+            "https" if trust.is_insecure(&self.name) => Peers::Everybody,
+            "https" => live.trusting(settings, &trust.authorities(&self.name))?,
+            _ => Peers::Nobody,
         };
-        Ok(Endpoint { base, client })
+        Ok(Endpoint { base, client: peers.client(settings)?, peers })
     }
 }
 
