@@ -9,11 +9,8 @@ use signal_hook::iterator::Signals;
 
 use crate::report::{Failure, Page, Reporter};
 
-/// Builds in a user namespace, in a process that says everything itself. False where there is no need for one.
-pub(crate) fn build(reporter: &Reporter, root: &Path) -> Result<bool, Failure> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(false);
-    }
+/// Builds in a user namespace, in a process that says everything itself.
+pub(crate) fn build(reporter: &Reporter, root: &Path) -> Result<(), Failure> {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     // What is root's default is not the user's.
     let (mut child, is_single) = enter(&words, &[("SEALER_ROOT", root.into())]).map_err(refused)?;
@@ -44,7 +41,7 @@ pub(crate) fn build(reporter: &Reporter, root: &Path) -> Result<bool, Failure> {
     });
     let status = status.map_err(fail)?;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    if code == 0 { Ok(true) } else { Err(Failure::Told(u8::try_from(code).unwrap_or(1))) }
+    if code == 0 { Ok(()) } else { Err(Failure::Told(u8::try_from(code).unwrap_or(1))) }
 }
 
 fn refused(error: RootlessError) -> Failure {

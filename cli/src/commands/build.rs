@@ -46,9 +46,9 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     }
     let lock = lock::place(args, global, settings.contexts.own())?;
     let observer = Observer::new(places, start);
-    let may_run = || kubefile::may_run_commands(args, settings.contexts.own());
-    if during(&observer, Activity::Read, may_run)? && rootless::build(reporter, root)? {
-        return Ok(());
+    let may_need_namespace = || kubefile::may_need_namespace(args, settings.contexts.own());
+    if during(&observer, Activity::Read, may_need_namespace)? {
+        return rootless::build(reporter, root);
     }
     let asked = Asked { args, settings: &settings, global, reporter, root, start };
     let result = asked.build(lock, &observer);

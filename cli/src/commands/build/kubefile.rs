@@ -68,14 +68,17 @@ pub(super) fn read_here(args: &Build, own: &ContextSource) -> Result<SourceFile,
     source(name, bytes)
 }
 
-/// Whether the Kubefile has commands, as far as can be seen without fetching or using up what it comes from.
-pub(super) fn may_run_commands(args: &Build, own: &ContextSource) -> Result<bool, Failure> {
+/// Whether the Kubefile has commands that need a user namespace, as far as can be seen without fetching or using up what it comes
+/// from.
+pub(super) fn may_need_namespace(args: &Build, own: &ContextSource) -> Result<bool, Failure> {
+    let is_user = !rustix::process::geteuid().is_root();
     match settings::kubefile_place(args, own)? {
         KubefilePlace::Host(path) => {
             let (name, bytes) = of_host(&path)?;
-            Ok(frontend::parse(&source(name, bytes)?).runs_commands())
+            let source = source(name, bytes)?;
+            Ok(is_user && frontend::parse(&source).runs_commands())
         }
-        KubefilePlace::Stdin | KubefilePlace::Context(_) => Ok(true),
+        KubefilePlace::Stdin | KubefilePlace::Context(_) => Ok(is_user),
     }
 }
 
