@@ -227,7 +227,8 @@ impl BlobStore {
             io::copy(&mut file.take(blob.size), &mut writer)?;
             writer.complete_verified(blob)
         };
-        copy().is_ok()
+        // It may have got its name between the two looks.
+        copy().is_ok() || self.contains(blob)
     }
 
     /// How many blobs were found to be something else than their names say.
