@@ -85,10 +85,10 @@ impl ConfigFile {
                 command = set(command);
                 continue;
             }
-            let tuned: Vec<&str> =
-                TUNED.into_iter().filter(|name| command.find_subcommand(name).is_some()).collect();
-            for name in tuned {
-                command = command.mut_subcommand(name, set);
+            for name in TUNED {
+                if command.find_subcommand(name).is_some() {
+                    command = command.mut_subcommand(name, set);
+                }
             }
         }
         command

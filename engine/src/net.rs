@@ -53,7 +53,7 @@ struct Network {
 
 #[derive(Debug)]
 pub(crate) struct Live {
-    runtime: Runtime,
+    runtime: Waiting,
     system: Mutex<Option<SystemClient>>,
     open: OnceLock<reqwest::Client>,
     permits: Semaphore,
@@ -112,15 +112,6 @@ impl Network {
     }
 }
 
-impl Drop for Network {
-    fn drop(&mut self) {
-        // A plain drop waits for name look-ups under way, which a cancelled build must not.
-        if let Some(live) = self.live.take() {
-            live.runtime.shutdown_background();
-        }
-    }
-}
-
 impl Live {
     fn start(settings: &FetchSettings) -> Result<Live, FetchError> {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -129,7 +120,7 @@ impl Live {
         // An error means that the process has a provider already, which serves as well.
         drop(rustls::crypto::ring::default_provider().install_default());
         let permits = Semaphore::new(settings.concurrency);
-        Ok(Live { runtime, system: Mutex::default(), open: OnceLock::new(), permits })
+        Ok(Live { runtime: Waiting(Some(runtime)), system: Mutex::default(), open: OnceLock::new(), permits })
     }
 
     /// The client that trusts whom the system trusts. Reading the system's certificates takes tens of milliseconds.
@@ -194,48 +185,45 @@ impl Live {
 
     /// Waits for the work, or gives it up soon after the flag is set: `None`.
     pub(crate) fn block_on<T>(&self, cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
-        self.runtime.block_on(unless_cancelled(cancel, work))
+        self.runtime.block_on(cancel, work)
     }
 }
 
-/// The work's result, or `None` soon after the flag is set.
-async fn unless_cancelled<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
-    let cancelled = async {
-        while !cancel.is_cancelled() {
-            tokio::time::sleep(CANCEL_POLL).await;
-        }
-    };
-    tokio::select! {
-        biased;
-        () = cancelled => None,
-        result = work => Some(result),
-    }
-}
-
-/// A runtime on the thread that waits for it. What is received there is handled there, while it is near: not handed from
-/// core to core. A client whose connections it began works with no other one.
+/// A runtime that threads wait for.
 #[derive(Debug)]
-pub(crate) struct OwnRuntime(Option<Runtime>);
+pub(crate) struct Waiting(Option<Runtime>);
 
-impl OwnRuntime {
-    /// Starts it: no thread.
+impl Waiting {
+    /// One on the thread that waits for it, and on no other. What is received there is handled there, while it is near: not
+    /// handed from core to core. A client whose connections it began works with no other one.
     ///
     /// # Errors
     /// When the system has no more of what it needs.
-    pub(crate) fn start() -> Result<Self, FetchError> {
+    pub(crate) fn own() -> Result<Self, FetchError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Ok(Self(Some(runtime.map_err(|source| FetchError::Runtime { source })?)))
     }
 
     /// As [`Live::block_on`].
     pub(crate) fn block_on<T>(&self, cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
-        self.0.as_ref().and_then(|runtime| runtime.block_on(unless_cancelled(cancel, work)))
+        let cancelled = async {
+            while !cancel.is_cancelled() {
+                tokio::time::sleep(CANCEL_POLL).await;
+            }
+        };
+        self.0.as_ref()?.block_on(async {
+            tokio::select! {
+                biased;
+                () = cancelled => None,
+                result = work => Some(result),
+            }
+        })
     }
 }
 
-impl Drop for OwnRuntime {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        // As with the network's.
+        // A plain drop waits for name look-ups under way, which a cancelled build must not.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

@@ -4,7 +4,7 @@
 use super::Registry;
 use super::error::RegistryError;
 use super::host::{Endpoint, Host, lock};
-use crate::net::{FetchError, OwnRuntime};
+use crate::net::{FetchError, Waiting};
 
 /// Blobs that are smaller take a connection that is there: a new one would cost as much as they do.
 const LARGE: u64 = 1 << 20;
@@ -12,7 +12,7 @@ const LARGE: u64 = 1 << 20;
 /// A way to a registry, for one thread at a time.
 #[derive(Debug)]
 pub(super) struct Lane {
-    runtime: OwnRuntime,
+    runtime: Waiting,
     /// Its connections live on that runtime and on no other.
     endpoint: Endpoint,
 }
@@ -48,6 +48,6 @@ impl Host {
         let Some(Endpoint { base, peers, .. }) = self.endpoint.get() else { return Ok(None) };
         let client = peers.client(registry.fetcher.settings())?;
         let endpoint = Endpoint { base: base.clone(), client, peers: peers.clone() };
-        Ok(Some(Lane { runtime: OwnRuntime::start()?, endpoint }))
+        Ok(Some(Lane { runtime: Waiting::own()?, endpoint }))
     }
 }
