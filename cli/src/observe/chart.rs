@@ -87,9 +87,15 @@ impl Chart {
         Self { title, is_built, wall, steps, spans, samples, critical, cpu_slots, net_slots }
     }
 
-    /// What the steps of the critical path took.
+    /// What the steps of the critical path took. One that gave its result to the next before it had ended counts until the
+    /// next began.
     pub(super) fn critical_time(&self) -> Duration {
-        self.critical.iter().map(|step| self.steps[*step].took).sum()
+        let until_next = |pair: &[usize]| {
+            let (step, next) = (&self.steps[pair[0]], &self.steps[pair[1]]);
+            step.end().min(next.start).saturating_sub(step.start)
+        };
+        let last = self.critical.last().map_or(Duration::ZERO, |step| self.steps[*step].took);
+        self.critical.windows(2).map(until_next).sum::<Duration>() + last
     }
 
     /// Wall time that belongs to no activity.

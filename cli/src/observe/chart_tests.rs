@@ -61,6 +61,14 @@ fn the_critical_path_is_the_longest_chain_and_not_the_last_to_end() {
 }
 
 #[test]
+fn a_step_that_overlaps_the_next_of_its_chain_counts_once() {
+    // The first gave its result after 20 of 50.
+    let runs = vec![run(0, 0, 50), run(1, 20, 60), run(2, 60, 65)];
+    let chart = chart(runs, vec![turn(&[("a", &[]), ("b", &[0]), ("c", &[1])])], true);
+    assert_eq!((chart.critical.len(), chart.critical_time()), (3, ms(65)));
+}
+
+#[test]
 fn chains_go_through_what_nobody_sees() {
     // The states 1 and 3 are no steps.
     let turn = turn(&[("a", &[]), ("", &[0]), ("b", &[1]), ("", &[2, 1]), ("c", &[3])]);

@@ -80,14 +80,14 @@ fn complete(chart: &Chart, step: &Step) -> Value {
     event
 }
 
-/// From the end of a step to the beginning of another that waited for it.
+/// From a step to the beginning of another that waited for it: from its end, or from where it had a result and went on.
 fn arrows(chart: &Chart) -> impl Iterator<Item = Value> {
     let ran = chart.steps.iter().filter(|step| step.ran());
     let pairs = ran.flat_map(move |to| to.inputs.iter().map(move |from| (&chart.steps[*from], to)));
-    let pairs = pairs.filter(|(from, to)| from.ran() && from.end() <= to.start);
+    let pairs = pairs.filter(|(from, to)| from.ran() && from.start <= to.start);
     pairs.enumerate().flat_map(|(id, (from, to))| {
         // An arrow begins inside of what it comes from.
-        let leaves = micros(from.end()).saturating_sub(1).max(micros(from.start));
+        let leaves = micros(from.end()).saturating_sub(1).min(micros(to.start)).max(micros(from.start));
         let arrow = |phase: &str, step: &Step, ts: u64| {
             json!({
                 "ph": phase, "id": id, "name": "waits for", "cat": "dependency", "pid": PID,
