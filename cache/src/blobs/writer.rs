@@ -109,6 +109,9 @@ impl Write for PrehashedWriter<'_> {
     }
 }
 
+/// Bytes that are written and then hashed in one go: so few that they are still in the core's first cache.
+const NEAR: usize = 4096;
+
 #[derive(Debug)]
 pub(super) struct Hashing<W> {
     inner: W,
@@ -128,7 +131,7 @@ impl<W: Write> Hashing<W> {
 
 impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
+        let written = self.inner.write(&bytes[..bytes.len().min(NEAR)])?;
         self.hasher.update(&bytes[..written]);
         self.size += written as u64;
         Ok(written)
