@@ -7,6 +7,7 @@
 
 mod buffers;
 mod cut;
+mod line;
 mod make;
 mod output;
 mod reuse;
@@ -14,11 +15,11 @@ mod reuse;
 use std::io;
 
 use cache::{CacheError, Store};
-use rayon::prelude::*;
 use solver::{HardLinks, Hasher, Layer, MediaType, TreeDigest};
 use thiserror::Error;
 
 use self::cut::{Frame, cut};
+use self::line::in_order;
 pub(crate) use self::make::compressed;
 pub(crate) use self::output::Output;
 pub(crate) use self::reuse::{Checkpoint, KnownFrame};
@@ -141,28 +142,10 @@ impl LayerWriter<'_> {
         let done = self.resume(&mut out, &frames, &known)?;
         progress(out.tar_length());
 
-        let wide = rayon::current_num_threads().clamp(1, 4);
-        let rest: Vec<(&Frame, Option<&KnownFrame>)> =
-            frames[done..].iter().zip(known[done..].iter().map(Option::as_ref)).collect();
-        let mut batches = rest.chunks(wide);
-        let mut before = Vec::new();
-        loop {
-            let next = batches.next();
-            let (written, made) = rayon::join(
-                || before.drain(..).try_for_each(|made| out.take(made, progress)),
-                || {
-                    next.map(|batch| {
-                        batch.par_iter().map(|(frame, known)| self.frame(delta, frame, *known)).collect()
-                    })
-                    .transpose()
-                },
-            );
-            written?;
-            match made? {
-                Some(made) => before = made,
-                None => break,
-            }
-        }
+        let (frames, known) = (&frames[done..], &known[done..]);
+        let window = 2 * rayon::current_num_threads().clamp(1, 4);
+        let make = |number: usize| self.frame(delta, &frames[number], known[number].as_ref());
+        in_order(frames.len(), window, make, |made| out.take(made, progress))?;
         let remembered = out.remembered();
         let layer = out.finish(self.compression.media_type)?;
         remembered.keep(self.store, &layer);
