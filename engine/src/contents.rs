@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cache::{CacheError, PartReader, Store, Table};
 use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::buffer::spare_capacity;
-use solver::{BlobDigest, ContentDigest, EventSink, Layer, TreeDigest};
+use solver::{BlobDigest, ContentDigest, DigestMap, EventSink, Layer, TreeDigest};
 use thiserror::Error;
 
 use crate::bases::Bases;
@@ -108,7 +108,7 @@ pub enum Location {
 /// What is registered.
 #[derive(Debug, Default)]
 struct Registry {
-    places: HashMap<ContentDigest, Place>,
+    places: DigestMap<ContentDigest, Place>,
     dirs: Vec<(Arc<Path>, Arc<Listing>)>,
     /// Directories whose files are among the places; the others' were never asked for.
     indexed: usize,

@@ -106,6 +106,13 @@ impl Entry {
         Self { meta: Meta::with_mode(0o755), node: Node::Dir(tree) }
     }
 
+    /// Writes the entry over what is in a buffer, as it stands in a directory.
+    pub(crate) fn encode_to(&self, buffer: &mut Vec<u8>) {
+        let mut bytes = std::mem::take(buffer);
+        bytes.clear();
+        *buffer = postcard::to_extend(self, bytes).expect("plain data with known lengths always encodes");
+    }
+
     /// Identity of the entry with everything below it.
     pub fn digest(&self) -> [u8; 32] {
         let mut hasher = Hasher::new("entry");

@@ -128,14 +128,11 @@ impl Listed {
 fn listed(trees: &Trees<'_>, path: &[u8], tree: &TreeDigest) -> Result<Vec<Listed>, TreeError> {
     let directory = trees.load(tree)?;
     let at = |name: &[u8]| {
-        let mut path = path.to_vec();
-        push_name(&mut path, name);
-        path
+        let mut full = Vec::with_capacity(path.len() + 1 + name.len());
+        full.extend_from_slice(path);
+        push_name(&mut full, name);
+        full
     };
-    let mut listing = Vec::with_capacity(directory.entries.len() + 1);
-    if directory.opaque {
-        listing.push(Listed::new(at(b".wh..wh..opq"), opaque_mark()));
-    }
     let subdirs: Vec<(&[u8], &TreeDigest)> = directory
         .entries
         .iter()
@@ -145,11 +142,17 @@ fn listed(trees: &Trees<'_>, path: &[u8], tree: &TreeDigest) -> Result<Vec<Liste
         })
         .collect();
     let below = subdirs.into_par_iter().map(|(name, tree)| listed(trees, &at(name), tree));
-    let mut below = below.collect::<Result<Vec<_>, _>>()?.into_iter();
+    let below = below.collect::<Result<Vec<_>, _>>()?;
+    let below_length: usize = below.iter().map(Vec::len).sum();
+    let mut listing = Vec::with_capacity(1 + directory.entries.len() + below_length);
+    if directory.opaque {
+        listing.push(Listed::new(at(b".wh..wh..opq"), opaque_mark()));
+    }
+    let mut below = below.into_iter();
     for (name, entry) in directory.entries.iter() {
         listing.push(Listed::new(at(name), entry.clone()));
         if matches!(entry.node, Node::Dir(_)) {
-            listing.extend(below.next().into_iter().flatten());
+            listing.append(&mut below.next().unwrap_or_default());
         }
     }
     Ok(listing)
@@ -244,6 +247,11 @@ pub(super) fn identity(
     writer.times.feed(&mut hasher);
     writer.compression.feed(&mut hasher);
     hasher.number(ends.into());
+    let mut encoded = Vec::new();
+    let mut feed = |hasher: &mut Hasher, entry: &Entry| {
+        entry.encode_to(&mut encoded);
+        hasher.bytes(&encoded);
+    };
     for part in parts {
         match part {
             Part::Entry { path, entry } => {
@@ -252,19 +260,19 @@ pub(super) fn identity(
                     // Its pieces have frames of their own: the header knows its length only.
                     Node::File { size, .. } if size > LONGEST => {
                         let node = Node::File { content: ContentDigest::from_bytes([0; 32]), size };
-                        hasher.bytes(&Entry { meta: entry.meta.clone(), node }.digest());
+                        feed(&mut hasher, &Entry { meta: entry.meta.clone(), node });
                     }
                     // What is in a directory follows it.
                     Node::Dir(_) => {
                         let node = Node::Dir(TreeDigest::from_bytes([0; 32]));
-                        hasher.bytes(&Entry { meta: entry.meta.clone(), node }.digest());
+                        feed(&mut hasher, &Entry { meta: entry.meta.clone(), node });
                     }
-                    _ => hasher.bytes(&entry.digest()),
+                    _ => feed(&mut hasher, entry),
                 }
             }
             Part::Link { path, entry, target } => {
                 hasher.bytes(path);
-                hasher.bytes(&entry.digest());
+                feed(&mut hasher, entry);
                 hasher.bytes(b"link");
                 hasher.bytes(target);
             }
