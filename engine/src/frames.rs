@@ -18,6 +18,7 @@ use cache::{CacheError, Store};
 use solver::{HardLinks, Hasher, Layer, MediaType, TreeDigest};
 use thiserror::Error;
 
+pub(crate) use self::buffers::FrameBuffer;
 use self::cut::{Frame, cut};
 use self::line::in_order;
 pub(crate) use self::make::compressed;

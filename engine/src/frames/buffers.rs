@@ -18,7 +18,7 @@ pub(crate) struct FrameBuffer(Vec<u8>);
 
 impl FrameBuffer {
     /// An empty one, with room for so many bytes.
-    pub(super) fn with_room(room: usize) -> Self {
+    pub(crate) fn with_room(room: usize) -> Self {
         let found = {
             let mut waiting = waiting();
             let fitting = waiting.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= room);

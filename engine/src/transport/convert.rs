@@ -8,7 +8,7 @@ use solver::{Hasher, Layer, MediaType, TreeDigest};
 
 use super::TransportError;
 use crate::cancel::Cancel;
-use crate::frames::{self, LayerCompression, Output};
+use crate::frames::{self, FrameBuffer, LayerCompression, Output};
 use crate::images::StoredImage;
 use crate::layer;
 use crate::oci;
@@ -34,11 +34,12 @@ pub(super) fn recompress(
     exact: bool,
     cancel: &Cancel,
 ) -> Result<(), TransportError> {
-    for layer in &mut image.layers {
-        if exact || layer.media_type != wanted.media_type {
-            *layer = converted(store, layer, wanted, cancel)?;
-        }
-    }
+    let to_convert =
+        image.layers.par_iter_mut().filter(|layer| exact || layer.media_type != wanted.media_type);
+    to_convert.try_for_each(|layer| {
+        *layer = converted(store, layer, wanted, cancel)?;
+        Ok::<_, TransportError>(())
+    })?;
     let descriptors = image.layers.iter().zip(image.manifest.layers()).map(|(layer, old)| {
         let mut new = oci::descriptor(oci::layer_media_type(layer.media_type), &layer.blob);
         new.set_annotations(old.annotations().clone());
@@ -70,7 +71,7 @@ fn converted(
         let mut batch = Vec::new();
         while batch.len() < BATCH {
             let length = first.take().or_else(|| lengths.next()).unwrap_or(FRAME);
-            let mut frame = Vec::new();
+            let mut frame = FrameBuffer::with_room(length.min(FRAME) as usize);
             (&mut tar).take(length).read_to_end(&mut frame)?;
             if frame.is_empty() {
                 break;
@@ -83,10 +84,8 @@ fn converted(
         if cancel.is_cancelled() {
             return Err(TransportError::Cancelled);
         }
-        let made: Vec<_> = batch
-            .into_par_iter()
-            .map(|tar| frames::compressed(tar.into(), wanted))
-            .collect::<Result<_, _>>()?;
+        let made: Vec<_> =
+            batch.into_par_iter().map(|tar| frames::compressed(tar, wanted)).collect::<Result<_, _>>()?;
         made.into_iter().try_for_each(|made| out.take(made, &|_| {}))?;
     }
     let made = out.finish(wanted.media_type)?;
