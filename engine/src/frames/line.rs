@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::Scope;
 
@@ -70,13 +70,9 @@ impl<T: Send, E: Send, M: Fn(usize) -> Result<T, E> + Sync, F: FnMut(T) -> Resul
     /// Takes all whose turn has come; if somebody is at it, he takes these too. For each a further one is begun.
     fn take_all<'s>(&'s self, scope: &Scope<'s>) -> Result<(), E> {
         loop {
-            let mut end = match self.end.try_lock() {
-                Ok(end) => end,
-                Err(TryLockError::WouldBlock) => return Ok(()),
-                // `take` panicked, and the scope passes that on.
-                Err(TryLockError::Poisoned(_)) => return Ok(()),
-            };
-            while let Some(made) = self.next(&end) {
+            // Somebody is at it; or `take` has panicked, which the scope passes on.
+            let Ok(mut end) = self.end.try_lock() else { return Ok(()) };
+            while let Some(made) = self.at(end.taken) {
                 if lock(&self.failure).is_some() {
                     return Ok(());
                 }
@@ -93,8 +89,9 @@ impl<T: Send, E: Send, M: Fn(usize) -> Result<T, E> + Sync, F: FnMut(T) -> Resul
         }
     }
 
-    fn next(&self, end: &End<F>) -> Option<T> {
-        lock(&self.made).remove(&end.taken)
+    /// The one whose turn it is, without keeping the others from coming.
+    fn at(&self, number: usize) -> Option<T> {
+        lock(&self.made).remove(&number)
     }
 }
 
