@@ -5,7 +5,7 @@
 //! what they were, and both times were already past when the build that read it began: what was written within the
 //! clock's granularity of a scan may have been written again after it (git's racy rule), and is never remembered. A
 //! directory that is as it was keeps its tree's digest; neither its entries nor their contents are touched until somebody
-//! needs one.
+//! needs one. By the same rule its own times say which entries it has: they change when one comes or goes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::stamp;
 use crate::tree::{Directory, Entry, Meta, Node, Xattrs};
 
 /// Another number forgets everything.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 /// A time this close to the scan may belong to a write after it: kernels stamp files with a clock that ticks every 1 to
 /// 10 ms.
 const TICK: Duration = Duration::from_millis(50);
@@ -32,13 +32,40 @@ const WORTH_BYTES: u64 = 16 << 20;
 /// Files read again before it is.
 const WORTH_FILES: u64 = 1000;
 
+/// When something was changed: seconds since 1970, and nanoseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Times {
+    mtime: (i64, u32),
+    ctime: (i64, u32),
+}
+
+impl Times {
+    /// Those of a stat.
+    pub(crate) fn of(stat: &Stat) -> Self {
+        // Nanoseconds are below 10⁹ whatever their type.
+        let time = |seconds, nanos: u64| (seconds, u32::try_from(nanos).unwrap_or(u32::MAX));
+        Self {
+            mtime: time(stat.st_mtime, stat.st_mtime_nsec),
+            ctime: time(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+
+    /// Whether nothing can have been written after a scan that began then without showing.
+    fn is_settled(&self, start: Duration) -> bool {
+        let is_coarse = self.mtime.1 == 0 && self.ctime.1 == 0;
+        let tick = if is_coarse { COARSE_TICK } else { TICK };
+        let (seconds, nanos) = self.mtime.max(self.ctime);
+        let Ok(seconds) = u64::try_from(seconds) else { return false };
+        Duration::new(seconds, nanos).checked_add(tick).is_some_and(|settled| settled < start)
+    }
+}
+
 /// Identity of an entry as far as a `stat` can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Seen {
     inode: u64,
     size: u64,
-    mtime: (i64, u32),
-    ctime: (i64, u32),
+    times: Times,
     mode: u32,
 }
 
@@ -46,20 +73,12 @@ impl Seen {
     /// What a stat says. A directory's own times say nothing of what is in it: of those only the modification time
     /// counts, and only where times are kept.
     pub(crate) fn of(stat: &Stat, keep_mtime: bool) -> Self {
-        // Nanoseconds are below 10⁹ whatever their type.
-        let time = |seconds, nanos: u64| (seconds, u32::try_from(nanos).unwrap_or(u32::MAX));
-        let mtime = time(stat.st_mtime, stat.st_mtime_nsec);
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            let mtime = if keep_mtime { (mtime.0, 0) } else { (0, 0) };
-            return Self { inode: 0, size: 0, mtime, ctime: (0, 0), mode: stat.st_mode };
+        let (times, mode) = (Times::of(stat), stat.st_mode);
+        if FileType::from_raw_mode(mode) == FileType::Directory {
+            let mtime = if keep_mtime { (times.mtime.0, 0) } else { (0, 0) };
+            return Self { inode: 0, size: 0, times: Times { mtime, ctime: (0, 0) }, mode };
         }
-        Self {
-            inode: stat.st_ino,
-            size: stat.st_size.cast_unsigned(),
-            mtime,
-            ctime: time(stat.st_ctime, stat.st_ctime_nsec),
-            mode: stat.st_mode,
-        }
+        Self { inode: stat.st_ino, size: stat.st_size.cast_unsigned(), times, mode }
     }
 
     /// What it is.
@@ -70,19 +89,12 @@ impl Seen {
     /// Owner is 0:0, setuid and setgid go, as in sealer.
     pub(crate) fn meta(&self, keep_mtime: bool) -> Meta {
         let mode = if self.kind() == FileType::Symlink { 0o777 } else { self.mode & 0o1777 };
-        Meta { mode, mtime: keep_mtime.then_some(self.mtime.0), ..Meta::default() }
+        Meta { mode, mtime: keep_mtime.then_some(self.times.mtime.0), ..Meta::default() }
     }
 
     /// Whether nothing can have been written after a scan that began then without showing.
     fn is_settled(&self, start: Duration) -> bool {
-        if self.kind() == FileType::Directory {
-            return true;
-        }
-        let is_coarse = self.mtime.1 == 0 && self.ctime.1 == 0;
-        let tick = if is_coarse { COARSE_TICK } else { TICK };
-        let (seconds, nanos) = self.mtime.max(self.ctime);
-        let Ok(seconds) = u64::try_from(seconds) else { return false };
-        Duration::new(seconds, nanos).checked_add(tick).is_some_and(|settled| settled < start)
+        self.kind() == FileType::Directory || self.times.is_settled(start)
     }
 }
 
@@ -137,6 +149,15 @@ pub(crate) struct Listing {
     pub(crate) known: Vec<Known>,
     /// The tree of exactly these entries, if they are a whole directory.
     pub(crate) tree: Option<TreeDigest>,
+    /// The directory itself, if nothing but these entries is in it.
+    pub(crate) itself: Option<Itself>,
+}
+
+/// What a directory was when exactly the entries of its listing were in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Itself {
+    pub(crate) times: Times,
+    pub(crate) xattrs: Xattrs,
 }
 
 impl Listing {
@@ -245,6 +266,8 @@ impl<'store> StatCache<'store> {
             if listing.known.len() < count {
                 listing.tree = None;
             }
+            let is_complete = listing.known.len() == count;
+            listing.itself = listing.itself.filter(|it| is_complete && it.times.is_settled(self.start));
             stamp::put_soft(self.store, Table::Stat, &key.0, &listing);
         }
         let is_worth_it = self.read_bytes.load(Ordering::Relaxed) > WORTH_BYTES
@@ -271,7 +294,7 @@ fn news(looked: Looked) -> Option<Listing> {
             known.extend(found.into_values());
             known.sort_by(|a, b| a.name.cmp(&b.name));
             // The tree belonged to other entries.
-            Some(Listing { known, tree: None })
+            Some(Listing { known, ..Listing::default() })
         }
     }
 }
@@ -281,7 +304,7 @@ mod tests {
     use super::*;
 
     fn seen(mtime: (i64, u32), ctime: (i64, u32)) -> Seen {
-        Seen { inode: 1, size: 1, mtime, ctime, mode: 0o100_644 }
+        Seen { inode: 1, size: 1, times: Times { mtime, ctime }, mode: 0o100_644 }
     }
 
     fn known(name: &str, content: u8, time: i64) -> Known {
@@ -321,17 +344,22 @@ mod tests {
             store.commit::<cache::CacheError>(|| Ok(())).unwrap();
             StatCache::new(&store, false).listing(&key).as_ref().clone()
         };
-        let whole = Listing { known: vec![known("a", 1, 5), known("b", 2, 5)], tree };
+        let times = |seconds| Times { mtime: (seconds, 1), ctime: (seconds, 1) };
+        let itself = |seconds| Some(Itself { times: times(seconds), xattrs: Xattrs::default() });
+        let whole = Listing { known: vec![known("a", 1, 5), known("b", 2, 5)], tree, itself: itself(5) };
         assert_eq!(look(&|stats| stats.found_all(&key, whole.clone().into())), whole);
         assert_eq!(look(&|_| ()), whole, "nothing new changes nothing");
 
         let fresh = i64::try_from(StatCache::new(&store, false).start.as_secs()).unwrap() + 9;
-        let racy = Listing { known: vec![known("a", 1, 5), known("b", 2, fresh)], tree };
+        let touched = Listing { itself: itself(fresh), ..whole.clone() };
+        let kept = look(&|stats| stats.found_all(&key, touched.clone().into()));
+        assert_eq!(kept, Listing { itself: None, ..whole.clone() }, "an entry may have come since");
+        let racy = Listing { known: vec![known("a", 1, 5), known("b", 2, fresh)], ..whole.clone() };
         let kept = look(&|stats| stats.found_all(&key, racy.clone().into()));
-        assert_eq!(kept, Listing { known: vec![known("a", 1, 5)], tree: None });
+        assert_eq!(kept, Listing { known: vec![known("a", 1, 5)], ..Listing::default() });
 
         look(&|stats| stats.found_all(&key, whole.clone().into()));
         let kept = look(&|stats| stats.found(&key, known("b", 3, 5)));
-        assert_eq!(kept, Listing { known: vec![known("a", 1, 5), known("b", 3, 5)], tree: None });
+        assert_eq!(kept, Listing { known: vec![known("a", 1, 5), known("b", 3, 5)], ..Listing::default() });
     }
 }

@@ -1,6 +1,6 @@
 //! What a second build does and does not do, seen from outside: files read, files written, requests sent, steps run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
@@ -83,6 +83,58 @@ fn unchanged_files_are_not_read_again() {
     let (read, _) = opened(&space, &[]);
     assert!(read.iter().any(|line| line.contains("7.txt")));
     assert_eq!(opened(&space, &["--paranoid"]).0.len(), 50, "all is read on request");
+}
+
+#[test]
+fn unchanged_directories_are_not_listed_again() {
+    if !has_peer("strace") {
+        return;
+    }
+    let space = sample();
+    let listed = || {
+        let log = space.root().join("strace.log");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-y", "-qq", "-e", "trace=getdents64", "-o"]).arg(&log);
+        command.arg(env!("CARGO_BIN_EXE_sealer")).args(["build", "-t", "x:1", "--build-mode", "lite", "."]);
+        let ended = run(command.env("SEALER_ROOT", space.store()).current_dir(space.context()));
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let text = fs_err::read_to_string(log).unwrap();
+        text.lines().filter(|line| line.contains("context/")).count()
+    };
+    assert_ne!(listed(), 0);
+    assert_eq!(listed(), 0, "nothing came or went");
+    space.file("dir/new.txt", "new");
+    assert_ne!(listed(), 0);
+}
+
+#[test]
+fn what_comes_and_goes_is_seen_behind_a_modification_time_that_was_set_back() {
+    let space = sample();
+    let dir = space.context().join("dir");
+    let built = || {
+        std::thread::sleep(SETTLED);
+        space.built(&[]);
+        space.digest()
+    };
+    let hidden = |change: &dyn Fn()| {
+        let modified = fs_err::metadata(&dir).unwrap().modified().unwrap();
+        change();
+        fs_err::File::open(&dir).unwrap().into_parts().0.set_modified(modified).unwrap();
+        assert_eq!(fs_err::metadata(&dir).unwrap().modified().unwrap(), modified);
+        built()
+    };
+    let first = built();
+    let more = hidden(&|| fs_err::write(dir.join("new.txt"), "new").unwrap());
+    let renamed = hidden(&|| fs_err::rename(dir.join("new.txt"), dir.join("other.txt")).unwrap());
+    assert_eq!(BTreeSet::from([&first, &more, &renamed]).len(), 3);
+    assert_eq!(hidden(&|| fs_err::remove_file(dir.join("other.txt")).unwrap()), first);
+    // An ignore file that came later leaves out what was there, and gives it back when it goes.
+    space.file(".dockerignore", "dir/7.txt\n");
+    let less = built();
+    assert_ne!(less, first);
+    assert_eq!(built(), less);
+    fs_err::remove_file(space.context().join(".dockerignore")).unwrap();
+    assert_eq!(built(), first);
 }
 
 #[test]

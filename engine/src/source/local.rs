@@ -99,8 +99,8 @@ impl Scan<'_> {
     /// The entry at a resolved path, read whole.
     fn entry(&self, path: &[Name]) -> Result<Option<Entry>, LocalError> {
         let Some((name, above)) = path.split_last() else {
-            let tree =
-                self.directory(&open_dir(&self.context.root)?, &self.context.root, b"", &Matched::default())?;
+            let (root, host) = (open_dir(&self.context.root)?, &self.context.root);
+            let (tree, _) = self.directory(&root, host, b"", &Matched::default())?;
             return Ok(Some(Entry { meta: self.dir_meta(b"")?, node: Node::Dir(tree) }));
         };
         let matched = self.matched_by(above);

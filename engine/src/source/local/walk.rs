@@ -18,7 +18,7 @@ use super::{LocalError, Scan};
 use crate::contents::Location;
 use crate::ignore::Matched;
 use crate::pieces::{LARGE, PIECE, PieceDigest, piece_digest, whole};
-use crate::stat::{DirKey, Known, Listing, Seen, What};
+use crate::stat::{DirKey, Itself, Known, Listing, Seen, Times, What};
 use crate::tree::{Entry, Meta, Name, Node, Xattrs, push_name};
 
 /// Longest path below the context in bytes, as Linux has it (`PATH_MAX`): what bounds the recursion.
@@ -119,33 +119,45 @@ impl Scan<'_> {
         }))
     }
 
-    /// Everything below an open directory; files and subdirectories in parallel.
+    /// Everything below an open directory, and its own attributes; files and subdirectories in parallel.
     pub(super) fn directory(
         &self,
         dir: &OwnedFd,
         host: &Path,
         path: &[u8],
         matched: &Matched,
-    ) -> Result<TreeDigest, LocalError> {
-        let mut names = names(dir).map_err(|source| LocalError::Io { path: host.to_owned(), source })?;
-        names.sort_unstable();
+    ) -> Result<(TreeDigest, Xattrs), LocalError> {
+        let fail = |source| LocalError::Io { path: host.to_owned(), source };
         let place = Place { dir, host: &host.into(), path, matched };
-        let key = self.dir_key(&place)?;
+        let stat = rustix::fs::fstat(dir).map_err(|errno| fail(errno.into()))?;
+        let (key, times) = (DirKey::new(&stat, self.keep_mtime), Times::of(&stat));
         let before = self.stats.listing(&key);
-        let look = |name: &Name| self.child(&place, name, before.get(name)).transpose();
-        let found: Vec<Found<'_>> = if names.len() <= RUN {
-            names.iter().filter_map(look).collect::<Result<_, _>>()?
-        } else {
-            names.par_iter().with_min_len(RUN).filter_map(look).collect::<Result<_, _>>()?
+        let same = before.itself.as_ref().filter(|itself| itself.times == times);
+        let ((found, is_complete), xattrs) = match same {
+            // No entry came or went: which it has is known without listing it.
+            Some(itself) => {
+                let found = each(&before.known, |known| self.child(&place, &known.name, Some(known)))?;
+                (found, itself.xattrs.clone())
+            }
+            None => {
+                let mut names = names(dir).map_err(fail)?;
+                names.sort_unstable();
+                let found = each(&names, |name| self.child(&place, name, before.get(name)))?;
+                (found, attributes(dir).map_err(|errno| fail(errno.into()))?)
+            }
         };
+        let itself = is_complete.then(|| Itself { times, xattrs: xattrs.clone() });
         let (tree, listing) = match before.tree {
             Some(tree) if is_all_of(&found, &before) => {
+                if itself.is_some() && same.is_none() {
+                    self.stats.found_all(&key, Listing { itself, ..(*before).clone() }.into());
+                }
                 self.trees.remember(tree, Arc::clone(&before), self.keep_mtime);
                 (tree, before)
             }
             _ => {
                 let known = found.into_iter().map(Found::into_known).collect();
-                let mut listing = Listing { known, tree: None };
+                let mut listing = Listing { known, tree: None, itself };
                 let tree = self.trees.add(listing.directory(self.keep_mtime));
                 listing.tree = Some(tree);
                 let listing = Arc::new(listing);
@@ -154,7 +166,7 @@ impl Scan<'_> {
             }
         };
         self.contents.add_dir(Arc::clone(place.host), listing);
-        Ok(tree)
+        Ok((tree, xattrs))
     }
 
     /// What `name` is now; `before` itself if that is still true of it.
@@ -243,9 +255,7 @@ impl Scan<'_> {
         matched: &Matched,
         ignored: bool,
     ) -> Result<Option<(TreeDigest, Xattrs)>, LocalError> {
-        let tree = self.directory(dir, host, path, matched)?;
-        let xattrs = attributes(dir)
-            .map_err(|errno| LocalError::Io { path: host.to_owned(), source: errno.into() })?;
+        let (tree, xattrs) = self.directory(dir, host, path, matched)?;
         Ok((!ignored || tree != self.trees.empty()).then_some((tree, xattrs)))
     }
 
@@ -318,6 +328,21 @@ impl Scan<'_> {
             .map_err(|e| LocalError::Io { path: place.host.to_path_buf(), source: e.into() })?;
         Ok(DirKey::new(&stat, self.keep_mtime))
     }
+}
+
+/// Looks at entries, in parallel if they are many, and whether none of them was left out.
+fn each<'i, 'b, T: Sync>(
+    entries: &'i [T],
+    look: impl Fn(&'i T) -> Result<Option<Found<'b>>, LocalError> + Sync,
+) -> Result<(Vec<Found<'b>>, bool), LocalError> {
+    let look = |entry| look(entry).transpose();
+    let found: Vec<Found<'_>> = if entries.len() <= RUN {
+        entries.iter().filter_map(look).collect::<Result<_, _>>()?
+    } else {
+        entries.par_iter().with_min_len(RUN).filter_map(look).collect::<Result<_, _>>()?
+    };
+    let is_complete = found.len() == entries.len();
+    Ok((found, is_complete))
 }
 
 /// Whether a directory has exactly the entries it had.
