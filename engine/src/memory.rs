@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Once;
 
 /// An arena grows by so many bytes at once when its thread starts.
-const FIRST: usize = 1 << 20;
+const FIRST: usize = 8 << 20;
 
 /// From now on freed memory is kept, twice so many bytes of it.
 pub(crate) fn keep(bytes: usize) {
