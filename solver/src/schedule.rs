@@ -33,8 +33,21 @@ impl From<&Op> for Lane {
 pub struct Limits {
     /// Steps on the processor.
     pub cpu: usize,
-    /// Steps on the network.
+    /// Steps on the network that keep a connection busy. Small blobs count a quarter: most of their time is a round trip.
     pub net: usize,
+}
+
+/// Blobs from this size on count as one download, in bytes.
+const LARGE_BLOB: u64 = 1 << 20;
+/// What a step counts that is not a small blob.
+const WHOLE: usize = 4;
+
+/// What a step counts of its lane's limit, in quarters.
+fn weight(op: &Op) -> usize {
+    match op {
+        Op::Blob(blob) if blob.size < LARGE_BLOB => 1,
+        _ => WHOLE,
+    }
 }
 
 /// Where a vertex stands.
@@ -81,6 +94,7 @@ pub struct Scheduler<'graph> {
     /// By position: the cost of the vertex itself, and of the costliest chain from it to a target.
     costs: Vec<(u64, u64)>,
     ready: [BinaryHeap<Rank>; 2],
+    /// The weights of what runs.
     running: [usize; 2],
     /// Vertices that run still, while what depends on them may run already.
     released: HashSet<VertexIndex>,
@@ -134,10 +148,11 @@ impl<'graph> Scheduler<'graph> {
         // Downloads first: they cost no processor and everything else waits for them.
         for (lane, limit) in [(Lane::Net, self.limits.net), (Lane::Cpu, self.limits.cpu)] {
             let slot = lane as usize;
-            if self.running[slot] < limit
-                && let Some((_, _, Reverse(index))) = self.ready[slot].pop()
-            {
-                self.running[slot] += 1;
+            let Some(&(_, _, Reverse(index))) = self.ready[slot].peek() else { continue };
+            let running = self.running[slot] + weight(&self.graph.vertex(index).op);
+            if running <= limit * WHOLE {
+                self.ready[slot].pop();
+                self.running[slot] = running;
                 self.phases[index.position()] = Phase::Running;
                 return Some(index);
             }
@@ -163,7 +178,8 @@ impl<'graph> Scheduler<'graph> {
     /// If the vertex is not running: each start has one outcome.
     pub fn finish(&mut self, index: VertexIndex, outcome: Outcome) {
         assert_eq!(self.phases[index.position()], Phase::Running, "only what runs can end");
-        self.running[Lane::from(&self.graph.vertex(index).op) as usize] -= 1;
+        let op = &self.graph.vertex(index).op;
+        self.running[Lane::from(op) as usize] -= weight(op);
         match outcome {
             Outcome::Done if self.released.contains(&index) => self.phases[index.position()] = Phase::Done,
             Outcome::Done => self.complete(index),

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{AppOp, Definition, HttpSource, Metadata, MissReason, SourceFile, VertexDigest, plan};
+use crate::{
+    AppOp, BlobDigest, Definition, Descriptor, HttpSource, Metadata, MissReason, SourceFile, VertexDigest,
+    plan,
+};
 
 /// A graph from a list of picks: vertex `n` reads some earlier ones; every fifth is a download, every seventh a state.
 fn graph(picks: &[Vec<prop::sample::Index>]) -> Graph {
@@ -326,4 +329,36 @@ fn what_depends_on_a_result_may_start_while_its_vertex_runs() {
         (scheduler.phase(a), scheduler.phase(graph.target().unwrap())),
         (Phase::Failed, Phase::Cancelled)
     );
+}
+
+#[test]
+fn small_blobs_count_a_quarter_of_a_download() {
+    let blobs = |sizes: &[u64]| {
+        let mut definition = Definition::new(SourceFile::default());
+        let all = sizes.iter().zip(1..).map(|(&size, number)| {
+            let digest = BlobDigest::from_bytes([number; 32]);
+            definition.add(Op::Blob(Descriptor { digest, size }), Vec::new(), Metadata::default())
+        });
+        let inputs = all.collect();
+        let target = Op::App(AppOp { name: "target".into(), sources: Vec::new() });
+        let target = definition.add(target, inputs, Metadata::default());
+        definition.set_target(target);
+        Graph::new(&definition).unwrap()
+    };
+    let at_once = |graph: &Graph, net| {
+        let plan = all_miss(graph);
+        // The large ones first.
+        let size = |index: VertexIndex| match &graph.vertex(index).op {
+            Op::Blob(blob) => blob.size,
+            _ => 0,
+        };
+        let costs = Costs::new(graph.indices().map(size).collect());
+        let mut scheduler = Scheduler::new(graph, &plan, Limits { cpu: 1, net }, &costs);
+        std::iter::from_fn(|| scheduler.next_start()).count()
+    };
+    let (small, large) = (LARGE_BLOB - 1, LARGE_BLOB);
+    assert_eq!(at_once(&blobs(&[small; 20]), 2), 8);
+    assert_eq!(at_once(&blobs(&[large; 20]), 2), 2);
+    assert_eq!(at_once(&blobs(&[large, small, small, small, small, small]), 2), 5);
+    assert_eq!(at_once(&blobs(&[large, large, small]), 2), 2);
 }

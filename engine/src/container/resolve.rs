@@ -24,7 +24,7 @@ use crate::registry::{RawManifest, Reference, Registry, RegistryError, Repositor
 use crate::stamp;
 
 /// Names resolved at once.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 64;
 /// Indexes in indexes followed.
 const DEPTH_LIMIT: usize = 3;
 /// Most blobs of one image.

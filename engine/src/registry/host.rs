@@ -18,7 +18,7 @@ use super::{Registry, limited};
 use crate::net::{FetchError, FetchSettings, Fetcher, Live, MAX_WAIT, Peers, backoff, redacted, retry_after};
 
 /// Requests to one registry under way at once.
-const CONCURRENCY: usize = 32;
+const CONCURRENCY: usize = 64;
 /// Tries to connect.
 const CONNECTS: u32 = 2;
 /// Tries of a mirror: there is somebody else to ask.
