@@ -67,12 +67,16 @@ impl Scan<'_> {
     pub(crate) fn select(&self, source: &LocalSource) -> Result<TreeDigest, LocalError> {
         let pattern = Pattern::new(&source.pattern)?;
         let prefix: Vec<Name> = components(pattern.literal_prefix().as_bytes()).map(<[u8]>::to_vec).collect();
-        let located = self.context.locate(&prefix, &source.pattern)?;
-        let is_left_out = pattern.is_literal() && matches!(located, Located::LeftOut);
-        let selected = match located {
-            Located::At(real) if pattern.is_literal() => self.entry(&real)?,
-            Located::At(real) => self.matches(&pattern, &joined(&prefix), &real)?,
-            Located::LeftOut | Located::Nowhere => None,
+        let direct = if pattern.is_literal() { self.context.open_directly(&prefix) } else { None };
+        let direct = direct.map(|dir| self.opened(&dir, &prefix)).transpose()?.flatten();
+        let (selected, is_left_out) = match direct {
+            Some(entry) => (Some(entry), false),
+            None => match self.context.locate(&prefix, &source.pattern)? {
+                Located::At(real) if pattern.is_literal() => (self.entry(&real)?, false),
+                Located::At(real) => (self.matches(&pattern, &joined(&prefix), &real)?, false),
+                Located::LeftOut => (None, pattern.is_literal()),
+                Located::Nowhere => (None, false),
+            },
         };
         let not_found = |ignored| LocalError::NotFound {
             pattern: source.pattern.clone(),
@@ -99,17 +103,20 @@ impl Scan<'_> {
     /// The entry at a resolved path, read whole.
     fn entry(&self, path: &[Name]) -> Result<Option<Entry>, LocalError> {
         let Some((name, above)) = path.split_last() else {
-            let (root, host) = (open_dir(&self.context.root)?, &self.context.root);
-            let (tree, _) = self.directory(&root, host, b"", &Matched::default())?;
-            return Ok(Some(Entry { meta: self.dir_meta(b"")?, node: Node::Dir(tree) }));
+            let root = &self.context.root;
+            let dir = open_dir(root)?;
+            let stat = rustix::fs::fstat(&dir)
+                .map_err(|e| LocalError::Io { path: root.clone(), source: e.into() })?;
+            let (tree, _) = self.directory(&dir, &stat, root, b"", &Matched::default())?;
+            let meta = Seen::of(&stat, self.keep_mtime).meta(self.keep_mtime);
+            return Ok(Some(Entry { meta, node: Node::Dir(tree) }));
         };
-        let matched = self.matched_by(above);
-        let host = self.context.host(path);
         // Anything else is an error here, and found to be what it is below.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        if let Ok(dir) = rustix::fs::open(&host, flags, Mode::empty()) {
-            return self.whole(&dir, &host, &joined(path), &matched);
+        if let Ok(dir) = rustix::fs::open(self.context.host(path), flags, Mode::empty()) {
+            return self.opened(&dir, path);
         }
+        let matched = self.matched_by(above);
         let parent = self.context.host(above);
         let dir = open_dir(&parent)?;
         let place = Place { dir: &dir, host: &parent.into(), path: &joined(above), matched: &matched };
@@ -117,6 +124,11 @@ impl Scan<'_> {
     }
 
     /// What the ignore rules say of a directory, from the root down.
+    /// The entry at a resolved path, a directory that is not the root and is open.
+    fn opened(&self, dir: &OwnedFd, path: &[Name]) -> Result<Option<Entry>, LocalError> {
+        self.whole(dir, &self.context.host(path), &joined(path), &self.matched_by(&path[..path.len() - 1]))
+    }
+
     fn matched_by(&self, path: &[Name]) -> Matched {
         if self.context.ignore.is_empty() {
             return Matched::default();

@@ -1,8 +1,9 @@
 //! A build context: a directory, and what its ignore file leaves out of it.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::LocalError;
+use super::{LocalError, open_dir};
 use crate::ignore::{IgnoreRules, ignore_file_names};
 
 /// A build context on this host.
@@ -12,6 +13,8 @@ pub struct Context {
     pub root: PathBuf,
     /// What its ignore file leaves out.
     pub ignore: IgnoreRules,
+    /// Its root: where paths begin. It is never listed, since all who do would share one place in the list.
+    pub(super) dir: OwnedFd,
 }
 
 impl Context {
@@ -35,6 +38,7 @@ impl Context {
                     .map_err(|source| LocalError::IgnoreFile { path, source })?
             }
         };
-        Ok(Self { root, ignore })
+        let dir = open_dir(&root)?;
+        Ok(Self { root, ignore, dir })
     }
 }

@@ -1,9 +1,10 @@
 //! Where a path of the context leads: links are followed one by one, and never out of it.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 
 use super::error::LINK_LIMIT;
 use super::{Context, LocalError, joined, lossy};
@@ -68,6 +69,17 @@ pub(in crate::source) fn follow<E: From<LocalError>>(
 }
 
 impl Context {
+    /// Opens the directory at a path of which no part is a link: the usual case, in one call. `None` for all that is looked at part by
+    /// part, and where the kernel does not know the call (before Linux 5.6, or where a sandbox forbids it).
+    pub(super) fn open_directly(&self, path: &[Name]) -> Option<OwnedFd> {
+        if path.is_empty() || path.iter().any(|name| name == b"..") {
+            return None;
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        openat2(&self.dir, joined(path), flags, Mode::empty(), resolve).ok()
+    }
+
     /// Follows the links of a literal path inside the context.
     pub(super) fn locate(&self, path: &[Name], shown: &str) -> Result<Located, LocalError> {
         let standing = |at: &[Name]| -> Result<Standing, LocalError> {

@@ -111,26 +111,24 @@ impl Scan<'_> {
         if ignored && ignore.can_prune_in(&matched, path) {
             return Ok(None);
         }
-        let seen = Seen::of(&rustix::fs::fstat(dir).map_err(fail)?, self.keep_mtime);
-        let found = self.inside(dir, host, path, &matched, ignored)?;
-        Ok(found.map(|(tree, xattrs)| Entry {
-            meta: Meta { xattrs, ..seen.meta(self.keep_mtime) },
-            node: Node::Dir(tree),
-        }))
+        let stat = rustix::fs::fstat(dir).map_err(fail)?;
+        let found = self.inside(dir, &stat, host, path, &matched, ignored)?;
+        let meta = Seen::of(&stat, self.keep_mtime).meta(self.keep_mtime);
+        Ok(found.map(|(tree, xattrs)| Entry { meta: Meta { xattrs, ..meta }, node: Node::Dir(tree) }))
     }
 
     /// Everything below an open directory, and its own attributes; files and subdirectories in parallel.
     pub(super) fn directory(
         &self,
         dir: &OwnedFd,
+        stat: &Stat,
         host: &Path,
         path: &[u8],
         matched: &Matched,
     ) -> Result<(TreeDigest, Xattrs), LocalError> {
         let fail = |source| LocalError::Io { path: host.to_owned(), source };
         let place = Place { dir, host: &host.into(), path, matched };
-        let stat = rustix::fs::fstat(dir).map_err(|errno| fail(errno.into()))?;
-        let (key, times) = (DirKey::new(&stat, self.keep_mtime), Times::of(&stat));
+        let (key, times) = (DirKey::new(stat, self.keep_mtime), Times::of(stat));
         let before = self.stats.listing(&key);
         let same = before.itself.as_ref().filter(|itself| itself.times == times);
         let ((found, is_complete), xattrs) = match same {
@@ -243,19 +241,21 @@ impl Scan<'_> {
         }
         let dir = open_below(place.dir, name).map_err(|e| place.fail(name, e))?;
         let host = place.host.join(OsStr::from_bytes(name));
-        self.inside(&dir, &host, path, &matched, ignored)
+        let stat = rustix::fs::fstat(&dir).map_err(|errno| place.fail(name, errno))?;
+        self.inside(&dir, &stat, &host, path, &matched, ignored)
     }
 
     /// The same, of one that is open.
     fn inside(
         &self,
         dir: &OwnedFd,
+        stat: &Stat,
         host: &Path,
         path: &[u8],
         matched: &Matched,
         ignored: bool,
     ) -> Result<Option<(TreeDigest, Xattrs)>, LocalError> {
-        let (tree, xattrs) = self.directory(dir, host, path, matched)?;
+        let (tree, xattrs) = self.directory(dir, stat, host, path, matched)?;
         Ok((!ignored || tree != self.trees.empty()).then_some((tree, xattrs)))
     }
 
