@@ -26,7 +26,7 @@ use self::behind::WriteBehind;
 pub use self::direct::PartReader;
 use self::unnamed::{Kept, Unnamed};
 use self::writer::Hashing;
-pub use self::writer::{BlobWriter, PrehashedWriter};
+pub use self::writer::{BlobWriter, NEAR, PrehashedWriter};
 
 /// The blobs of a store, those not yet committed included.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ pub mod remote;
 mod store;
 mod tmp;
 
-pub use blobs::{BlobStore, BlobWriter, PartReader, PrehashedWriter};
+pub use blobs::{BlobStore, BlobWriter, NEAR, PartReader, PrehashedWriter};
 pub use error::CacheError;
 use flight::Flight;
 pub use flight::WorkLock;

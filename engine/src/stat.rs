@@ -264,10 +264,9 @@ impl<'store> StatCache<'store> {
             let count = listing.known.len();
             listing.known.retain(|known| known.seen.is_settled(self.start));
             if listing.known.len() < count {
-                listing.tree = None;
+                (listing.tree, listing.itself) = (None, None);
             }
-            let is_complete = listing.known.len() == count;
-            listing.itself = listing.itself.filter(|it| is_complete && it.times.is_settled(self.start));
+            listing.itself = listing.itself.filter(|itself| itself.times.is_settled(self.start));
             stamp::put_soft(self.store, Table::Stat, &key.0, &listing);
         }
         let is_worth_it = self.read_bytes.load(Ordering::Relaxed) > WORTH_BYTES

@@ -33,12 +33,12 @@ impl From<&Op> for Lane {
 pub struct Limits {
     /// Steps on the processor.
     pub cpu: usize,
-    /// Steps on the network that keep a connection busy. Small blobs count a quarter: most of their time is a round trip.
+    /// Steps on the network that keep a connection busy. Blobs below [`LARGE_BLOB`] count a quarter.
     pub net: usize,
 }
 
-/// Blobs from this size on count as one download, in bytes.
-const LARGE_BLOB: u64 = 1 << 20;
+/// Blobs from this size on are worth a connection of their own, in bytes; what a smaller one takes is mostly a round trip.
+pub const LARGE_BLOB: u64 = 1 << 20;
 /// What a step counts that is not a small blob.
 const WHOLE: usize = 4;
 

@@ -110,7 +110,7 @@ impl Write for PrehashedWriter<'_> {
 }
 
 /// Bytes that are written and then hashed in one go: so few that they are still in the core's first cache.
-const NEAR: usize = 4096;
+pub const NEAR: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Hashing<W> {

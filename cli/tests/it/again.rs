@@ -41,15 +41,21 @@ fn snapshot(space: &Space) -> BTreeMap<String, (u64, SystemTime)> {
     found
 }
 
-/// Paths of the context that a build opens for reading, and those of the database that it opens for writing.
-fn opened(space: &Space, words: &[&str]) -> (Vec<String>, Vec<String>) {
+/// What strace writes of a build's calls of one kind.
+fn traced(space: &Space, call: &str, words: &[&str]) -> String {
     let log = space.root().join("strace.log");
     let mut command = Command::new("strace");
-    command.args(["-f", "-y", "-qq", "-e", "trace=openat", "-o"]).arg(&log).arg(env!("CARGO_BIN_EXE_sealer"));
+    command.args(["-f", "-y", "-qq", "-e", &format!("trace={call}"), "-o"]).arg(&log);
+    command.arg(env!("CARGO_BIN_EXE_sealer"));
     command.args(["build", "-t", "x:1", "--build-mode", "lite"]).args(words).arg(".");
     let ended = run(command.env("SEALER_ROOT", space.store()).current_dir(space.context()));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let text = fs_err::read_to_string(log).unwrap();
+    fs_err::read_to_string(log).unwrap()
+}
+
+/// Paths of the context that a build opens for reading, and those of the database that it opens for writing.
+fn opened(space: &Space, words: &[&str]) -> (Vec<String>, Vec<String>) {
+    let text = traced(space, "openat", words);
     let lines = || text.lines().filter(|line| !line.contains("= -1")).map(str::to_owned);
     let context = |line: &String| line.contains("context") && line.contains(".txt\"");
     let database = |line: &String| line.contains("store/db") && line.contains("O_CREAT");
@@ -92,13 +98,7 @@ fn unchanged_directories_are_not_listed_again() {
     }
     let space = sample();
     let listed = || {
-        let log = space.root().join("strace.log");
-        let mut command = Command::new("strace");
-        command.args(["-f", "-y", "-qq", "-e", "trace=getdents64", "-o"]).arg(&log);
-        command.arg(env!("CARGO_BIN_EXE_sealer")).args(["build", "-t", "x:1", "--build-mode", "lite", "."]);
-        let ended = run(command.env("SEALER_ROOT", space.store()).current_dir(space.context()));
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        let text = fs_err::read_to_string(log).unwrap();
+        let text = traced(&space, "getdents64", &[]);
         text.lines().filter(|line| line.contains("context/")).count()
     };
     assert_ne!(listed(), 0);

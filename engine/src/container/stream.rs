@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use cache::{PrehashedWriter, Table, WorkLock};
+use cache::{NEAR, PrehashedWriter, Table, WorkLock};
 use sha2::{Digest, Sha256};
 use solver::{
-    BlobDigest, ContainerImageOp, ContentDigest, ContentRead, Descriptor, DiffId, Event, Layer, MediaType,
-    Op, Step, TreeDigest, VertexIndex,
+    BlobDigest, ContainerImageOp, ContentDigest, ContentRead, Descriptor, DiffId, Event, LARGE_BLOB, Layer,
+    MediaType, Op, Step, TreeDigest, VertexIndex,
 };
 
 use super::places::Place;
@@ -24,10 +24,6 @@ use crate::registry::{claim, leave_moved};
 use crate::session::Session;
 use crate::tree::{Entry, Node};
 
-/// Blobs that are smaller come as files of their own; many of them are under way at once.
-const LARGE: u64 = 1 << 20;
-/// Bytes that are written and then hashed in one go: so few that they are still in the core's first cache.
-const NEAR: usize = 4096;
 /// What SHA-256 takes at once, in bytes.
 const HASH_BLOCK: usize = 64;
 
@@ -95,11 +91,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Whether a blob is left to the image that needs it.
+    /// Whether a blob is left to the image that needs it. Small ones come as files of their own; many are under way at once.
     pub(crate) fn is_deferred(&self, index: VertexIndex, blob: &Descriptor) -> bool {
         let is_alone = matches!(self.graph.dependents(index), [only] if self.streams.contains(only));
         is_alone
-            && blob.size >= LARGE
+            && blob.size >= LARGE_BLOB
             && !self.blob_sources.archived.contains(&blob.digest)
             && self.blob_at_hand(blob).is_none()
     }

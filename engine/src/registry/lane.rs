@@ -1,13 +1,12 @@
 //! Lanes: a thread that receives a large blob has a runtime and connections of its own, so that a byte is read, hashed and
 //! gathered by one core while it is near. Lanes are kept for the next blob.
 
+use solver::LARGE_BLOB;
+
 use super::Registry;
 use super::error::RegistryError;
 use super::host::{Endpoint, Host, lock};
 use crate::net::{FetchError, Waiting};
-
-/// Blobs that are smaller take a connection that is there: a new one would cost as much as they do.
-const LARGE: u64 = 1 << 20;
 
 /// A way to a registry, for one thread at a time.
 #[derive(Debug)]
@@ -27,7 +26,8 @@ impl Host {
     ) -> Result<T, RegistryError> {
         let fetcher = &registry.fetcher;
         let live = fetcher.live(&self.name)?;
-        let lane = if size >= LARGE { self.lane(registry)? } else { None };
+        // A smaller one takes a connection that is there: a new one would cost as much as it does.
+        let lane = if size >= LARGE_BLOB { self.lane(registry)? } else { None };
         let done = match &lane {
             Some(lane) => lane.runtime.block_on(fetcher.cancel(), work(Some(&lane.endpoint))),
             None => live.block_on(fetcher.cancel(), work(None)),

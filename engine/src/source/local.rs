@@ -123,12 +123,12 @@ impl Scan<'_> {
         self.one(&place, name)
     }
 
-    /// What the ignore rules say of a directory, from the root down.
     /// The entry at a resolved path, a directory that is not the root and is open.
     fn opened(&self, dir: &OwnedFd, path: &[Name]) -> Result<Option<Entry>, LocalError> {
         self.whole(dir, &self.context.host(path), &joined(path), &self.matched_by(&path[..path.len() - 1]))
     }
 
+    /// What the ignore rules say of a directory, from the root down.
     fn matched_by(&self, path: &[Name]) -> Matched {
         if self.context.ignore.is_empty() {
             return Matched::default();
