@@ -32,7 +32,7 @@ pub enum Table {
     Converted = 8,
     /// Identity of a step from build to build → what it read and made when it last ran.
     Traces = 9,
-    /// Device and inode of a directory → what a scan found in it.
+    /// Device and inode of a directory → what says whether it is as it was.
     Stat = 10,
     /// Identity of a frame → the blob that has it, and where.
     Frames = 11,
@@ -56,6 +56,8 @@ pub enum Table {
     Manifests = 20,
     /// Identity of a step from build to build → milliseconds it took when it last ran.
     Durations = 21,
+    /// Device and inode of a directory → its entries as a scan found them.
+    Listings = 22,
 }
 
 impl Table {

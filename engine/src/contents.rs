@@ -24,7 +24,7 @@ use crate::net::FetchError;
 use crate::pieces::{self, PieceDigest};
 use crate::source::http::{Concerned, HttpError, LaterBody};
 use crate::stamp;
-use crate::stat::{Listing, What};
+use crate::stat::{Listed, What};
 use crate::tree::TreeError;
 
 /// Content that cannot be read.
@@ -109,9 +109,9 @@ pub enum Location {
 #[derive(Debug, Default)]
 struct Registry {
     places: DigestMap<ContentDigest, Place>,
-    dirs: Vec<(Arc<Path>, Arc<Listing>)>,
-    /// Directories whose files are among the places; the others' were never asked for.
-    indexed: usize,
+    dirs: Vec<(Arc<Path>, Arc<Listed>)>,
+    /// Directories whose files are not among the places yet.
+    waiting: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -125,27 +125,30 @@ enum Place {
 }
 
 impl Registry {
+    /// Finds places for the files of directories whose listings are at hand; the others go on waiting.
     fn index(&mut self) {
-        let waiting = self.dirs.get(self.indexed..).unwrap_or_default();
-        self.places.reserve(waiting.iter().map(|(_, listing)| listing.known.len()).sum());
-        for (dir, (_, listing)) in (self.indexed..).zip(waiting) {
+        let (dirs, places) = (&self.dirs, &mut self.places);
+        self.waiting.retain(|&dir| {
+            let Some(listing) = dirs[dir].1.at_hand() else { return true };
+            places.reserve(listing.known.len());
             for (entry, known) in listing.known.iter().enumerate() {
                 if let (What::File(content), Ok(dir), Ok(entry)) =
                     (&known.what, u32::try_from(dir), u32::try_from(entry))
                 {
-                    self.places.entry(*content).or_insert(Place::Listed { dir, entry });
+                    places.entry(*content).or_insert(Place::Listed { dir, entry });
                 }
             }
-        }
-        self.indexed = self.dirs.len();
+            false
+        });
     }
 
     fn location(&self, content: &ContentDigest) -> Option<Location> {
         match self.places.get(content)? {
             Place::At(location) => Some(location.clone()),
             Place::Listed { dir, entry } => {
-                let (dir, listing) = &self.dirs[*dir as usize];
-                let name = std::ffi::OsString::from_vec(listing.known[*entry as usize].name.to_vec());
+                let (dir, listed) = &self.dirs[*dir as usize];
+                let name = listed.at_hand()?.known[*entry as usize].name.to_vec();
+                let name = std::ffi::OsString::from_vec(name);
                 Some(Location::Host { dir: Arc::clone(dir), name })
             }
         }
@@ -213,8 +216,11 @@ impl<'store> Contents<'store> {
     }
 
     /// Registers the files of a directory of the host. Costs nothing until one of them, or any unknown one, is wanted.
-    pub(crate) fn add_dir(&self, dir: Arc<Path>, listing: Arc<Listing>) {
-        self.lock().dirs.push((dir, listing));
+    pub(crate) fn add_dir(&self, dir: Arc<Path>, listed: Arc<Listed>) {
+        let mut registry = self.lock();
+        let number = registry.dirs.len();
+        registry.waiting.push(number);
+        registry.dirs.push((dir, listed));
     }
 
     /// Registers a body that is not in the store, and is downloaded when somebody reads it.
@@ -281,14 +287,7 @@ impl<'store> Contents<'store> {
     /// # Errors
     /// [`ContentError::Unknown`], or that of the file system.
     pub fn open(&self, digest: &ContentDigest) -> Result<Opened, ContentError> {
-        let location = {
-            let mut registry = self.lock();
-            registry.location(digest).or_else(|| {
-                registry.index();
-                registry.location(digest)
-            })
-        };
-        match location {
+        match self.location(digest) {
             Some(Location::Host { dir, name }) => {
                 let path = dir.join(name);
                 let file = fs_err::OpenOptions::new()
@@ -312,6 +311,32 @@ impl<'store> Contents<'store> {
             Some(Location::Inline(bytes)) => Ok(Opened::Bytes(io::Cursor::new(bytes))),
             None => Err(ContentError::Unknown { path: String::new(), digest: *digest }),
         }
+    }
+
+    fn location(&self, content: &ContentDigest) -> Option<Location> {
+        let at_hand = {
+            let mut registry = self.lock();
+            registry.location(content).or_else(|| {
+                registry.index();
+                registry.location(content)
+            })
+        };
+        at_hand.or_else(|| {
+            self.read_listings();
+            self.lock().location(content)
+        })
+    }
+
+    /// Finds places for the files of all directories, those included that nobody looked into.
+    fn read_listings(&self) {
+        let waiting: Vec<Arc<Listed>> = {
+            let registry = self.lock();
+            registry.waiting.iter().map(|&dir| Arc::clone(&registry.dirs[dir].1)).collect()
+        };
+        for listed in waiting {
+            listed.get(self.store);
+        }
+        self.lock().index();
     }
 
     fn concerned(&self) -> Option<Concerned<'store>> {

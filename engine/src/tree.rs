@@ -15,7 +15,7 @@ use solver::{ContentDigest, DigestMap, Hasher, TreeDigest};
 use thiserror::Error;
 
 pub use self::entries::Entries;
-use crate::stat::Listing;
+use crate::stat::Listed;
 
 /// Bytes of a name: any but NUL and `/`.
 pub type Name = Vec<u8>;
@@ -139,7 +139,16 @@ pub struct Trees<'store> {
     store: &'store Store,
     loaded: Mutex<DigestMap<TreeDigest, (Arc<Directory>, bool)>>,
     /// Directories of the host, made when somebody wants to see them.
-    remembered: Mutex<DigestMap<TreeDigest, (Arc<Listing>, bool)>>,
+    remembered: Mutex<DigestMap<TreeDigest, Remembered>>,
+}
+
+/// A directory of the host that is as it was.
+#[derive(Debug, Clone)]
+struct Remembered {
+    listed: Arc<Listed>,
+    keep_mtime: bool,
+    /// Bytes of all files in it and below.
+    bytes: u64,
 }
 
 impl<'store> Trees<'store> {
@@ -156,9 +165,10 @@ impl<'store> Trees<'store> {
         digest
     }
 
-    /// Knows a directory of the host by its listing. Nothing is made of it until somebody loads it.
-    pub(crate) fn remember(&self, tree: TreeDigest, listing: Arc<Listing>, keep_mtime: bool) {
-        self.lock_remembered().insert(tree, (listing, keep_mtime));
+    /// Knows a directory of the host by its listing, with the bytes of all files in it and below. Nothing is made or read of
+    /// it until somebody loads it.
+    pub(crate) fn remember(&self, tree: TreeDigest, listed: Arc<Listed>, bytes: u64, keep_mtime: bool) {
+        self.lock_remembered().insert(tree, Remembered { listed, keep_mtime, bytes });
     }
 
     /// The empty directory.
@@ -177,7 +187,7 @@ impl<'store> Trees<'store> {
         let remembered = self.lock_remembered().get(digest).cloned();
         // What was remembered may have been damaged where it was kept.
         let remembered = remembered
-            .map(|(listing, keep_mtime)| listing.directory(keep_mtime))
+            .map(|known| known.listed.get(self.store).directory(known.keep_mtime))
             .filter(|directory| digest_of(&encode(directory)) == *digest);
         let (directory, is_stored) = match remembered {
             Some(directory) => (directory, false),
@@ -251,29 +261,28 @@ impl<'store> Trees<'store> {
         Ok(())
     }
 
-    /// Bytes of the files below a root, of so many entries at most; directories that are unknown count as empty. Nothing is
-    /// made of directories of the host for it.
+    /// Bytes of the files below a root, of so many entries at most; directories that are unknown count as empty. Of directories
+    /// of the host that are as they were it is known, and nothing is read.
     pub(crate) fn bytes_below(&self, root: &TreeDigest, most: usize) -> u64 {
         let (mut bytes, mut counted, mut pending) = (0_u64, 0, vec![*root]);
         while let Some(digest) = pending.pop().filter(|_| counted < most) {
-            let mut count = |node: Result<u64, TreeDigest>| {
+            if let Some(known) = self.lock_remembered().get(&digest) {
+                bytes = bytes.saturating_add(known.bytes);
+                continue;
+            }
+            let Ok(directory) = self.load(&digest) else { continue };
+            for entry in directory.entries.values() {
                 counted += 1;
-                match node {
+                match entry.node.bytes() {
                     Ok(size) => bytes = bytes.saturating_add(size),
-                    Err(directory) => pending.push(directory),
+                    Err(below) => pending.push(below),
                 }
-            };
-            let remembered = self.lock_remembered().get(&digest).map(|(listing, _)| Arc::clone(listing));
-            if let Some(listing) = remembered {
-                listing.known.iter().for_each(|known| count(known.bytes()));
-            } else if let Ok(directory) = self.load(&digest) {
-                directory.entries.values().for_each(|entry| count(entry.node.bytes()));
             }
         }
         bytes
     }
 
-    fn lock_remembered(&self) -> std::sync::MutexGuard<'_, DigestMap<TreeDigest, (Arc<Listing>, bool)>> {
+    fn lock_remembered(&self) -> std::sync::MutexGuard<'_, DigestMap<TreeDigest, Remembered>> {
         // A panic while holding the lock leaves only whole insertions behind.
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -83,6 +83,11 @@ impl Contents<'_> {
             let missing = files.filter(|(content, _)| !registry.places.contains_key(content));
             missing.map(|(content, path)| (content, String::from_utf8_lossy(path).into_owned())).collect()
         };
+        if !missing.is_empty() {
+            self.read_listings();
+            let registry = self.lock();
+            missing.retain(|content, _| !registry.places.contains_key(content));
+        }
         if missing.is_empty() {
             return Ok(());
         }

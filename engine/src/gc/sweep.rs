@@ -15,7 +15,7 @@ use crate::pieces::LARGE;
 use crate::source::http::HttpRecord;
 use crate::source::packed::Packed;
 use crate::stamp::Stamped;
-use crate::stat::Listing;
+use crate::stat::Summary;
 use crate::tree::{Node, Trees};
 
 /// Every record that needs a blob which is not kept, and, where an age is given, every record that nothing kept leads to
@@ -121,7 +121,27 @@ impl Sweep<'_> {
         self.each(Table::Manifests, |sweep, _, kept: Stamped<Kept>| !sweep.is_old(&kept))?;
         self.each(Table::Durations, |sweep, _, millis: Stamped<u64>| !sweep.is_old(&millis))?;
         self.each(Table::Archives, |sweep, _, dirs: Stamped<Vec<Vec<u8>>>| !sweep.is_old(&dirs))?;
-        self.each(Table::Stat, |sweep, _, listing: Stamped<Listing>| !sweep.is_old(&listing))
+        self.directories()
+    }
+
+    /// What is remembered of directories of the host: the entries as long as what says whether they are as they were.
+    fn directories(&mut self) -> Result<(), CacheError> {
+        let mut kept = HashSet::new();
+        self.each(Table::Stat, |sweep, key, summary: Stamped<Option<Summary>>| {
+            let is_kept = !sweep.is_old(&summary);
+            if is_kept {
+                kept.insert(key.to_vec());
+            }
+            is_kept
+        })?;
+        let mut gone = Vec::new();
+        self.store.scan_keys(Table::Listings, &mut |key| {
+            if !kept.contains(key) {
+                gone.push((Table::Listings, key.to_vec()));
+            }
+        })?;
+        self.gone.append(&mut gone);
+        Ok(())
     }
 
     /// Records that lead to a delta: kept while they are young, or while something else leads to it.

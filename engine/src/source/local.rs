@@ -25,7 +25,7 @@ use crate::cancel::Cancel;
 use crate::contents::Contents;
 use crate::ignore::Matched;
 use crate::pattern::Pattern;
-use crate::stat::{Seen, StatCache};
+use crate::stat::{Below, Seen, StatCache};
 use crate::tree::{Directory, Entry, Meta, Name, Node, Trees, components, push_name};
 
 pub use context::Context;
@@ -107,7 +107,7 @@ impl Scan<'_> {
             let dir = open_dir(root)?;
             let stat = rustix::fs::fstat(&dir)
                 .map_err(|e| LocalError::Io { path: root.clone(), source: e.into() })?;
-            let (tree, _) = self.directory(&dir, &stat, root, b"", &Matched::default())?;
+            let Below { tree, .. } = self.directory(&dir, &stat, root, b"", &Matched::default())?;
             let meta = Seen::of(&stat, self.keep_mtime).meta(self.keep_mtime);
             return Ok(Some(Entry { meta, node: Node::Dir(tree) }));
         };

@@ -11,14 +11,16 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
-use solver::{ContentDigest, TreeDigest};
+use solver::ContentDigest;
 
 use super::attributes::attributes;
 use super::{LocalError, Scan};
 use crate::contents::Location;
 use crate::ignore::Matched;
 use crate::pieces::{LARGE, PIECE, PieceDigest, piece_digest, whole};
-use crate::stat::{DirKey, Itself, Known, Listing, Seen, Times, What};
+use crate::stat::{
+    Below, DirKey, Glance, Itself, Known, Listed, Listing, Names, Seen, Summary, Times, What, glances_digest,
+};
 use crate::tree::{Entry, Meta, Name, Node, Xattrs, push_name};
 
 /// Longest path below the context in bytes, as Linux has it (`PATH_MAX`): what bounds the recursion.
@@ -29,30 +31,6 @@ const READ_SIZE: usize = 128 * 1024;
 const NAMES_SIZE: usize = 64 * 1024;
 /// Entries that one thread looks at in a row.
 const RUN: usize = 32;
-
-/// What an entry is now.
-enum Found<'b> {
-    /// What it was.
-    Same(&'b Known),
-    /// Boxed: where all are the same, many are kept for a moment.
-    New(Box<Known>),
-}
-
-impl Found<'_> {
-    fn known(&self) -> &Known {
-        match self {
-            Self::Same(known) => known,
-            Self::New(known) => known,
-        }
-    }
-
-    fn into_known(self) -> Known {
-        match self {
-            Self::Same(known) => known.clone(),
-            Self::New(known) => *known,
-        }
-    }
-}
 
 /// An open directory of the context.
 pub(super) struct Place<'p> {
@@ -74,18 +52,21 @@ impl Place<'_> {
 impl Scan<'_> {
     /// The entry `name` of an open directory, by itself. `None` for sockets and for what an ignore file leaves out.
     pub(super) fn one(&self, place: &Place<'_>, name: &[u8]) -> Result<Option<Entry>, LocalError> {
+        let Some(glance) = self.glance(place, name)? else { return Ok(None) };
         let key = self.dir_key(place)?;
         let listing = self.stats.listing(&key);
-        let before = listing.get(name);
-        let Some(found) = self.child(place, name, before)? else { return Ok(None) };
-        let known = found.known();
+        let before = listing.get(name).filter(|before| before.is(&glance));
+        let known = match before {
+            Some(before) => before.clone(),
+            None => self.read(place, &glance)?,
+        };
         let entry = known.entry(self.keep_mtime);
         if let What::File(content) = known.what {
             let (dir, name) = (Arc::clone(place.host), OsString::from_vec(name.to_vec()));
             self.contents.add(content, Location::Host { dir, name });
         }
-        if let Found::New(known) = found {
-            self.stats.found(&key, *known);
+        if before.is_none() {
+            self.stats.found(&key, known);
         }
         Ok(Some(entry))
     }
@@ -114,7 +95,8 @@ impl Scan<'_> {
         let stat = rustix::fs::fstat(dir).map_err(fail)?;
         let found = self.inside(dir, &stat, host, path, &matched, ignored)?;
         let meta = Seen::of(&stat, self.keep_mtime).meta(self.keep_mtime);
-        Ok(found.map(|(tree, xattrs)| Entry { meta: Meta { xattrs, ..meta }, node: Node::Dir(tree) }))
+        Ok(found
+            .map(|Below { tree, xattrs, .. }| Entry { meta: Meta { xattrs, ..meta }, node: Node::Dir(tree) }))
     }
 
     /// Everything below an open directory, and its own attributes; files and subdirectories in parallel.
@@ -125,55 +107,73 @@ impl Scan<'_> {
         host: &Path,
         path: &[u8],
         matched: &Matched,
-    ) -> Result<(TreeDigest, Xattrs), LocalError> {
+    ) -> Result<Below, LocalError> {
         let fail = |source| LocalError::Io { path: host.to_owned(), source };
         let place = Place { dir, host: &host.into(), path, matched };
         let (key, times) = (DirKey::new(stat, self.keep_mtime), Times::of(stat));
-        let before = self.stats.listing(&key);
-        let same = before.itself.as_ref().filter(|itself| itself.times == times);
-        let ((found, is_complete), xattrs) = match same {
-            // No entry came or went: which it has is known without listing it.
-            Some(itself) => {
-                let found = each(&before.known, |known| self.child(&place, &known.name, Some(known)))?;
-                (found, itself.xattrs.clone())
-            }
+        let before = self.stats.summary(&key);
+        let itself = before.as_ref().and_then(|before| before.itself.as_ref());
+        // No entry came or went: which it has is known without listing it.
+        let same = itself.filter(|itself| itself.times == times);
+        let (listed, xattrs) = match same {
+            Some(itself) => (None, itself.xattrs.clone()),
             None => {
                 let mut names = names(dir).map_err(fail)?;
                 names.sort_unstable();
-                let found = each(&names, |name| self.child(&place, name, before.get(name)))?;
-                (found, attributes(dir).map_err(|errno| fail(errno.into()))?)
+                (Some(names), attributes(dir).map_err(|errno| fail(errno.into()))?)
             }
         };
-        let itself = is_complete.then(|| Itself { times, xattrs: xattrs.clone() });
-        let (tree, listing) = match before.tree {
-            Some(tree) if is_all_of(&found, &before) => {
-                if itself.is_some() && same.is_none() {
-                    self.stats.found_all(&key, Listing { itself, ..(*before).clone() }.into());
+        let names: Vec<&[u8]> = match (&listed, same) {
+            (None, Some(itself)) => itself.names.iter().collect(),
+            (listed, _) => listed.iter().flatten().map(Vec::as_slice).collect(),
+        };
+        let glances = each(&names, |name| self.glance(&place, name))?;
+        let bytes = glances.iter().map(Glance::bytes).fold(0, u64::saturating_add);
+        let itself = || {
+            let is_complete = glances.len() == names.len();
+            let names = || Names::new(names.iter().copied());
+            is_complete.then(|| Itself { times, xattrs: xattrs.clone(), names: names() })
+        };
+        let (tree, listed) = match &before {
+            Some(before) if before.entries == glances_digest(&glances) => {
+                if same.is_none()
+                    && let Some(itself) = itself()
+                {
+                    self.stats.found_itself(&key, Summary { itself: Some(itself), ..before.clone() });
                 }
-                self.trees.remember(tree, Arc::clone(&before), self.keep_mtime);
-                (tree, before)
+                let listed = Arc::new(Listed::stored(key));
+                self.trees.remember(before.tree, Arc::clone(&listed), bytes, self.keep_mtime);
+                (before.tree, listed)
             }
             _ => {
-                let known = found.into_iter().map(Found::into_known).collect();
-                let mut listing = Listing { known, tree: None, itself };
+                let listing = Arc::new(self.listing(&place, &key, &glances)?);
                 let tree = self.trees.add(listing.directory(self.keep_mtime));
-                listing.tree = Some(tree);
-                let listing = Arc::new(listing);
-                self.stats.found_all(&key, Arc::clone(&listing));
-                (tree, listing)
+                let summary = Summary { entries: listing.digest(), tree, itself: itself() };
+                self.stats.found_all(&key, summary, Arc::clone(&listing));
+                (tree, Listed::read(key, listing).into())
             }
         };
-        self.contents.add_dir(Arc::clone(place.host), listing);
-        Ok((tree, xattrs))
+        self.contents.add_dir(Arc::clone(place.host), listed);
+        Ok(Below { tree, xattrs, bytes })
     }
 
-    /// What `name` is now; `before` itself if that is still true of it.
-    fn child<'b>(
+    /// The entries of a directory that is not as it was: what is new of them is read.
+    fn listing(
         &self,
         place: &Place<'_>,
-        name: &[u8],
-        before: Option<&'b Known>,
-    ) -> Result<Option<Found<'b>>, LocalError> {
+        key: &DirKey,
+        glances: &[Glance<'_>],
+    ) -> Result<Listing, LocalError> {
+        let before = self.stats.listing(key);
+        let known = each(glances, |glance| match before.get(glance.name) {
+            Some(before) if before.is(glance) => Ok(Some(before.clone())),
+            _ => self.read(place, glance).map(Some),
+        })?;
+        Ok(Listing { known })
+    }
+
+    /// What `name` is by its stat, and by that of everything below it; `None` for sockets and for what is ignored.
+    fn glance<'n>(&self, place: &Place<'_>, name: &'n [u8]) -> Result<Option<Glance<'n>>, LocalError> {
         if self.cancel.is_cancelled() {
             return Err(LocalError::Cancelled);
         }
@@ -196,45 +196,49 @@ impl Scan<'_> {
         if name.starts_with(b".wh.") {
             return Err(LocalError::WhiteoutName { path: host() });
         }
-        let mut seen = Seen::of(&stat, self.keep_mtime);
-        let unchanged = before.filter(|before| before.seen == seen);
-        let (what, xattrs) = match (kind, unchanged) {
-            (FileType::Directory, _) => match (self.below(place, name, &path, ignored)?, unchanged) {
-                (None, _) => return Ok(None),
-                (Some((tree, xattrs)), Some(before)) if before.is_dir(&tree, &xattrs) => {
-                    return Ok(Some(Found::Same(before)));
-                }
-                (Some((tree, xattrs)), _) => (What::Dir(tree), xattrs),
+        let below = match kind {
+            FileType::Directory => match self.below(place, name, &path, ignored)? {
+                None => return Ok(None),
+                Some(below) => Some(below.into()),
             },
-            (_, Some(before)) => return Ok(Some(Found::Same(before))),
-            (FileType::RegularFile, None) => {
-                let (content, xattrs, after) = self.file(place, name)?;
-                seen = Seen::of(&after, self.keep_mtime);
-                (What::File(content), xattrs)
+            FileType::RegularFile | FileType::Symlink => None,
+            FileType::Socket => {
+                (self.skipped)(&host());
+                return Ok(None);
             }
-            (FileType::Symlink, None) => {
+            FileType::Fifo => return Err(LocalError::Special { path: host(), kind: "FIFO" }),
+            _ => return Err(LocalError::Special { path: host(), kind: "device" }),
+        };
+        Ok(Some(Glance { name, seen: Seen::of(&stat, self.keep_mtime), below }))
+    }
+
+    /// What an entry is that is not what it was.
+    fn read(&self, place: &Place<'_>, glance: &Glance<'_>) -> Result<Known, LocalError> {
+        let (name, mut seen) = (glance.name, glance.seen);
+        let (what, xattrs) = match &glance.below {
+            Some(below) => (What::Dir(below.tree), below.xattrs.clone()),
+            None if seen.kind() == FileType::Symlink => {
                 let target =
                     rustix::fs::readlinkat(place.dir, name, Vec::new()).map_err(|e| place.fail(name, e))?;
                 (What::Link(target.into_bytes().into()), Xattrs::default())
             }
-            (FileType::Socket, None) => {
-                (self.skipped)(&host());
-                return Ok(None);
+            None => {
+                let (content, xattrs, after) = self.file(place, name)?;
+                seen = Seen::of(&after, self.keep_mtime);
+                (What::File(content), xattrs)
             }
-            (FileType::Fifo, None) => return Err(LocalError::Special { path: host(), kind: "FIFO" }),
-            _ => return Err(LocalError::Special { path: host(), kind: "device" }),
         };
-        Ok(Some(Found::New(Known { name: name.into(), seen, what, xattrs }.into())))
+        Ok(Known { name: name.into(), seen, what, xattrs })
     }
 
-    /// The tree of a subdirectory and its own attributes; `None` if it is ignored and nothing in it is an exception.
+    /// What a subdirectory is, with everything in it; `None` if it is ignored and nothing in it is an exception.
     fn below(
         &self,
         place: &Place<'_>,
         name: &[u8],
         path: &[u8],
         ignored: bool,
-    ) -> Result<Option<(TreeDigest, Xattrs)>, LocalError> {
+    ) -> Result<Option<Below>, LocalError> {
         let matched = self.context.ignore.enter(place.matched, path);
         if ignored && self.context.ignore.can_prune_in(&matched, path) {
             return Ok(None);
@@ -254,9 +258,9 @@ impl Scan<'_> {
         path: &[u8],
         matched: &Matched,
         ignored: bool,
-    ) -> Result<Option<(TreeDigest, Xattrs)>, LocalError> {
-        let (tree, xattrs) = self.directory(dir, stat, host, path, matched)?;
-        Ok((!ignored || tree != self.trees.empty()).then_some((tree, xattrs)))
+    ) -> Result<Option<Below>, LocalError> {
+        let below = self.directory(dir, stat, host, path, matched)?;
+        Ok((!ignored || below.tree != self.trees.empty()).then_some(below))
     }
 
     /// Content and attributes of a file, and its stat after they were read: what was written while they were is too new to
@@ -330,25 +334,17 @@ impl Scan<'_> {
     }
 }
 
-/// Looks at entries, in parallel if they are many, and whether none of them was left out.
-fn each<'i, 'b, T: Sync>(
+/// Does something for each entry, in parallel if they are many; leaves out those of which nothing came.
+fn each<'i, T: Sync, F: Send>(
     entries: &'i [T],
-    look: impl Fn(&'i T) -> Result<Option<Found<'b>>, LocalError> + Sync,
-) -> Result<(Vec<Found<'b>>, bool), LocalError> {
+    look: impl Fn(&'i T) -> Result<Option<F>, LocalError> + Sync,
+) -> Result<Vec<F>, LocalError> {
     let look = |entry| look(entry).transpose();
-    let found: Vec<Found<'_>> = if entries.len() <= RUN {
-        entries.iter().filter_map(look).collect::<Result<_, _>>()?
+    if entries.len() <= RUN {
+        entries.iter().filter_map(look).collect()
     } else {
-        entries.par_iter().with_min_len(RUN).filter_map(look).collect::<Result<_, _>>()?
-    };
-    let is_complete = found.len() == entries.len();
-    Ok((found, is_complete))
-}
-
-/// Whether a directory has exactly the entries it had.
-fn is_all_of(found: &[Found<'_>], before: &Listing) -> bool {
-    // Names are there once, so as many as there were are all that were.
-    found.len() == before.known.len() && found.iter().all(|found| matches!(found, Found::Same(_)))
+        entries.par_iter().with_min_len(RUN).filter_map(look).collect()
+    }
 }
 
 /// Opens a subdirectory, never through a link.
