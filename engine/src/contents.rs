@@ -3,21 +3,23 @@
 //! Trees name files by digest; this is the other half. Sources register what they saw, layers of images are asked
 //! last: their files are brought out of the blob in one pass over it, into the store's temporary directory.
 
+mod opened;
 mod provide;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cache::{CacheError, PartReader, Store, Table};
+use cache::{CacheError, Store, Table};
 use fs_err::os::unix::fs::OpenOptionsExt;
-use rustix::buffer::spare_capacity;
 use solver::{BlobDigest, ContentDigest, DigestMap, EventSink, Layer, TreeDigest};
 use thiserror::Error;
 
+pub(crate) use self::opened::Checked;
+pub use self::opened::{Opened, content_digest, copy_hashed};
 use crate::bases::Bases;
 use crate::layer;
 use crate::net::FetchError;
@@ -353,104 +355,4 @@ impl<'store> Contents<'store> {
         // A panic while holding the lock leaves only whole insertions behind.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An open file, wherever its bytes are.
-#[derive(Debug)]
-pub enum Opened {
-    /// A file of the host or the store.
-    File(fs_err::File),
-    /// A part of a blob.
-    Part(PartReader),
-    /// Bytes in memory.
-    Bytes(io::Cursor<Arc<[u8]>>),
-}
-
-impl Read for Opened {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::File(file) => file.read(buffer),
-            Self::Part(part) => part.read(buffer),
-            Self::Bytes(bytes) => bytes.read(buffer),
-        }
-    }
-}
-
-impl Opened {
-    /// Length in bytes.
-    ///
-    /// # Errors
-    /// That of the file system.
-    pub fn size(&self) -> io::Result<u64> {
-        match self {
-            Self::File(file) => Ok(file.metadata()?.len()),
-            Self::Part(part) => Ok(part.size()),
-            Self::Bytes(bytes) => Ok(bytes.get_ref().len() as u64),
-        }
-    }
-
-    /// Appends the next `length` bytes, or fewer where it ends, in as few calls as it takes. How many.
-    ///
-    /// # Errors
-    /// That of the file system.
-    pub fn append_to(&mut self, out: &mut Vec<u8>, length: usize) -> io::Result<usize> {
-        let start = out.len();
-        out.reserve(length);
-        match self {
-            // Straight into the memory behind, which need not be cleared first.
-            Self::File(file) => {
-                let mut read = || rustix::io::retry_on_intr(|| rustix::io::read(&*file, spare_capacity(out)));
-                let mut rest = length;
-                while let bytes @ 1.. = read()? {
-                    rest = rest.saturating_sub(bytes);
-                    if rest == 0 {
-                        break;
-                    }
-                }
-                // There may have been more room.
-                out.truncate(start + length);
-            }
-            Self::Part(_) | Self::Bytes(_) => drop(self.take(length as u64).read_to_end(out)?),
-        }
-        Ok(out.len() - start)
-    }
-
-    /// Moves to a byte offset from the start.
-    ///
-    /// # Errors
-    /// That of the file system.
-    pub fn seek_to(&mut self, offset: u64) -> io::Result<()> {
-        use io::Seek;
-        match self {
-            Self::File(file) => file.seek(io::SeekFrom::Start(offset)).map(drop),
-            Self::Part(part) => {
-                part.seek_to(offset);
-                Ok(())
-            }
-            Self::Bytes(bytes) => bytes.seek(io::SeekFrom::Start(offset)).map(drop),
-        }
-    }
-}
-
-/// Copies a stream and identifies it on the way.
-///
-/// # Errors
-/// Those of reading and writing.
-pub fn copy_hashed(reader: &mut dyn Read, writer: &mut dyn io::Write) -> io::Result<ContentDigest> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 128 * 1024];
-    loop {
-        match reader.read(&mut buffer)? {
-            0 => return Ok(ContentDigest::from_bytes(*hasher.finalize().as_bytes())),
-            read => {
-                hasher.update(&buffer[..read]);
-                writer.write_all(&buffer[..read])?;
-            }
-        }
-    }
-}
-
-/// Identity of bytes in memory.
-pub fn content_digest(bytes: &[u8]) -> ContentDigest {
-    ContentDigest::from_bytes(*blake3::hash(bytes).as_bytes())
 }

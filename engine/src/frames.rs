@@ -29,6 +29,9 @@ use crate::contents::{ContentError, Contents};
 use crate::layer::{LAYER_FORMAT, TimePolicy};
 use crate::tree::{TreeError, Trees};
 
+/// The release of libdeflate, which does not tell its own: another one may write other bytes.
+const DEFLATE_VERSION: &str = "1.26.1";
+
 /// How layers are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LayerCompression {
@@ -49,8 +52,10 @@ impl LayerCompression {
     pub(crate) fn feed(self, hasher: &mut Hasher) {
         hasher.number(self.media_type as u64);
         hasher.number(self.level.into());
-        if self.media_type == MediaType::TarZstd {
-            hasher.number(zstd::zstd_safe::version_number().into());
+        match self.media_type {
+            MediaType::TarZstd => hasher.number(zstd::zstd_safe::version_number().into()),
+            MediaType::TarGzip => hasher.bytes(DEFLATE_VERSION.as_bytes()),
+            MediaType::Tar => {}
         }
     }
 }

@@ -76,6 +76,8 @@ impl Session<'_> {
         }
         self.options.times.feed(&mut hasher);
         self.options.compression.feed(&mut hasher);
+        // Images that come after the steps leave them fewer layers.
+        hasher.number(self.options.carries_images.into());
         Some(hasher.finish())
     }
 

@@ -202,7 +202,8 @@ fn dir_meta(found: &Found) -> Option<Meta> {
 
 fn header(found: &Found) -> Option<Header> {
     let of = |kind, meta: &Meta, target: &[u8]| {
-        Some(Header { kind, mode: meta.mode, uid: meta.uid, gid: meta.gid, target: target.to_vec() })
+        let (target, others) = (target.to_vec(), meta.others_digest());
+        Some(Header { kind, mode: meta.mode, uid: meta.uid, gid: meta.gid, target, others })
     };
     match found {
         Found::Absent => None,

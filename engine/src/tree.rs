@@ -51,6 +51,16 @@ impl Meta {
     pub fn with_mode(mode: u32) -> Self {
         Self { mode, ..Self::default() }
     }
+
+    /// Hash of what is in it beside mode and owner; empty where that is nothing.
+    pub(crate) fn others_digest(&self) -> Vec<u8> {
+        if self.mtime.is_none() && self.xattrs.is_empty() {
+            return Vec::new();
+        }
+        let mut hasher = Hasher::new("attributes");
+        hasher.bytes(&encode(&(self.mtime, &self.xattrs)));
+        hasher.finish().to_vec()
+    }
 }
 
 /// What an entry is.

@@ -208,7 +208,7 @@ impl<'a> Subject<'a> {
         let Some((sources, _)) = self.copied(step) else { return Vec::new() };
         let local = |(source, word): (&CopyFrom, &Word)| match source {
             CopyFrom::Local { context, pattern } if context == LocalSource::OWN => {
-                Some(ContextSource { pattern: pattern.clone(), span: word.span })
+                Some(ContextSource { pattern: paths::without_pivot(pattern), span: word.span })
             }
             _ => None,
         };

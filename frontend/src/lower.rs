@@ -228,7 +228,8 @@ impl Lowering<'_> {
     }
 
     fn local(&mut self, context: &str, pattern: &str, parents: bool, span: Span) -> VertexDigest {
-        let op = LocalSource { context: context.to_owned(), pattern: pattern.to_owned(), parents };
+        let pattern = paths::without_pivot(pattern);
+        let op = LocalSource { context: context.to_owned(), pattern: pattern.clone(), parents };
         self.definition.add(Op::Local(op), Vec::new(), hidden(format!("[{context}] {pattern}"), span))
     }
 

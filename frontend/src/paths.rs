@@ -17,6 +17,24 @@ pub(crate) fn clean(path: &str) -> String {
     if kept.is_empty() { ".".to_owned() } else { kept.join("/") }
 }
 
+/// The same of a source of `COPY --parents`, with the first `/./` kept: directories before it are left behind.
+pub(crate) fn clean_with_pivot(path: &str) -> String {
+    let whole = clean(path);
+    match path.find("/./").map(|at| clean(&path[..at])) {
+        // Where `..` goes back over it, nothing is before it any more.
+        Some(before) if before != "." => match whole.strip_prefix(&format!("{before}/")) {
+            Some(after) => format!("{before}/./{after}"),
+            None => whole,
+        },
+        _ => whole,
+    }
+}
+
+/// What such a source selects.
+pub(crate) fn without_pivot(pattern: &str) -> String {
+    pattern.replacen("/./", "/", 1)
+}
+
 /// A pattern that matches a path alone, whatever characters are in it.
 pub(crate) fn literal_pattern(path: &str) -> String {
     let mut pattern = String::with_capacity(path.len());
@@ -73,6 +91,21 @@ pub(crate) fn shown_url(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_pivot_is_kept() {
+        for (path, cleaned) in [
+            ("a/./b", "a/./b"),
+            ("/a//x/././b/./c/", "a/x/./b/c"),
+            ("./a/b", "a/b"),
+            ("x/../a/./b", "a/./b"),
+            ("a/./../b", "b"),
+            ("a/./", "a"),
+            ("./.", "."),
+        ] {
+            assert_eq!(clean_with_pivot(path), cleaned, "{path}");
+        }
+    }
 
     #[test]
     fn secrets_of_urls_do_not_stand_in_lines() {

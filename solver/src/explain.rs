@@ -105,6 +105,7 @@ impl Walk for Facts {
                 self.push(name, hex::encode(value));
             }
             ("target", At::Destination) if value.is_empty() => {}
+            ("attributes", At::Destination) => self.extend(&format!("attributes={}", hash(value))),
             (_, At::Destination) => self.extend(&format!("-> {}", text())),
             // What a text holds may be nobody else's business.
             ("content", _) => self.push(name.to_owned(), hash(value)),
@@ -162,11 +163,18 @@ mod tests {
     }
 
     fn input(path: &str, digest: u8) -> ContentRead {
-        ContentRead::Subtree { source: 0, path: path.into(), digest: [digest; 32] }
+        ContentRead::Subtree { source: 0, path: path.into(), digest: [digest; 32], unpack: false }
     }
 
     fn destination(mode: Option<u32>) -> ContentRead {
-        let header = mode.map(|mode| Header { kind: 'd', mode, uid: 0, gid: 0, target: Vec::new() });
+        let header = mode.map(|mode| Header {
+            kind: 'd',
+            mode,
+            uid: 0,
+            gid: 0,
+            target: Vec::new(),
+            others: Vec::new(),
+        });
         ContentRead::Destination(DestinationFact { path: b"etc".to_vec(), header })
     }
 

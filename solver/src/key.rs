@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Part of every hash; a new number makes every old record a miss.
-pub const KEY_VERSION: u64 = 1;
+pub const KEY_VERSION: u64 = 2;
 
 /// The immutable identity of a source: no definition key without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct Header {
     pub gid: u32,
     /// Where a symbolic link points; empty for others.
     pub target: Vec<u8>,
+    /// Hash of extended attributes, and of the modification time where it counts; empty where there are none.
+    pub others: Vec<u8>,
 }
 
 /// What stands at a path of the state below, where a step looked. Absence is a fact too.
@@ -81,8 +83,10 @@ pub enum ContentRead {
         source: usize,
         /// Path of the match within the source; decides file names.
         path: Vec<u8>,
-        /// Digest of what is there.
+        /// Digest of what is there, and of the headers above it that are copied with it.
         digest: [u8; 32],
+        /// Whether it is extracted if it is an archive.
+        unpack: bool,
     },
     /// What the names of its owner stand for below it.
     Owner(Owner),
@@ -342,10 +346,13 @@ pub(crate) fn walk_content(op: &Op, reads: &[ContentRead], to: &mut dyn Walk) {
     walk_op(op, to);
     for read in reads {
         match read {
-            ContentRead::Subtree { source, path, digest } => {
+            ContentRead::Subtree { source, path, digest, unpack } => {
                 to.number("source", *source as u64);
                 to.bytes("path", path);
                 to.bytes("digest", digest);
+                if *unpack {
+                    to.number("unpacked", 1);
+                }
             }
             ContentRead::Owner(owner) => {
                 to.number("uid found", owner.uid.into());
@@ -359,6 +366,9 @@ pub(crate) fn walk_content(op: &Op, reads: &[ContentRead], to: &mut dyn Walk) {
                     to.number("uid", header.uid.into());
                     to.number("gid", header.gid.into());
                     to.bytes("target", &header.target);
+                    if !header.others.is_empty() {
+                        to.bytes("attributes", &header.others);
+                    }
                 }
             }
         }

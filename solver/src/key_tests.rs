@@ -263,23 +263,27 @@ fn keys_of_this_version_are_these() {
 }
 
 const PINNED: [&str; 7] = [
-    "87d45382c074",
-    "b68f6d92b9d2",
-    "8b65e2138129",
-    "a988cb86ec0f",
-    "1843aa7d8ee0",
-    "914af2ece407",
-    "058b921ab8b9",
+    "908cd21d03c3",
+    "bed7d75a079f",
+    "00d40c5a7c62",
+    "347a269a77f7",
+    "4e06abd88ca7",
+    "f4ca7b34e7e3",
+    "788f8f9ba541",
 ];
 
 #[test]
 fn what_is_read_counts() {
-    let header = Header { kind: 'd', mode: 0o755, uid: 0, gid: 0, target: Vec::new() };
+    let header = Header { kind: 'd', mode: 0o755, uid: 0, gid: 0, target: Vec::new(), others: Vec::new() };
     let fact = |path: &[u8], header: Option<Header>| {
         ContentRead::Destination(DestinationFact { path: path.to_vec(), header })
     };
-    let subtree =
-        |source, path: &[u8], byte| ContentRead::Subtree { source, path: path.to_vec(), digest: [byte; 32] };
+    let subtree = |source, path: &[u8], byte| ContentRead::Subtree {
+        source,
+        path: path.to_vec(),
+        digest: [byte; 32],
+        unpack: false,
+    };
     let reads = [
         vec![],
         vec![fact(b"d", None)],
@@ -289,6 +293,7 @@ fn what_is_read_counts() {
         vec![fact(b"d", Some(Header { mode: 0o700, ..header.clone() }))],
         vec![fact(b"d", Some(Header { uid: 1, ..header.clone() }))],
         vec![fact(b"d", Some(Header { gid: 1, ..header.clone() }))],
+        vec![fact(b"d", Some(Header { others: vec![1], ..header.clone() }))],
         vec![fact(b"d", Some(Header { target: b"x".to_vec(), ..header }))],
         vec![ContentRead::Owner(Owner { uid: 1, gid: 2 })],
         vec![ContentRead::Owner(Owner { uid: 2, gid: 1 })],
@@ -296,6 +301,7 @@ fn what_is_read_counts() {
         vec![subtree(1, b"a", 1)],
         vec![subtree(0, b"b", 1)],
         vec![subtree(0, b"a", 2)],
+        vec![ContentRead::Subtree { source: 0, path: b"a".to_vec(), digest: [1; 32], unpack: true }],
     ];
     let keys: HashSet<CacheKey> =
         reads.iter().map(|reads| content_key(&Op::File(file().into()), reads)).collect();

@@ -1,5 +1,6 @@
 //! COPY, ADD and stages, seen in the built image.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::server::Server;
@@ -61,6 +62,43 @@ fn patterns_select_and_parents_are_kept_when_asked_for() {
         "FROM scratch\nCOPY --parents dir/sub/d.txt /t/",
         &["t d 0755 0/0 0", "t/dir d 0755 0/0 0", "t/dir/sub d 0755 0/0 0", "t/dir/sub/d.txt - 0644 0/0 1"],
     );
+}
+
+#[test]
+fn parents_keep_their_headers_from_the_pivot_on() {
+    let space = Space::new();
+    space.file("a/b/c/f", "x");
+    for (path, mode) in [("a", 0o700), ("a/b", 0o711), ("a/b/c", 0o750)] {
+        fs_err::set_permissions(space.context().join(path), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let listing = |text: &str| -> Vec<String> {
+        space.kubefile(text).built(&[]);
+        let root = space.rootfs("localhost/x:1");
+        root.iter().map(|(path, node)| format!("{path} {}", node.header)).collect()
+    };
+    let whole = [
+        "t d 0755 0/0 0",
+        "t/a d 0700 0/0 0",
+        "t/a/b d 0711 0/0 0",
+        "t/a/b/c d 0750 0/0 0",
+        "t/a/b/c/f - 0644 0/0 1",
+    ];
+    assert_eq!(listing("FROM scratch\nCOPY --parents a/b/c/f /t/"), whole);
+    assert_eq!(listing("FROM scratch\nCOPY --parents ./a/*/c/f /t/"), whole);
+    assert_eq!(
+        listing("FROM scratch\nCOPY --parents a/./b/*/f /t/"),
+        ["t d 0755 0/0 0", "t/b d 0711 0/0 0", "t/b/c d 0750 0/0 0", "t/b/c/f - 0644 0/0 1"]
+    );
+    assert_eq!(
+        listing(
+            "FROM scratch AS s\nCOPY --parents a/b/c/f /\nFROM scratch\nCOPY --from=s --parents --chown=3:4 /a/b/./c/f /t/"
+        ),
+        ["t d 0755 3/4 0", "t/c d 0750 3/4 0", "t/c/f - 0644 3/4 1"]
+    );
+
+    fs_err::set_permissions(space.context().join("a/b"), PermissionsExt::from_mode(0o755)).unwrap();
+    let changed = listing("FROM scratch\nCOPY --parents a/b/c/f /t/");
+    assert_eq!(changed[2], "t/a/b d 0755 0/0 0", "a header above is part of what is copied");
 }
 
 #[test]

@@ -183,6 +183,24 @@ fn many_apps_share_layers_and_keep_them() {
 }
 
 #[test]
+fn what_was_built_without_images_leaves_no_trace_in_what_may_carry_some() {
+    let space = Space::new();
+    let copies: String = (0..110).map(|n| format!("COPY <<f /{n}\n{n}\nf\n")).collect();
+    space.kubefile(&format!("FROM scratch\n{copies}"));
+    let layers = || space.manifest("localhost/x:1")["layers"].as_array().unwrap().len();
+    space.built(&[]);
+    assert_eq!(layers(), 110);
+    let in_all = |words: &[&str]| {
+        let run = space.run(&[&["build", "-q", "-t", "x:1"], words, &["."]].concat());
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        (layers(), run.stdout)
+    };
+    let after = in_all(&[]);
+    assert!(after.0 < 110, "{} layers leave too few for images", after.0);
+    assert_eq!(after, in_all(&["--no-cache"]));
+}
+
+#[test]
 fn builds_at_once_on_one_store_all_succeed() {
     let space = sample();
     std::thread::scope(|scope| {

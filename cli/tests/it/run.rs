@@ -79,6 +79,21 @@ fn layer(space: &Space, number: usize) -> BTreeMap<String, String> {
 }
 
 #[test]
+fn the_callers_umask_does_not_reach_a_layer() {
+    let Some(space) = place() else { return };
+    kubefile(&space, "RUN mkdir d && touch d/f\n");
+    for umask in ["077", "002"] {
+        let shell = format!("umask {umask}; exec \"$0\" build -q -t x:1 --build-mode lite --no-cache .");
+        let mut command = Command::new("sh");
+        command.args(["-c", &shell, env!("CARGO_BIN_EXE_sealer")]).env("SEALER_ROOT", space.store());
+        let run = run(command.current_dir(space.context()));
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let made = [("d/", "5 0755 0:0"), ("d/f", "0 0644 0:0")];
+        assert_eq!(layer(&space, 1), made.map(|(path, header)| (path.into(), header.into())).into());
+    }
+}
+
+#[test]
 fn a_layer_holds_what_a_command_changed_and_nothing_else() {
     let Some(space) = place() else { return };
     built(

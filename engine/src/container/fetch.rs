@@ -162,7 +162,12 @@ impl Session<'_> {
                     let blob = self.blob_of(index, *input);
                     let content = content_of(&blob).ok_or(OpError::BlobGone { digest: blob.digest })?;
                     let path = file.path.clone().into_bytes();
-                    reads.push(ContentRead::Subtree { source: *input, path, digest: *content.as_bytes() });
+                    reads.push(ContentRead::Subtree {
+                        source: *input,
+                        path,
+                        digest: *content.as_bytes(),
+                        unpack: false,
+                    });
                     (content, blob.size)
                 }
             };

@@ -3,10 +3,9 @@
 //! Spec §3.5, and more: packaged charts, charts deeper down in an application, and fields of parsed YAML.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 
 use serde::{Deserialize, Serialize};
-use solver::{ContentDigest, TreeDigest};
+use solver::TreeDigest;
 
 use super::charts::{self, Searched};
 use super::documents::named;
@@ -14,7 +13,7 @@ use super::found::{ChartOf, FoundBy, Rendering};
 use super::lines::{by_line, is_word, listed};
 use super::units::Unit;
 use super::values::Values;
-use crate::contents::{ContentError, Contents};
+use crate::contents::Contents;
 use crate::delta::OpenDir;
 use crate::error::BuildError;
 use crate::helm::{Chart, ChartError, ChartFiles};
@@ -148,13 +147,13 @@ impl Searcher<'_> {
         for ChartDir { path, files, is_whole } in &wanted.charts {
             let mut chart = ChartFiles::new();
             for (name, entry) in files {
-                chart.insert(lossy(name), self.read(entry)?);
+                chart.insert(lossy(name), self.read(&[path.as_slice(), name].concat(), entry)?);
             }
             let loaded = if *is_whole { Chart::load(chart.clone()) } else { Err(ChartError::TooLarge) };
             charts::search_chart(lossy(path).trim_end_matches('/'), loaded, self, &mut search, || chart);
         }
         for (path, entry) in &wanted.archives {
-            charts::search_archive(&lossy(path), &self.read(entry)?, self, &mut search);
+            charts::search_archive(&lossy(path), &self.read(path, entry)?, self, &mut search);
         }
         search.finds.sort();
         search.finds.dedup();
@@ -169,7 +168,7 @@ impl Searcher<'_> {
         wanted: &Wanted,
         search: &mut Search,
     ) -> Result<(), BuildError> {
-        let bytes = self.read(entry)?;
+        let bytes = self.read(path, entry)?;
         let (text, path_text) = (String::from_utf8_lossy(&bytes), lossy(path));
         if *unit == Unit::Manifests && path == b"imageList" {
             for (line, reference) in listed(&text) {
@@ -279,16 +278,12 @@ impl Searcher<'_> {
         Ok(self.contents.provide(self.trees, &only.finish(self.trees))?)
     }
 
-    fn read(&self, entry: &Entry) -> Result<Vec<u8>, BuildError> {
-        let mut bytes = Vec::new();
-        if let Node::File { content, size: 1.. } = entry.node {
-            self.open(&content)?.take(FILE_LIMIT).read_to_end(&mut bytes).map_err(ContentError::from)?;
+    /// The bytes of a file. What is found in them is remembered with the tree, so they must be what the tree says.
+    fn read(&self, path: &[u8], entry: &Entry) -> Result<Vec<u8>, BuildError> {
+        match entry.node {
+            Node::File { content, size: 1.. } => Ok(self.contents.read(&content, path, FILE_LIMIT)?),
+            _ => Ok(Vec::new()),
         }
-        Ok(bytes)
-    }
-
-    fn open(&self, content: &ContentDigest) -> Result<impl Read + use<>, ContentError> {
-        self.contents.open(content)
     }
 }
 

@@ -94,6 +94,13 @@ fn frames(layer: &Layer, tar: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn the_release_of_libdeflate_is_the_one_that_keys_say() {
+    let lock = include_str!("../../../Cargo.lock");
+    let package = format!("name = \"libdeflate-sys\"\nversion = \"{DEFLATE_VERSION}\"");
+    assert!(lock.contains(&package), "what it writes may be other bytes now");
+}
+
+#[test]
 fn every_format_holds_the_same_tar_and_threads_do_not_show() {
     let sizes = [0, 1, 511, 512, 513, (4 << 20) - 1, 4 << 20, (4 << 20) + 1, 9 << 20];
     let mut sample = files(300, 9000);

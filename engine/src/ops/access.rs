@@ -58,7 +58,7 @@ pub fn restyle(
 }
 
 /// The mode something gets.
-fn mode(chmod: &Chmod, before: u32, is_dir: bool) -> u32 {
+pub(super) fn mode(chmod: &Chmod, before: u32, is_dir: bool) -> u32 {
     match chmod {
         Chmod::Bits(bits) => *bits,
         Chmod::Changes(changes) => {

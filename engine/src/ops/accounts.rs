@@ -5,12 +5,11 @@
 //! else, so that whoever is added beside them changes no key.
 
 use std::fmt;
-use std::io::Read;
 
 use solver::{Account, Chown, ContentDigest, Owner};
 use thiserror::Error;
 
-use crate::contents::{ContentError, Contents, content_digest};
+use crate::contents::{ContentError, Contents};
 use crate::state::{Found, State};
 use crate::tree::{Entry, Node, TreeError, Trees};
 
@@ -148,14 +147,7 @@ fn bytes_of(
             _ => {}
         }
     }
-    let mut bytes = Vec::new();
-    contents.open(content)?.take(SIZE_LIMIT).read_to_end(&mut bytes)?;
-    if content_digest(&bytes) != *content {
-        contents.doubt(content);
-        let path = String::from_utf8_lossy(path).into_owned();
-        return Err(ContentError::Changed { path: path.into() });
-    }
-    Ok(bytes)
+    contents.read(content, path, SIZE_LIMIT)
 }
 
 /// The first line of a name, as the C library takes it; lines that are none of an account do not count.

@@ -4,6 +4,7 @@ use cache::Store;
 
 use super::*;
 use crate::contents::Location;
+use crate::contents::content_digest;
 use crate::delta::OpenDir;
 use crate::tree::Meta;
 

@@ -102,6 +102,7 @@ impl<'a> Prepared<'a> {
             source,
             path: found.name.clone(),
             digest: found.entry.digest(),
+            unpack: false,
         };
         self.sources.iter().enumerate().map(read).collect()
     }
@@ -207,7 +208,7 @@ impl<'a> Prepared<'a> {
         let is_chart = |path: &[u8]| {
             path.strip_suffix(b"/Chart.yaml").is_some_and(|dir| !dir.is_empty() && !dir.contains(&b'/'))
         };
-        Ok(archive::has_member(contents, content, is_chart)?.then(|| lossy(name)))
+        Ok(archive::has_member(contents, content, name, is_chart)?.then(|| lossy(name)))
     }
 }
 

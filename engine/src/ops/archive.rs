@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use solver::ContentDigest;
 use thiserror::Error;
 
-use crate::contents::{ContentError, Contents, Location, copy_hashed};
+use crate::contents::{Checked, ContentError, Contents, Location, copy_hashed};
 use crate::decompress::{Bounded, Compression, expansion_limit};
 use crate::tree::Trees;
 use crate::untar::{Flavour, UntarError, Untarred, read_tar};
@@ -48,7 +48,8 @@ pub fn extract(
     }
     let (opened, compression, size) = start(contents, file)?;
     let dir: Arc<Path> = contents.spool_dir().map_err(ContentError::from)?.into();
-    let reader = compression.reader(opened).map_err(|e| fail(e.into()))?;
+    let mut checked = Checked::new(opened, *file);
+    let reader = compression.reader(&mut checked).map_err(|e| fail(e.into()))?;
     let mut reader = Bounded::new(reader, expansion_limit(size));
     let tree = read_tar(&mut reader, trees, Flavour::Archive, contents.keep_mtime(), &mut |_, file| {
         let name = spool_name();
@@ -57,6 +58,8 @@ pub fn extract(
         contents.add(content, Location::Host { dir: Arc::clone(&dir), name: name.into() });
         Ok(content)
     });
+    drop(reader);
+    contents.check(checked, name)?;
     tree.map(Some).map_err(fail)
 }
 
@@ -135,19 +138,21 @@ pub(crate) fn spool_name() -> String {
     format!("member-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Reads a small member of an archive without extracting it.
+/// Whether an archive has a member, without extracting it.
 ///
 /// # Errors
 /// Those of reading.
 pub fn has_member(
     contents: &Contents<'_>,
     file: &ContentDigest,
+    name: &[u8],
     wanted: impl Fn(&[u8]) -> bool,
 ) -> Result<bool, ContentError> {
     let (opened, compression, size) = start(contents, file)?;
-    let Ok(reader) = compression.reader(opened) else { return Ok(false) };
-    let mut archive = tar::Archive::new(Bounded::new(reader, expansion_limit(size)));
+    let mut checked = Checked::new(opened, *file);
     let search = || -> io::Result<bool> {
+        let reader = compression.reader(&mut checked)?;
+        let mut archive = tar::Archive::new(Bounded::new(reader, expansion_limit(size)));
         for entry in archive.entries()? {
             let entry = entry?;
             if entry.header().entry_type().is_file() && wanted(&entry.path_bytes()) {
@@ -157,5 +162,7 @@ pub fn has_member(
         Ok(false)
     };
     // What does not read as a tar has no members.
-    Ok({ search }().unwrap_or(false))
+    let has = { search }().unwrap_or(false);
+    contents.check(checked, name)?;
+    Ok(has)
 }

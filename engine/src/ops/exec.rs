@@ -117,12 +117,17 @@ impl<'a> Prepared<'a> {
 
     /// What it reads: the whole state below, and what is mounted.
     pub(crate) fn reads(&self) -> Vec<ContentRead> {
-        let below = ContentRead::Subtree { source: 0, path: b"/".to_vec(), digest: identity(&self.state) };
+        let below = ContentRead::Subtree {
+            source: 0,
+            path: b"/".to_vec(),
+            digest: identity(&self.state),
+            unpack: false,
+        };
         let mounted =
             self.sources.iter().zip(&self.op.mounts).enumerate().filter_map(|(number, (source, mount))| {
                 let digest = source.as_ref()?.digest;
                 let path = mount.target.clone().into_bytes();
-                Some(ContentRead::Subtree { source: number + 1, path, digest })
+                Some(ContentRead::Subtree { source: number + 1, path, digest, unpack: false })
             });
         std::iter::once(below).chain(mounted).collect()
     }

@@ -9,19 +9,19 @@ mod spread;
 
 use std::collections::HashSet;
 
-use solver::{ContentRead, CopySource, FileOp, Owner, TreeDigest, Unpack};
+use solver::{ContentRead, CopySource, FileOp, Hasher, Owner, TreeDigest, Unpack};
 use thiserror::Error;
 
 use crate::contents::{Contents, Location, content_digest};
 use crate::delta::OpenDir;
-use crate::ops::access::{restyle, restyle_entry};
+use crate::ops::access::{self, restyle, restyle_entry};
 use crate::ops::{Input, accounts, archive};
 use crate::pattern::{Pattern, PatternError};
 use crate::state::{Found, Resolved, State};
 use crate::tree::{Entry, Meta, Name, Node, TreeError, Trees, components, push_name};
 use crate::untar::Untarred;
 
-use self::select::{select, without};
+use self::select::{headers_above, pivot, select, without};
 use self::spread::Implied;
 
 /// A copy that cannot be done.
@@ -83,6 +83,8 @@ struct Match {
     source: usize,
     path: Vec<u8>,
     entry: Entry,
+    /// With `--parents`: headers of the directories above it that are copied too, from the top.
+    parents: Vec<Meta>,
     unpack: bool,
     /// Of an archive over a state.
     implied: Implied,
@@ -92,7 +94,23 @@ struct Match {
 
 impl Match {
     fn new(source: usize, path: Vec<u8>, entry: Entry, unpack: bool) -> Self {
-        Self { source, path, entry, unpack, implied: Implied::new(), extracted: None }
+        Self { source, path, entry, parents: Vec::new(), unpack, implied: Implied::new(), extracted: None }
+    }
+
+    /// Identity of what is copied.
+    fn digest(&self) -> [u8; 32] {
+        if self.parents.is_empty() {
+            return self.entry.digest();
+        }
+        let mut hasher = Hasher::new("entry and parents");
+        for meta in &self.parents {
+            hasher.number(meta.mode.into());
+            hasher.number(meta.uid.into());
+            hasher.number(meta.gid.into());
+            hasher.bytes(&meta.others_digest());
+        }
+        hasher.bytes(&self.entry.digest());
+        hasher.finish()
     }
 }
 
@@ -154,9 +172,14 @@ impl<'a> Prepared<'a> {
                         Input::Download(_) => op.unpack == Unpack::Everything,
                         Input::State(_) => false,
                     };
-                    matches.extend(
-                        found.into_iter().map(|(path, entry)| Match::new(source, path, entry, unpack)),
-                    );
+                    for (path, entry) in found {
+                        let mut found = Match::new(source, path, entry, unpack);
+                        if op.parents {
+                            found.parents = headers_above(trees, &inputs[*input], &found.path)?;
+                            found.parents.drain(..pivot(pattern).min(found.parents.len()));
+                        }
+                        matches.push(found);
+                    }
                 }
             }
         }
@@ -176,7 +199,8 @@ impl<'a> Prepared<'a> {
         let subtrees = self.matches.iter().map(|found| ContentRead::Subtree {
             source: found.source,
             path: found.path.clone(),
-            digest: found.entry.digest(),
+            digest: found.digest(),
+            unpack: found.unpack,
         });
         let implied = self.matches.iter().flat_map(|found| found.implied.values());
         let mut known: HashSet<&[u8]> =
@@ -314,16 +338,30 @@ impl<'a> Prepared<'a> {
         found: &Match,
         entry: Entry,
     ) -> Result<(), FileError> {
-        let mut path: Vec<(Name, Meta)> =
-            components(&found.path).map(|name| (name.to_vec(), Meta::with_mode(0o755))).collect();
-        let Some((name, _)) = path.pop() else {
+        let names: Vec<Name> = components(&found.path).map(<[u8]>::to_vec).collect();
+        let Some((name, above)) = names.split_last() else {
             if let Node::Dir(tree) = &entry.node {
                 self.directory(root, trees, &self.destination, &[], true)?.add_all(trees, tree)?;
             }
             return Ok(());
         };
-        self.directory(root, trees, &self.destination, &path, true)?.put(trees, &name, entry)?;
+        let above = &above[above.len() - found.parents.len()..];
+        let parents = above.iter().cloned().zip(found.parents.iter().map(|meta| self.dressed_parent(meta)));
+        let parents: Vec<(Name, Meta)> = parents.collect();
+        self.directory(root, trees, &self.destination, &parents, true)?.put(trees, name, entry)?;
         Ok(())
+    }
+
+    /// The header of a directory above a match: owner and mode are those that are asked for.
+    fn dressed_parent(&self, meta: &Meta) -> Meta {
+        let mut meta = meta.clone();
+        if let Some(Owner { uid, gid }) = self.owner {
+            (meta.uid, meta.gid) = (uid, gid);
+        }
+        if let Some(chmod) = &self.op.chmod {
+            meta.mode = access::mode(chmod, meta.mode, true);
+        }
+        meta
     }
 
     /// The entry as it will stand in the image: excluded parts gone, owner and mode set.

@@ -9,6 +9,7 @@ use libcontainer::network::link::LinkClient;
 use libcontainer::network::wrapper::create_network_client;
 use nix::sched::{CloneFlags, unshare};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Mode;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
 use solver::Network;
 
@@ -108,6 +109,8 @@ pub(super) fn outlives_caller(child: Pid) -> io::Result<bool> {
 
 /// Unshares what a command must not share, and becomes the parent of its process 1.
 fn outer(spec: &Spec, text: &[u8]) -> Result<(), Broken> {
+    // What the caller has as its own would show in the modes of what a command makes.
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
     if spec.network == Network::None {
         flags |= CloneFlags::CLONE_NEWNET;

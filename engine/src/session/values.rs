@@ -1,13 +1,11 @@
 //! Values for charts that a text names, read out of its build context.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 
 use solver::{AppSpec, ChartValues, Event, Hasher, ImageSpec, LocalSource, Span, VertexDigest};
 
 use super::Session;
 use super::sources::Asker;
-use crate::contents::ContentError;
 use crate::discover::{Discovered, FILE_LIMIT, Values, ValuesError};
 use crate::error::{BuildError, OpError, StepError};
 use crate::pattern::Pattern;
@@ -85,13 +83,11 @@ impl Session<'_> {
         if size > FILE_LIMIT {
             return Err(ValuesError::LargeFile { file: name() }.into());
         }
-        let mut bytes = Vec::new();
-        if size > 0 {
-            self.contents.provide(&self.trees, &tree)?;
-            let opened = self.contents.open(&content)?;
-            opened.take(FILE_LIMIT).read_to_end(&mut bytes).map_err(ContentError::from)?;
+        if size == 0 {
+            return Ok(Vec::new());
         }
-        Ok(bytes)
+        self.contents.provide(&self.trees, &tree)?;
+        Ok(self.contents.read(&content, file.pattern.as_bytes(), FILE_LIMIT)?)
     }
 }
 

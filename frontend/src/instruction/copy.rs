@@ -24,10 +24,10 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     let target =
         written.and_then(|path| directory_or_file(evaluator, statement, destination, path, sources.len()));
     let several_or_directory = target.as_deref().is_some_and(|path| path.ends_with('/'));
-    let sources: Vec<Option<CopyFrom>> = sources
-        .iter()
-        .map(|word| source(evaluator, statement, word, Context { from: from.as_ref(), several_or_directory }))
-        .collect();
+    let parents = work.as_ref().is_some_and(|work| work.parents);
+    let context = Context { from: from.as_ref(), several_or_directory, parents };
+    let sources: Vec<Option<CopyFrom>> =
+        sources.iter().map(|word| source(evaluator, statement, word, context)).collect();
     let (Some(work), Some(destination), Some(mut sources)) =
         (work, target, sources.into_iter().collect::<Option<Vec<_>>>())
     else {
@@ -57,6 +57,8 @@ struct Context<'a> {
     from: Option<&'a Option<Origin>>,
     /// Whether file names come from the sources.
     several_or_directory: bool,
+    /// `--parents`.
+    parents: bool,
 }
 
 fn flag<'a>(statement: &'a Statement, name: &str) -> Option<&'a Flag> {
@@ -105,8 +107,9 @@ fn source(
         evaluator.report(diagnostic::empty_path(word, "a source"));
         return None;
     }
+    let clean = if context.parents { paths::clean_with_pivot } else { paths::clean };
     if let Some(from) = context.from {
-        let pattern = paths::clean(&text);
+        let pattern = clean(&text);
         return from.clone().map(|from| match from {
             Origin::Stage(index) => CopyFrom::Stage { index, pattern },
             Origin::Image(image) => CopyFrom::Image { image, pattern },
@@ -118,7 +121,7 @@ fn source(
     }
     if !paths::is_remote(&text) {
         let context = LocalSource::OWN.to_owned();
-        return Some(CopyFrom::Local { context, pattern: paths::clean(&text) });
+        return Some(CopyFrom::Local { context, pattern: clean(&text) });
     }
     let fault = if statement.keyword == "COPY" {
         diagnostic::copy_remote(word.span)

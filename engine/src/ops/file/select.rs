@@ -6,7 +6,10 @@ use super::{FileError, lossy};
 use crate::ops::Input;
 use crate::pattern::Pattern;
 use crate::state::{Found, State};
-use crate::tree::{Directory, Entry, Node, TreeError, Trees, components, push_name};
+use crate::tree::{Directory, Entry, Meta, Node, TreeError, Trees, components, push_name};
+
+/// In a pattern of `--parents`: what stands before it selects, and is not copied.
+const PIVOT: &str = "/./";
 
 /// Matches of a pattern in an input, by path.
 pub(super) fn select(
@@ -18,7 +21,7 @@ pub(super) fn select(
         Input::Tree(tree) | Input::Download(tree) => (State { deltas: vec![*tree] }, true),
         Input::State(state) => (state.clone(), false),
     };
-    let pattern = Pattern::new(text)?;
+    let pattern = Pattern::new(&text.replacen(PIVOT, "/", 1))?;
     let not_found = || FileError::NotFound { pattern: text.to_owned() };
     let resolve = |path: &[u8]| -> Result<Found, FileError> {
         let resolved = state.resolve(trees, path)?;
@@ -56,6 +59,29 @@ pub(super) fn select(
     });
     let entries: Vec<_> = entries.collect::<Result<_, FileError>>()?;
     if entries.is_empty() { Err(not_found()) } else { Ok(entries) }
+}
+
+/// Headers of the directories above a match, from the top; one that is reached through a link is plain.
+pub(super) fn headers_above(trees: &Trees<'_>, input: &Input, path: &[u8]) -> Result<Vec<Meta>, FileError> {
+    let state = match input {
+        Input::Tree(tree) | Input::Download(tree) => &State { deltas: vec![*tree] },
+        Input::State(state) => state,
+    };
+    let (mut above, mut headers) = (Vec::new(), Vec::new());
+    let names: Vec<&[u8]> = components(path).collect();
+    for name in names.iter().take(names.len().saturating_sub(1)) {
+        push_name(&mut above, name);
+        headers.push(match state.look_up(trees, &above)? {
+            Found::Dir { meta, .. } => meta,
+            Found::Absent | Found::Other(_) => Meta::with_mode(0o755),
+        });
+    }
+    Ok(headers)
+}
+
+/// How many directories of a match a pattern leaves behind: those before the pivot.
+pub(super) fn pivot(pattern: &str) -> usize {
+    pattern.find(PIVOT).map_or(0, |at| components(&pattern.as_bytes()[..at]).count())
 }
 
 fn collect(

@@ -1,6 +1,5 @@
 //! The files of a context that is no directory: a tree, and where its bytes are.
 
-use std::io::Read;
 use std::path::PathBuf;
 
 use cache::Store;
@@ -85,13 +84,12 @@ impl<'a> Files<'a> {
         if size > limit {
             return Err(ContextError::LargeFile { path: PathBuf::from(path), limit });
         }
-        let mut bytes = Vec::new();
-        if size > 0 {
-            let contents = Contents::new(store, false);
-            self.register(&contents);
-            contents.provide_files(&self.trees, &self.root, std::iter::once((content, path.as_bytes())))?;
-            contents.open(&content)?.take(size).read_to_end(&mut bytes)?;
+        if size == 0 {
+            return Ok(Some(Vec::new()));
         }
-        Ok(Some(bytes))
+        let contents = Contents::new(store, false);
+        self.register(&contents);
+        contents.provide_files(&self.trees, &self.root, std::iter::once((content, path.as_bytes())))?;
+        Ok(Some(contents.read(&content, path.as_bytes(), size)?))
     }
 }
