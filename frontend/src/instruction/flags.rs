@@ -50,7 +50,7 @@ pub(super) const EXCLUDE: FlagSyntax =
 pub(super) const PARENTS: FlagSyntax = FlagSyntax::new(
     "parents",
     "",
-    "keeps the directories of the sources: `a/b.yaml` becomes `DESTINATION/a/b.yaml`",
+    "keeps the directories of the sources and their headers: `a/b.yaml` becomes `DESTINATION/a/b.yaml`, `a/./b/c.yaml` `DESTINATION/b/c.yaml`",
 );
 pub(super) const LINK: FlagSyntax = FlagSyntax::new(
     "link",
