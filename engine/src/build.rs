@@ -14,7 +14,7 @@ use cache::Table;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use rayon::prelude::*;
 use solver::{
-    Activity, AppFacts, CacheKey, ContainerImageOp, Event, ExecOp, Facts, Lane, Layer, Limits,
+    Activity, AppFacts, CacheKey, ContainerImageOp, Event, ExecOp, Facts, HardLinks, Lane, Layer, Limits,
     ManifestDigest, Op, Outcome, Plan, Record, Scheduler, Step, StepOutcome, TreeDigest, VertexDigest,
     VertexIndex, content_key, during,
 };
@@ -176,7 +176,8 @@ impl Session<'_> {
             // Putting a group together looks at every directory of it.
             if group.len() > 1
                 && let Some(delta) = self.store.get(Table::Groups, &key)
-                && let Some(layer) = self.known_layer(&delta).filter(|_| !self.options.no_cache)
+                && let Some(layer) =
+                    self.known_layer(&delta, HardLinks::none()).filter(|_| !self.options.no_cache)
             {
                 return Ok(layer);
             }
@@ -189,7 +190,12 @@ impl Session<'_> {
             if group.len() > 1 {
                 self.store.put(Table::Groups, &key, &delta);
             }
-            let layer = self.layer(delta, &|_| {});
+            let links = match group[..] {
+                [only] => work.result(chain.steps[only]).links(),
+                // Layers that were put together have none.
+                _ => HardLinks::none(),
+            };
+            let layer = self.layer(delta, links, &|_| {});
             layer.map_err(|error| self.failure(vec![self.step_error(chain.steps[group[0]], error.into())]))
         };
         let layers = self.pool.install(|| groups.par_iter().map(make).collect::<Result<Vec<_>, _>>())?;
@@ -350,10 +356,10 @@ impl Work<'_, '_> {
                     return Ok(StepOutcome::Cached);
                 }
                 let copied = prepared.run(trees, contents)?;
-                let delta = copied.delta;
+                let (delta, facts) = (copied.delta, Facts::Links(copied.links));
                 self.explain(index, &reads, delta);
                 self.warn_of_copy(index, &prepared.replaced(trees, &delta)?, &copied.kept_modes);
-                self.keep(index, Some(key), Record { delta, facts: Facts::None }, tx)
+                self.keep(index, Some(key), Record { delta, facts }, tx)
             }
             Op::App(op) => {
                 let prepared = app::Prepared::new(op, &self.inputs(index)?, trees)?;
@@ -428,8 +434,7 @@ impl Work<'_, '_> {
             let text = format!("the command left the socket `/{path}`, which an image cannot hold");
             session.warn(index, text, "remove it at the end of the command");
         }
-        session.add_links(ran.delta, &ran.links);
-        self.keep(index, Some(key), Record { delta: ran.delta, facts: Facts::Exec(ran.links) }, tx)
+        self.keep(index, Some(key), Record { delta: ran.delta, facts: Facts::Links(ran.links) }, tx)
     }
 
     /// Says what a copy did that is seldom meant.

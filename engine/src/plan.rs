@@ -2,8 +2,8 @@
 
 use cache::Table;
 use solver::{
-    Activity, CacheKey, CopySource, Event, Facts, Layer, MissReason, Op, Plan, Record, Step, StepOutcome,
-    Unpack, VertexDigest, VertexIndex, during,
+    Activity, CacheKey, CopySource, Event, Layer, MissReason, Op, Plan, Record, Step, StepOutcome, Unpack,
+    VertexDigest, VertexIndex, during,
 };
 
 use crate::contents::{Location, content_digest};
@@ -138,9 +138,6 @@ impl Session<'_> {
     /// A record is a hit if its layer is there, or can be made without running the step.
     pub(crate) fn usable(&self, index: VertexIndex, record: Record) -> Result<Record, MissReason> {
         let op = &self.graph.vertex(index).op;
-        if let Facts::Exec(links) = &record.facts {
-            self.add_links(record.delta, links);
-        }
         if let Op::File(file) = op {
             for source in &file.sources {
                 if let CopySource::Inline(inline) = source {
@@ -165,7 +162,7 @@ impl Session<'_> {
         }
         let other = || self.store.get(Table::DeltaBlobs, record.delta.as_bytes());
         let is_here = |layer: &Layer| self.store.blobs().contains(&layer.blob);
-        match self.known_layer(&record.delta).or_else(|| other().filter(is_here)) {
+        match self.known_layer(&record.delta, record.links()).or_else(|| other().filter(is_here)) {
             Some(layer) => {
                 // A step that runs may copy what only this layer has.
                 self.contents.add_image_layer(record.delta, layer);

@@ -6,9 +6,9 @@ mod upstream;
 mod urls;
 mod values;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cache::{OnceMap, Store, Table};
 use rayon::prelude::*;
@@ -136,11 +136,11 @@ pub struct Session<'a> {
     /// One for each image.
     pub(crate) chains: Vec<Chain>,
     pub(crate) bases: &'a Bases<'a>,
-    pub(crate) layers: OnceMap<TreeDigest, Layer>,
+    /// By layer key.
+    layers: OnceMap<[u8; 32], Layer>,
     pub(crate) snapshots: Snapshots<'a>,
     pub(crate) cache_mounts: CacheMounts<'a>,
     /// Of deltas in which files have several names.
-    links: Mutex<HashMap<TreeDigest, Arc<HardLinks>>>,
     /// Layers that this build made.
     pub(crate) layers_made: Mutex<HashSet<BlobDigest>>,
     pub(crate) fetcher: Fetcher,
@@ -205,7 +205,6 @@ impl<'a> Session<'a> {
             layers: OnceMap::default(),
             snapshots: Snapshots::new(store),
             cache_mounts: CacheMounts::new(store),
-            links: Mutex::default(),
             layers_made: Mutex::default(),
             fetcher: bases.registry().fetcher().clone(),
             identities: OnceLock::new(),
@@ -295,9 +294,8 @@ impl<'a> Session<'a> {
     }
 
     /// The layer of a delta, if the store has it as these options want it.
-    pub(crate) fn known_layer(&self, delta: &TreeDigest) -> Option<Layer> {
-        let links = self.links_of(delta);
-        let key = layer_key(delta, &links, self.options.times, self.options.compression);
+    pub(crate) fn known_layer(&self, delta: &TreeDigest, links: &HardLinks) -> Option<Layer> {
+        let key = layer_key(delta, links, self.options.times, self.options.compression);
         self.store.get(Table::Layers, &key).filter(|layer: &Layer| self.bases.can_have(&layer.blob))
     }
 
@@ -308,16 +306,18 @@ impl<'a> Session<'a> {
     pub(crate) fn layer(
         &self,
         delta: TreeDigest,
+        links: &HardLinks,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Layer, FrameError> {
-        self.layers.get_or_race(delta, || {
+        let key = layer_key(&delta, links, self.options.times, self.options.compression);
+        self.layers.get_or_race(key, || {
             if !self.options.no_cache
-                && let Some(layer) = self.known_layer(&delta)
+                && let Some(layer) = self.known_layer(&delta, links)
             {
                 return Ok(layer);
             }
-            let layer = self.write_layer(&delta, self.options.compression, progress)?;
-            self.keep_layer(&delta, &layer)?;
+            let layer = self.write_layer(&delta, links, self.options.compression, progress)?;
+            self.keep_layer(&delta, links, &layer)?;
             Ok(layer)
         })
     }
@@ -325,6 +325,7 @@ impl<'a> Session<'a> {
     fn write_layer(
         &self,
         delta: &TreeDigest,
+        links: &HardLinks,
         compression: LayerCompression,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Layer, FrameError> {
@@ -332,7 +333,7 @@ impl<'a> Session<'a> {
             store: self.store,
             trees: &self.trees,
             contents: &self.contents,
-            links: &self.links_of(delta),
+            links,
             times: self.options.times,
             compression,
             reuse: !self.options.no_cache,
@@ -345,26 +346,19 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// When a directory is missing.
-    pub(crate) fn keep_layer(&self, delta: &TreeDigest, layer: &Layer) -> Result<(), FrameError> {
-        let key = layer_key(delta, &self.links_of(delta), self.options.times, self.options.compression);
+    pub(crate) fn keep_layer(
+        &self,
+        delta: &TreeDigest,
+        links: &HardLinks,
+        layer: &Layer,
+    ) -> Result<(), FrameError> {
+        let key = layer_key(delta, links, self.options.times, self.options.compression);
         self.layers_made.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.blob.digest);
         self.trees.persist(delta)?;
         self.store.put(Table::Layers, &key, layer);
         self.store.put(Table::DeltaBlobs, delta.as_bytes(), layer);
         self.store.put(Table::LayerIndex, layer.blob.digest.as_bytes(), delta);
         Ok(())
-    }
-
-    /// Knows which files of a delta are one.
-    pub(crate) fn add_links(&self, delta: TreeDigest, links: &HardLinks) {
-        if !links.0.is_empty() {
-            let mut known = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-            known.insert(delta, Arc::new(links.clone()));
-        }
-    }
-
-    fn links_of(&self, delta: &TreeDigest) -> Arc<HardLinks> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner).get(delta).cloned().unwrap_or_default()
     }
 
     /// What a step of the final image is called, for grouping.

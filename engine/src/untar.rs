@@ -5,7 +5,7 @@
 
 pub(crate) mod pax;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read};
 
 use solver::{ContentDigest, TreeDigest};
@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use self::pax::{PaxRecords, PaxTap};
 use crate::delta::OpenDir;
-use crate::tree::{Entry, Meta, Name, Node, TreeError, Trees};
+use crate::tree::{Entry, Meta, Name, Node, TreeError, Trees, components};
 
 /// Most entries in one archive or layer.
 const ENTRY_LIMIT: usize = 10_000_000;
@@ -82,6 +82,34 @@ pub struct Untarred {
     pub tree: TreeDigest,
     /// Paths of directories that have no entry of their own, in their order; of a layer none are told.
     pub implied: Vec<Vec<u8>>,
+    /// Sorted names of files that have several; of an archive only.
+    pub links: Vec<Vec<Vec<u8>>>,
+}
+
+/// Names of files that have several, as they come.
+#[derive(Debug, Default)]
+struct Names {
+    /// The first name of a file by each further one.
+    first: HashMap<Vec<u8>, Vec<u8>>,
+    further: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
+}
+
+impl Names {
+    fn add(&mut self, name: Vec<u8>, of: Vec<u8>) {
+        let first = self.first.get(&of).cloned().unwrap_or(of);
+        self.first.insert(name.clone(), first.clone());
+        self.further.entry(first).or_default().push(name);
+    }
+
+    fn sorted(self) -> Vec<Vec<Vec<u8>>> {
+        let whole = |(first, further): (Vec<u8>, Vec<Vec<u8>>)| {
+            let mut names: Vec<Vec<u8>> = further.into_iter().chain([first]).collect();
+            names.sort_unstable();
+            names.dedup();
+            names
+        };
+        self.further.into_iter().map(whole).collect()
+    }
 }
 
 /// Takes a regular file's bytes and says what they are.
@@ -99,7 +127,7 @@ pub fn read_tar(
     sink: &mut FileSink<'_>,
 ) -> Result<Untarred, UntarError> {
     let mut root = OpenDir::root();
-    let mut named = BTreeSet::new();
+    let (mut named, mut links) = (BTreeSet::new(), Names::default());
     let tap = PaxTap::new(&mut *reader);
     let records = tap.records();
     let mut archive = tar::Archive::new(tap);
@@ -126,6 +154,9 @@ pub fn read_tar(
             continue;
         }
         let target = records.link_name(&entry);
+        if flavour == Flavour::Archive && entry.header().entry_type() == tar::EntryType::Link {
+            links.add(path.join(&b'/'), components(&target).collect::<Vec<_>>().join(&b'/'));
+        }
         let Some(entry) = read_entry(&mut entry, &root, &path, (meta, target), flavour, sink)? else {
             continue;
         };
@@ -144,7 +175,7 @@ pub fn read_tar(
     io::copy(reader, &mut io::sink())?;
     let tree = root.finish(trees);
     let implied = if flavour == Flavour::Archive { unnamed(trees, &tree, &named)? } else { Vec::new() };
-    Ok(Untarred { tree, implied })
+    Ok(Untarred { tree, implied, links: links.sorted() })
 }
 
 fn unnamed(

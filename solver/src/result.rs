@@ -14,6 +14,16 @@ pub struct Record {
     pub facts: Facts,
 }
 
+impl Record {
+    /// Which files of the delta are one.
+    pub fn links(&self) -> &HardLinks {
+        match &self.facts {
+            Facts::Links(links) => links,
+            Facts::None | Facts::App(_) => HardLinks::none(),
+        }
+    }
+}
+
 /// Small typed facts of a result.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Facts {
@@ -22,14 +32,22 @@ pub enum Facts {
     None,
     /// Of an application.
     App(AppFacts),
-    /// Of a command.
-    Exec(HardLinks),
+    /// Of what may leave files with several names: a command, an archive.
+    Links(HardLinks),
 }
 
 /// Names of one file within a delta, for each file that has several; sorted paths without a leading `/`, at least two a file.
 /// The delta has an entry for each; only the bytes of its layer tell that they are one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HardLinks(pub Vec<Vec<Vec<u8>>>);
+
+impl HardLinks {
+    /// Every file has one name.
+    pub fn none() -> &'static Self {
+        static NONE: HardLinks = HardLinks(Vec::new());
+        &NONE
+    }
+}
 
 /// What an application's files say about how it is launched (spec §1.5, §9).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

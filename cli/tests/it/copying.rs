@@ -101,6 +101,64 @@ fn parents_keep_their_headers_from_the_pivot_on() {
     assert_eq!(changed[2], "t/a/b d 0755 0/0 0", "a header above is part of what is copied");
 }
 
+/// The hard links of a layer, each as `path -> target`.
+fn hard_links(space: &Space, layer: usize) -> Vec<String> {
+    let digest = space.manifest("localhost/x:1")["layers"][layer]["digest"].clone();
+    let blob = space.blob(digest.as_str().unwrap());
+    let mut archive = tar::Archive::new(zstd::Decoder::new(blob.as_slice()).unwrap());
+    let shown = |entry: tar::Entry<'_, _>| {
+        let target = entry.link_name().unwrap().unwrap().display().to_string();
+        (entry.header().entry_type() == tar::EntryType::Link)
+            .then(|| format!("{} -> {target}", entry.path().unwrap().display()))
+    };
+    let linked = archive.entries().unwrap().map(Result::unwrap);
+    linked.filter(|entry| entry.link_name().unwrap().is_some()).filter_map(shown).collect()
+}
+
+#[test]
+fn hard_links_of_an_archive_stay_what_they_are() {
+    let space = Space::new();
+    let mut tar = tar::Builder::new(Vec::new());
+    let file = |text: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o755);
+        header
+    };
+    for (path, text) in [("bin/z", "tool"), ("lib/a", "other")] {
+        tar.append_data(&mut file(text), path, text.as_bytes()).unwrap();
+    }
+    for (path, target) in
+        [("bin/a", "bin/z"), ("bin/m", "./bin/a"), ("usr/tool", "bin/z"), ("lib/b", "lib/a")]
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Link);
+        header.set_size(0);
+        tar.append_link(&mut header, path, target).unwrap();
+    }
+    tar.append_data(&mut file("later"), "lib/b", b"later".as_slice()).unwrap();
+    space.file("r.tar", tar.into_inner().unwrap());
+
+    space.kubefile("FROM scratch\nADD r.tar /\nADD --chown=1:2 r.tar /opt/\n").built(&[]);
+    assert_eq!(hard_links(&space, 0), ["bin/m -> bin/a", "bin/z -> bin/a", "usr/tool -> bin/a"]);
+    let below = ["opt/bin/m -> opt/bin/a", "opt/bin/z -> opt/bin/a", "opt/usr/tool -> opt/bin/a"];
+    assert_eq!(hard_links(&space, 1), below);
+    let root = space.rootfs("localhost/x:1");
+    assert_eq!(
+        (root["lib/b"].header.as_str(), root["opt/bin/m"].header.as_str()),
+        ("- 0755 0/0 5", "- 0755 1/2 0 -> opt/bin/a")
+    );
+    let cost = space.built(&["--no-cache"]);
+    assert_eq!(space.rootfs("localhost/x:1"), root, "{cost}");
+
+    // A directory that the archive only implies is where a link of the state below leads.
+    space.file("base/usr/bin/x", "").kubefile("FROM scratch\nCOPY base /\nADD r.tar /\n");
+    std::os::unix::fs::symlink("usr/bin", space.context().join("base/bin")).unwrap();
+    space.built(&[]);
+    let led = ["usr/bin/m -> usr/bin/a", "usr/bin/z -> usr/bin/a", "usr/tool -> usr/bin/a"];
+    assert_eq!(hard_links(&space, 1), led);
+}
+
 #[test]
 fn owner_and_mode_are_as_asked_for() {
     check("FROM scratch\nCOPY --chown=1:2 --chmod=600 a.txt /x", &["x - 0600 1/2 1"]);

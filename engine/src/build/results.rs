@@ -104,7 +104,7 @@ impl Work<'_, '_> {
         if is_of_command || self.makes_layer[index.position()] {
             let vertex = session.graph.digest(index);
             let done = AtomicU64::new(0);
-            session.layer(record.delta, &|bytes| {
+            session.layer(record.delta, record.links(), &|bytes| {
                 let done_bytes = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
                 session.events.event(Event::Progress { vertex, done_bytes, total_bytes: None });
             })?;
@@ -136,7 +136,7 @@ impl Work<'_, '_> {
             let facts =
                 chain.steps.iter().zip(&outcome.records).filter_map(|(&step, record)| match &record.facts {
                     Facts::App(facts) => Some((session.graph.digest(step), facts.clone())),
-                    Facts::None | Facts::Exec(_) => None,
+                    Facts::None | Facts::Links(_) => None,
                 });
             BuiltImage {
                 base: chain.base_digest(&session.graph),

@@ -10,8 +10,8 @@ use std::io::{self, Write};
 use cache::{NEAR, PrehashedWriter, Table, WorkLock};
 use sha2::{Digest, Sha256};
 use solver::{
-    BlobDigest, ContainerImageOp, ContentDigest, ContentRead, Descriptor, DiffId, Event, LARGE_BLOB, Layer,
-    MediaType, Op, Step, TreeDigest, VertexIndex,
+    BlobDigest, ContainerImageOp, ContentDigest, ContentRead, Descriptor, DiffId, Event, HardLinks,
+    LARGE_BLOB, Layer, MediaType, Op, Step, TreeDigest, VertexIndex,
 };
 
 use super::places::Place;
@@ -214,7 +214,7 @@ impl Session<'_> {
             leave_moved(self.store, &mut lock, &layer.blob.digest, offset);
         }
         let (delta, reads) = self.container_image(index, op)?;
-        self.keep_layer(&delta, layer)?;
+        self.keep_layer(&delta, HardLinks::none(), layer)?;
         Ok((delta, reads))
     }
 }

@@ -9,7 +9,7 @@ mod spread;
 
 use std::collections::HashSet;
 
-use solver::{ContentRead, CopySource, FileOp, Hasher, Owner, TreeDigest, Unpack};
+use solver::{ContentRead, CopySource, FileOp, HardLinks, Hasher, Owner, TreeDigest, Unpack};
 use thiserror::Error;
 
 use crate::contents::{Contents, Location, content_digest};
@@ -22,7 +22,7 @@ use crate::tree::{Entry, Meta, Name, Node, TreeError, Trees, components, push_na
 use crate::untar::Untarred;
 
 use self::select::{headers_above, pivot, select, without};
-use self::spread::Implied;
+use self::spread::{Implied, still_one};
 
 /// A copy that cannot be done.
 #[derive(Debug, Error)]
@@ -119,6 +119,8 @@ impl Match {
 pub struct Copied {
     /// What it adds.
     pub delta: TreeDigest,
+    /// Files of archives that have several names.
+    pub links: HardLinks,
     /// Archives that were extracted though a mode was asked for, which is for files that are copied.
     pub kept_modes: Vec<String>,
 }
@@ -245,22 +247,22 @@ impl<'a> Prepared<'a> {
     pub fn run(&self, trees: &Trees<'_>, contents: &Contents<'_>) -> Result<Copied, FileError> {
         let lands_below = self.lands_below()?;
         let mut root = OpenDir::root();
-        let mut kept_modes = Vec::new();
+        let (mut kept_modes, mut links) = (Vec::new(), Vec::new());
         for found in &self.matches {
             let entry = self.dressed(trees, found.entry.clone(), found.path.as_slice())?;
             let Some(entry) = entry else { continue };
             let archive = match (&found.extracted, &entry.node) {
-                (Some(extracted), _) => Some(extracted.tree),
                 (None, Node::File { content, .. }) if found.unpack => {
-                    archive::extract(trees, contents, content, &found.path)?.map(|archive| archive.tree)
+                    archive::extract(trees, contents, content, &found.path)?
                 }
                 _ => None,
             };
-            match (archive, &entry.node) {
-                (Some(tree), _) => {
-                    let tree = restyle(trees, &tree, self.owner, None)?;
+            match (found.extracted.as_ref().or(archive.as_ref()), &entry.node) {
+                (Some(archive), _) => {
+                    let tree = restyle(trees, &archive.tree, self.owner, None)?;
                     self.spread(&mut root, trees, (&tree, b""), &self.destination, &found.implied)?;
                     kept_modes.extend(self.op.chmod.is_some().then(|| lossy(&found.path)));
+                    links.extend(archive.links.iter().map(|names| self.landed(names, &found.implied)));
                 }
                 (None, _) if self.op.parents => self.with_parents(&mut root, trees, found, entry)?,
                 (None, Node::Dir(tree)) => {
@@ -283,7 +285,8 @@ impl<'a> Prepared<'a> {
                 }
             }
         }
-        Ok(Copied { delta: root.finish(trees), kept_modes })
+        let delta = root.finish(trees);
+        Ok(Copied { delta, links: still_one(trees, &delta, links)?, kept_modes })
     }
 
     /// Whether files go below the destination rather than become it.

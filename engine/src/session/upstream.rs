@@ -33,11 +33,7 @@ impl Session<'_> {
     /// Takes over what travelled of a step; `None` if its layer is not as this build wants it.
     fn take(&self, key: &[u8; 32], bundle: Bundle) -> Option<Record> {
         let Bundle { record, layer, scan, layer_key: made_by, .. } = bundle;
-        if let solver::Facts::Exec(links) = &record.facts {
-            self.add_links(record.delta, links);
-        }
-        let links = self.links_of(&record.delta);
-        if made_by != layer_key(&record.delta, &links, self.options.times, self.options.compression) {
+        if made_by != layer_key(&record.delta, record.links(), self.options.times, self.options.compression) {
             return None;
         }
         // Its own record is kept once its layer is here and was looked into; until then it is worth nothing without the cache.
@@ -88,7 +84,7 @@ impl Session<'_> {
         let made = self.layers_made.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let steps = std::mem::take(&mut built.steps);
         let of_one = |step: &KeptStep| {
-            let layer = self.known_layer(&step.record.delta)?;
+            let layer = self.known_layer(&step.record.delta, step.record.links())?;
             let is_in_image = in_image.contains(&layer.blob.digest);
             let (tree, blob) = self.packed(&step.record.delta);
             let with = |compression: &LayerCompression| {
@@ -120,7 +116,7 @@ impl Session<'_> {
 
     fn bundle(&self, step: &KeptStep, layer: Layer, compression: LayerCompression) -> Bundle {
         let delta = &step.record.delta;
-        let made_by = layer_key(delta, &self.links_of(delta), self.options.times, compression);
+        let made_by = layer_key(delta, step.record.links(), self.options.times, compression);
         let scan = discover::key_of(delta);
         let scan = self.store.get(Table::Scans, &scan).map(|found| (scan, found));
         Bundle::new(step.record.clone(), (made_by, layer), scan, &self.graph.metadata(step.index).name)
@@ -129,14 +125,14 @@ impl Session<'_> {
     /// The layer of a step as a cache wants it. One that cannot be made stays out of the cache, which is no reason to fail.
     fn recompressed(&self, step: &KeptStep, compression: LayerCompression) -> Option<Layer> {
         let delta = &step.record.delta;
-        let key = layer_key(delta, &self.links_of(delta), self.options.times, compression);
+        let key = layer_key(delta, step.record.links(), self.options.times, compression);
         let known = self.store.get(Table::Layers, &key);
         if let Some(layer) = known.filter(|layer: &Layer| self.store.blobs().contains(&layer.blob)) {
             return Some(layer);
         }
         let made = self
             .readable(std::slice::from_ref(delta))
-            .and_then(|()| Ok(self.write_layer(delta, compression, &|_| {})?));
+            .and_then(|()| Ok(self.write_layer(delta, step.record.links(), compression, &|_| {})?));
         match made {
             Ok(layer) => {
                 self.store.put(Table::Layers, &key, &layer);

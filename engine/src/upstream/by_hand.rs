@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use cache::remote::{ListedRecord, RemoteError};
 use cache::{CacheError, Store, Table};
 use rayon::prelude::*;
-use solver::{BlobDigest, Descriptor, Facts, HardLinks, Layer, MediaType, Record, TreeDigest};
+use solver::{BlobDigest, Descriptor, Layer, MediaType, Record, TreeDigest};
 use thiserror::Error;
 
 use super::{Bundle, Cached, PackedTree, Shipment, Upstream, same};
@@ -123,12 +123,8 @@ pub fn known_steps(
     let compressions = [compression, LayerCompression::NONE];
     store.scan(Table::Steps, &mut |key, record: Option<Stamped<Record>>| {
         let (Ok(key), Some(record)) = (key.try_into(), record.map(Stamped::into_value)) else { return };
-        let links = match &record.facts {
-            Facts::Exec(links) => links.clone(),
-            Facts::None | Facts::App(_) => HardLinks::default(),
-        };
         let layer = compressions.iter().find_map(|&compression| {
-            let made_by = layer_key(&record.delta, &links, times, compression);
+            let made_by = layer_key(&record.delta, record.links(), times, compression);
             let layer: Layer = store.get(Table::Layers, &made_by)?;
             store.blobs().contains(&layer.blob).then_some((made_by, layer))
         });

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use solver::TreeDigest;
+use solver::{HardLinks, TreeDigest};
 
 use super::{FileError, Prepared};
 use crate::delta::OpenDir;
 use crate::state::{Found, Resolved, State};
-use crate::tree::{Node, Trees, push_name};
+use crate::tree::{Entry, Node, Trees, push_name};
 
 /// Directories that an archive only implies, and where each is in the state below.
 pub(super) type Implied = BTreeMap<Vec<u8>, Resolved>;
@@ -67,6 +67,52 @@ impl Prepared<'_> {
         }
         Ok(())
     }
+}
+
+impl Prepared<'_> {
+    /// Where names of an archive are in the delta, as far as that is plain.
+    pub(super) fn landed(&self, names: &[Vec<u8>], implied: &Implied) -> Vec<Vec<u8>> {
+        let landed = |name: &Vec<u8>| {
+            let ends = (0..name.len()).rev().filter(|at| name[*at] == b'/');
+            let (dir, rest) = ends
+                .filter_map(|at| Some((implied.get(&name[..at])?, &name[at + 1..])))
+                .next()
+                .unwrap_or((&self.destination, name));
+            let mut path = dir.path.clone();
+            push_name(&mut path, rest);
+            path
+        };
+        names.iter().map(landed).collect()
+    }
+}
+
+/// The names of each file that are there with the same bytes and header: others may have replaced some of them.
+pub(super) fn still_one(
+    trees: &Trees<'_>,
+    delta: &TreeDigest,
+    links: Vec<Vec<Vec<u8>>>,
+) -> Result<HardLinks, FileError> {
+    let state = State { deltas: vec![*delta] };
+    let mut kept = Vec::new();
+    for names in links {
+        let mut there = Vec::with_capacity(names.len());
+        for name in names {
+            if let Found::Other(entry @ Entry { node: Node::File { .. }, .. }) =
+                state.look_up(trees, &name)?
+            {
+                there.push((name, entry));
+            }
+        }
+        let Some((_, first)) = there.first().cloned() else { continue };
+        let mut names: Vec<_> =
+            there.into_iter().filter(|(_, entry)| *entry == first).map(|(name, _)| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        kept.extend((names.len() > 1).then_some(names));
+    }
+    kept.sort_unstable();
+    kept.dedup();
+    Ok(HardLinks(kept))
 }
 
 /// Whether an archive implies a directory below one of its own.
