@@ -77,26 +77,68 @@ pub struct ShownApplication {
     pub cmds: Vec<String>,
 }
 
-/// A JSON object whose first keys stand in a given order, the others after them.
+/// JSON whose objects have their keys in a given order, at every depth, and others after them; maps are sorted by key.
 #[derive(Debug, Clone)]
 pub struct Ordered {
-    first: &'static [&'static str],
+    order: &'static [&'static str],
     value: Value,
 }
 
 impl Serialize for Ordered {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Value::Object(object) = &self.value else { return self.value.serialize(serializer) };
-        let first = self.first.iter().filter_map(|key| object.get_key_value(*key));
-        let rest = object.iter().filter(|(key, _)| !self.first.contains(&key.as_str()));
-        serializer.collect_map(first.chain(rest))
+        Part { order: self.order, value: &self.value }.serialize(serializer)
     }
 }
 
-const MANIFEST_ORDER: &[&str] = &["schemaVersion", "mediaType", "config", "layers", "annotations"];
+struct Part<'a> {
+    order: &'static [&'static str],
+    value: &'a Value,
+}
+
+impl Serialize for Part<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let part = |value| Part { order: self.order, value };
+        match self.value {
+            Value::Array(items) => serializer.collect_seq(items.iter().map(part)),
+            Value::Object(object) => {
+                let first = self.order.iter().filter_map(|key| object.get_key_value(*key));
+                let rest = object.iter().filter(|(key, _)| !self.order.contains(&key.as_str()));
+                let in_order = |(key, value)| {
+                    let order: &[&str] = if MAPS.contains(&key) { &[] } else { self.order };
+                    (key, Part { order, value })
+                };
+                serializer.collect_map(first.chain(rest).map(|(key, value)| in_order((key.as_str(), value))))
+            }
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+/// Keys whose objects have keys of the user's.
+const MAPS: [&str; 4] = ["annotations", "ExposedPorts", "Volumes", "Labels"];
+
+/// Of manifests and descriptors (image-spec, as its Go types have them).
+const MANIFEST_ORDER: &[&str] = &[
+    "schemaVersion",
+    "mediaType",
+    "config",
+    "layers",
+    "digest",
+    "size",
+    "urls",
+    "annotations",
+    "data",
+    "platform",
+    "artifactType",
+];
+
+/// Of configs, their `config`, `rootfs` and `history`.
 const CONFIG_ORDER: &[&str] = &[
     "created",
+    "created_by",
     "author",
+    "comment",
+    "empty_layer",
     "architecture",
     "variant",
     "os",
@@ -105,6 +147,16 @@ const CONFIG_ORDER: &[&str] = &[
     "config",
     "rootfs",
     "history",
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "StopSignal",
+    "type",
+    "diff_ids",
 ];
 
 /// Shows an image.
@@ -128,8 +180,8 @@ pub fn inspect(image: &StoredImage) -> Inspection {
         id: image.config_blob.digest.hex(),
         name: image.name.clone().unwrap_or_default(),
         digest: image.digest.to_string(),
-        manifestv1: Ordered { first: MANIFEST_ORDER, value: manifest },
-        ociv1: Ordered { first: CONFIG_ORDER, value: config },
+        manifestv1: Ordered { order: MANIFEST_ORDER, value: manifest },
+        ociv1: Ordered { order: CONFIG_ORDER, value: config },
         applications: applications(&extension),
         build_client: extension.build_client,
         schema_version: extension.schema_version,

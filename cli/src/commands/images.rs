@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cache::Store;
 use engine::{Images, Tagged};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::args;
 use crate::report::Failure;
@@ -111,7 +111,21 @@ fn table(args: &args::Images, rows: &[Row], shown_id: &dyn Fn(&Row) -> String) -
     table
 }
 
-/// The fields sealer prints, one object an image with all its names.
+/// The fields sealer prints, in its order.
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    names: Option<Vec<String>>,
+    digest: String,
+    createdat: String,
+    size: String,
+    created: i64,
+    createdatraw: String,
+    readonly: bool,
+    history: Option<Vec<String>>,
+}
+
+/// One object an image with all its names.
 fn as_json(rows: &[Row], no_trunc: bool) -> String {
     let mut groups: Vec<Vec<&Row>> = Vec::new();
     let mut place_of = HashMap::new();
@@ -125,26 +139,26 @@ fn as_json(rows: &[Row], no_trunc: bool) -> String {
     let now = settings::now();
     let object = |rows: &Vec<&Row>| {
         let first = rows[0];
-        let names: Vec<&String> = rows.iter().filter_map(|row| row.tagged.name.as_ref()).collect();
+        let names: Vec<String> = rows.iter().filter_map(|row| row.tagged.name.clone()).collect();
         let id = if no_trunc { format!("sha256:{}", first.id) } else { first.id[..SHORT_ID].to_owned() };
-        let former: Vec<&String> = rows.iter().flat_map(|row| &row.tagged.former_names).collect();
-        json!({
-            "id": id,
-            "names": if names.is_empty() { serde_json::Value::Null } else { json!(names) },
-            "digest": first.tagged.manifest.digest.to_string(),
-            "createdat": age(now - first.tagged.stored_at),
-            "size": bytes(first.size),
-            "created": first.tagged.stored_at,
-            "createdatraw": engine::rfc3339(first.tagged.stored_at),
-            "readonly": false,
-            "history": if former.is_empty() { serde_json::Value::Null } else { json!(former) },
-        })
+        let former: Vec<String> = rows.iter().flat_map(|row| row.tagged.former_names.clone()).collect();
+        Shown {
+            id,
+            names: Some(names).filter(|names| !names.is_empty()),
+            digest: first.tagged.manifest.digest.to_string(),
+            createdat: age(now - first.tagged.stored_at),
+            size: bytes(first.size),
+            created: first.tagged.stored_at,
+            createdatraw: engine::rfc3339(first.tagged.stored_at),
+            readonly: false,
+            history: Some(former).filter(|former| !former.is_empty()),
+        }
     };
     let all: Vec<_> = groups.iter().map(object).collect();
     let mut out = Vec::new();
     let four_spaces = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, four_spaces);
-    serde::Serialize::serialize(&all, &mut serializer).expect("writing JSON to memory does not fail");
+    all.serialize(&mut serializer).expect("writing JSON to memory does not fail");
     String::from_utf8_lossy(&out).into_owned()
 }
 

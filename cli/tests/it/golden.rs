@@ -94,6 +94,52 @@ fn real_sealers_results_are_ours() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// The keys of each object of printed JSON, by the keys that lead to it; of the objects of an array together.
+fn key_order(text: &str) -> BTreeMap<Vec<String>, Vec<String>> {
+    let (mut order, mut path) = (BTreeMap::<_, Vec<String>>::new(), Vec::<(usize, String)>::new());
+    for line in text.lines() {
+        let line_text = line.trim_start();
+        let indent = line.len() - line_text.len();
+        let Some((key, _)) = line_text.strip_prefix('"').and_then(|rest| rest.split_once("\": ")) else {
+            continue;
+        };
+        path.retain(|(above, _)| *above < indent);
+        let keys = order.entry(path.iter().map(|(_, key)| key.clone()).collect()).or_default();
+        if !keys.iter().any(|known| known == key) {
+            keys.push(key.to_owned());
+        }
+        path.push((indent, key.to_owned()));
+    }
+    order
+}
+
+#[test]
+fn keys_stand_where_sealer_has_them() {
+    let Some(data) = golden() else { return };
+    let golden = Golden::new(&data);
+    let case = data.join("05-duplicate-app");
+    let command = read(&case.join("result.json"))["command"].as_str().unwrap().to_owned();
+    assert_eq!(golden.build(&case, &command).code, Some(0));
+    let check = |theirs: &str, ours: &str, least: usize| {
+        let (theirs, ours) = (key_order(theirs), key_order(ours));
+        let mut compared = 0;
+        for (path, keys) in &theirs {
+            let Some(own) = ours.get(path) else { continue };
+            let of_both = |keys: &[String], other: &[String]| -> Vec<String> {
+                keys.iter().filter(|key| other.contains(key)).cloned().collect()
+            };
+            assert_eq!(of_both(own, keys), of_both(keys, own), "{path:?}");
+            compared += 1;
+        }
+        assert!(compared >= least, "{compared} objects of {theirs:?} are in {ours:?}");
+    };
+    let theirs = fs_err::read_to_string(case.join("inspect.json")).unwrap();
+    check(&theirs, &golden.space.run(&["inspect", "c-05-duplicate-app:v1"]).stdout, 7);
+    let theirs = fs_err::read_to_string(data.join("cli/images-json.txt")).unwrap();
+    let (_, theirs) = theirs.split_once('[').and_then(|(_, rest)| rest.split_once("] [")).unwrap();
+    check(theirs, &golden.space.run(&["images", "--json"]).stdout, 1);
+}
+
 #[test]
 fn several_platforms_are_one_name_however_often_they_are_built() {
     let Some(data) = golden() else { return };
