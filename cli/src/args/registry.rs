@@ -135,7 +135,7 @@ pub(crate) enum ManifestCommand {
     Remove(ManifestRemove),
     /// Say of an image of an index what it is for
     Annotate(ManifestAnnotate),
-    /// Print an index
+    /// Print an index; of a single image, the index of one that it would be
     Inspect(ManifestInspect),
     /// Send an index and its images to a registry
     Push(ManifestPush),

@@ -193,11 +193,20 @@ fn digest(text: &str) -> Result<BlobDigest, Failure> {
     text.parse().map_err(|_| Failure::usage(format!("`{text}` is not a SHA-256 digest")))
 }
 
+/// Shows an index; of a single image the one that it would be alone in: sealer makes a list of an image for another platform
+/// (spec §8), and who looks for its platform finds it here.
 fn inspect(asked: &str, root: &Path) -> Result<(), Failure> {
     let store = existing_store(root, asked)?;
     let images = Images::new(&store);
-    let (_, found) = index(&images, asked)?;
-    let composition = images.composition(&found)?;
+    let found = images.find(asked)?;
+    let composition = match found.kind {
+        ManifestKind::Index => images.composition(&found)?,
+        ManifestKind::Image => {
+            let mut alone = Composition::default();
+            add_all(&images, &mut alone, &[found], &EntryFlags::default())?;
+            alone
+        }
+    };
     let mut out = Vec::new();
     let four_spaces = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, four_spaces);
