@@ -56,12 +56,26 @@ impl OpenDir {
         self.opaque = true;
     }
 
+    /// Whether a directory stands under a name that is growing as well.
+    pub(crate) fn is_open(&self, name: &[u8]) -> bool {
+        matches!(self.children.get(name), Some(Item::Open(_)))
+    }
+
     /// The entry at a path that is not a directory, if one was put there.
-    pub fn find(&self, mut path: impl Iterator<Item = impl AsRef<[u8]>>) -> Option<&Entry> {
-        match (self.children.get(path.next()?.as_ref())?, path) {
-            (Item::Open(open), rest) => open.find(rest),
-            (Item::Closed(entry), mut rest) => rest.next().is_none().then_some(entry),
+    pub fn find(&self, path: &[Name]) -> Option<&Entry> {
+        self.first_closed(path).filter(|(depth, _)| *depth == path.len()).map(|(_, entry)| entry)
+    }
+
+    /// The first entry on the way to a path that is not a growing directory, and how many names lead to it.
+    pub(crate) fn first_closed(&self, path: &[Name]) -> Option<(usize, &Entry)> {
+        let mut dir = self;
+        for (depth, name) in (1..).zip(path) {
+            match dir.children.get(name)? {
+                Item::Open(open) => dir = open,
+                Item::Closed(entry) => return Some((depth, entry)),
+            }
         }
+        None
     }
 
     /// Puts an entry under a name. A directory over a directory adds its content and takes over its header; anything

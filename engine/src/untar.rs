@@ -19,6 +19,11 @@ use crate::tree::{Entry, Meta, Name, Node, TreeError, Trees, components};
 const ENTRY_LIMIT: usize = 10_000_000;
 /// Longest path, as Linux has it (`PATH_MAX`).
 const PATH_LIMIT: usize = 4096;
+/// Most memory for directories, in bytes, by what [`DIRECTORY`] and their paths come to: some 900,000 of them. A single path
+/// can imply two thousand, so the number of entries does not bound them.
+const DIRECTORIES_LIMIT: usize = 1 << 30;
+/// What a directory takes that one entry is in, in bytes: a node of the map has room for eleven.
+const DIRECTORY: usize = 1 << 10;
 
 /// A tar that is refused.
 #[derive(Debug, Error)]
@@ -128,6 +133,7 @@ pub fn read_tar(
 ) -> Result<Untarred, UntarError> {
     let mut root = OpenDir::root();
     let (mut named, mut links) = (BTreeSet::new(), Names::default());
+    let mut left = DIRECTORIES_LIMIT;
     let tap = PaxTap::new(&mut *reader);
     let records = tap.records();
     let mut archive = tar::Archive::new(tap);
@@ -146,7 +152,7 @@ pub fn read_tar(
             if flavour != Flavour::Layer {
                 return Err(UntarError::WhiteoutName(shown(&path)));
             }
-            let dir = open(&mut root, trees, parents)?;
+            let dir = open(&mut root, trees, parents, &mut left)?;
             match deleted {
                 b".wh..opq" => dir.set_opaque(),
                 name => _ = dir.put(trees, name, Entry { meta, node: Node::Whiteout })?,
@@ -160,15 +166,14 @@ pub fn read_tar(
         let Some(entry) = read_entry(&mut entry, &root, &path, (meta, target), flavour, sink)? else {
             continue;
         };
-        let dir = open(&mut root, trees, parents)?;
         match entry.node {
             Node::Dir(_) => {
-                dir.dir(trees, name, &entry.meta)?.set_meta(entry.meta);
+                open(&mut root, trees, &path, &mut left)?.set_meta(entry.meta);
                 if flavour == Flavour::Archive {
                     named.insert(path.join(&b'/'));
                 }
             }
-            _ => _ = dir.put(trees, name, entry)?,
+            _ => _ = open(&mut root, trees, parents, &mut left)?.put(trees, name, entry)?,
         }
     }
     // The end marker may be followed by padding; a layer's digest covers it.
@@ -231,7 +236,7 @@ fn read_entry(
                 path: shown(path),
                 target: String::from_utf8_lossy(&target).into_owned(),
             })?;
-            let found = root.find(parts.iter()).ok_or_else(|| UntarError::LinkTarget {
+            let found = root.find(&parts).ok_or_else(|| UntarError::LinkTarget {
                 path: shown(path),
                 target: String::from_utf8_lossy(&target).into_owned(),
             })?;
@@ -267,25 +272,34 @@ fn number(field: &[u8], read: impl FnOnce() -> io::Result<u64>) -> io::Result<u6
     if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(0) } else { read() }
 }
 
+/// The directory at a path, made where it is missing, out of what is left of [`DIRECTORIES_LIMIT`].
 fn open<'r>(
     root: &'r mut OpenDir,
     trees: &Trees<'_>,
-    parents: &[Name],
-) -> Result<&'r mut OpenDir, TreeError> {
+    path: &[Name],
+    left: &mut usize,
+) -> Result<&'r mut OpenDir, UntarError> {
     let mut dir = root;
-    for name in parents {
+    let mut length = 0;
+    for name in path {
+        length += name.len() + 1;
+        if !dir.is_open(name) {
+            let rest = left.checked_sub(DIRECTORY + length);
+            *left =
+                rest.ok_or(UntarError::TooLarge("more directories than fit in 1 GiB; make several of it"))?;
+        }
         dir = dir.dir(trees, name, &Meta::with_mode(0o755))?;
     }
     Ok(dir)
 }
 
 fn refuse_links_on_the_way(root: &OpenDir, path: &[Name]) -> Result<(), UntarError> {
-    for depth in 1..path.len() {
-        if let Some(Entry { node: Node::Symlink(_), .. }) = root.find(path[..depth].iter()) {
-            return Err(UntarError::ThroughLink { path: shown(path), link: shown(&path[..depth]) });
+    match root.first_closed(path) {
+        Some((depth, Entry { node: Node::Symlink(_), .. })) if depth < path.len() => {
+            Err(UntarError::ThroughLink { path: shown(path), link: shown(&path[..depth]) })
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether a relative link target in a directory `depth` levels deep climbs above the root.

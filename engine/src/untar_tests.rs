@@ -63,7 +63,7 @@ proptest! {
         let mut root = OpenDir::root();
         for (parents, name, meta, (node, bytes), opaque) in entries {
             contents.add(content_digest(&bytes), Location::Inline(bytes.into()));
-            let at = open(&mut root, &trees, &parents).unwrap();
+            let at = open(&mut root, &trees, &parents, &mut { DIRECTORIES_LIMIT }).unwrap();
             if opaque && !parents.is_empty() {
                 at.set_opaque();
             }
@@ -161,4 +161,41 @@ fn directories_that_an_archive_only_implies_are_told() {
     };
     assert_eq!(read(Flavour::Archive), [b"a/b".to_vec(), b"c/d".to_vec()]);
     assert!(read(Flavour::Layer).is_empty());
+}
+
+#[test]
+fn directories_that_paths_imply_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let trees = Trees::new(&store);
+    let path = |text: &str| safe_path(text.as_bytes()).unwrap();
+    let mut root = OpenDir::root();
+    let mut left = 4 * DIRECTORY;
+    open(&mut root, &trees, &path("a/b/c"), &mut left).unwrap();
+    assert_eq!(left, DIRECTORY - "a/a/b/a/b/c/".len(), "their paths count as well");
+    let here = left;
+    open(&mut root, &trees, &path("a/b/c"), &mut left).unwrap();
+    assert_eq!(left, here, "what is there is not made again");
+    let error = open(&mut root, &trees, &path("a/d"), &mut left).unwrap_err();
+    assert!(error.to_string().starts_with("the archive has more directories"), "{error}");
+}
+
+#[test]
+fn a_link_is_found_however_far_up_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let trees = Trees::new(&store);
+    let read = |link: &str, path: &str| {
+        let tar = tar_of(|tar| {
+            tar.append_link(&mut header(tar::EntryType::Symlink, 0), link, "x").unwrap();
+            tar.append_data(&mut header(tar::EntryType::Regular, 1), path, &b"f"[..]).unwrap();
+        });
+        let sink: &mut FileSink<'_> = &mut |_, file| copy_hashed(file, &mut io::sink());
+        read_tar(&mut tar.as_slice(), &trees, Flavour::Files, false, sink)
+    };
+    for link in ["a", "a/b", "a/b/c"] {
+        let error = read(link, "a/b/c/d").unwrap_err();
+        assert!(matches!(&error, UntarError::ThroughLink { link: found, .. } if found == link), "{error}");
+    }
+    assert!(read("a/b", "a/b").is_ok(), "a link may be replaced");
 }
