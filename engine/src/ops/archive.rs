@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::contents::{Checked, ContentError, Contents, Location, copy_hashed};
 use crate::decompress::{Bounded, Compression, expansion_limit};
 use crate::tree::Trees;
+use crate::untar::pax::PaxTap;
 use crate::untar::{Flavour, UntarError, Untarred, read_tar};
 
 /// An archive that cannot be extracted.
@@ -152,7 +153,7 @@ pub fn has_member(
     let mut checked = Checked::new(opened, *file);
     let search = || -> io::Result<bool> {
         let reader = compression.reader(&mut checked)?;
-        let mut archive = tar::Archive::new(Bounded::new(reader, expansion_limit(size)));
+        let mut archive = tar::Archive::new(PaxTap::new(Bounded::new(reader, expansion_limit(size))));
         for entry in archive.entries()? {
             let entry = entry?;
             if entry.header().entry_type().is_file() && wanted(&entry.path_bytes()) {

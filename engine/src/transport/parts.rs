@@ -16,6 +16,7 @@ use super::unpack::{followed, is_needless, is_nested, is_small, link_target, nor
 use crate::cancel::Cancel;
 use crate::decompress::{Bounded, Compression, expansion_limit};
 use crate::oci::JSON_LIMIT;
+use crate::untar::pax::PaxTap;
 
 /// Largest blob of an archive taken for JSON, in bytes; registries take no larger manifest.
 const BLOB_LIMIT: u64 = 4 << 20;
@@ -220,11 +221,12 @@ pub(super) fn each(
     file.rewind()?;
     let compression = Compression::of(&magic);
     let walked = if compression == Compression::None {
-        walk.of(tar::Archive::new(file).entries_with_seek().map_err(fail)?, None, visit)
+        walk.of(tar::Archive::new(PaxTap::new(file)).entries_with_seek().map_err(fail)?, None, visit)
     } else {
         let limit = expansion_limit(file.metadata()?.len());
         let bytes = compression.reader(Stopping { bytes: file, cancel }).map_err(fail)?;
-        walk.of(tar::Archive::new(Bounded::new(bytes, limit)).entries().map_err(fail)?, None, visit)
+        let tap = PaxTap::new(Bounded::new(bytes, limit));
+        walk.of(tar::Archive::new(tap).entries().map_err(fail)?, None, visit)
     };
     // What a reader that was stopped says is not the archive's fault.
     if cancel.is_cancelled() { Err(TransportError::Cancelled) } else { walked.map(|_| ()) }
@@ -260,7 +262,7 @@ impl Walk<'_> {
                 _ => None,
             };
             let flow = if self.is_list && within.is_none() && is_nested(&path) {
-                let mut inner = tar::Archive::new(&mut entry as &mut dyn Read);
+                let mut inner = tar::Archive::new(PaxTap::new(&mut entry as &mut dyn Read));
                 self.of(inner.entries().map_err(fail)?, Some(&path), visit)?
             } else {
                 visit(Member { within, path, size: entry.size(), link, bytes: &mut entry })?

@@ -12,6 +12,7 @@ use super::intake::{Intake, Taken};
 use super::layout::{self, METADATA};
 use crate::decompress::{Bounded, Compression, expansion_limit};
 use crate::oci::JSON_LIMIT;
+use crate::untar::pax::PaxTap;
 
 /// Most JSON kept in memory, in bytes.
 const JSON_TOTAL_LIMIT: u64 = 128 << 20;
@@ -78,7 +79,7 @@ pub(super) fn open<'r>(mut file: File) -> io::Result<Opened<'r>> {
 
 /// Whether this is sealer's list layout; reads headers only.
 fn has_metadata(file: &mut File) -> bool {
-    let mut archive = tar::Archive::new(file);
+    let mut archive = tar::Archive::new(PaxTap::new(file));
     let Ok(mut entries) = archive.entries_with_seek() else { return false };
     entries.any(|entry| entry.is_ok_and(|entry| normal(&entry.path_bytes()) == METADATA))
 }
@@ -113,7 +114,7 @@ fn read(
     let mut found = Archive::default();
     let mut is_list = opened.is_list;
     let mut small_bytes = 0;
-    let mut archive = tar::Archive::new(opened.tar);
+    let mut archive = tar::Archive::new(PaxTap::new(opened.tar));
     for entry in archive.entries().map_err(fail)? {
         let mut entry = entry.map_err(fail)?;
         let path = normal(&entry.path_bytes());
