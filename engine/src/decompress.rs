@@ -1,6 +1,8 @@
 //! Streaming decompression by what the bytes say they are.
 
+use std::cell::Cell;
 use std::io::{self, BufReader, Read};
+use std::rc::Rc;
 
 /// Compressions an archive or a layer may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,17 @@ impl Compression {
             }
         })
     }
+
+    /// The bytes behind the compression of a stream whose length nobody knows: it fails once they are far more than what was
+    /// read of the stream explains.
+    ///
+    /// # Errors
+    /// When the decoder cannot be set up.
+    pub(crate) fn expanding<'r>(self, reader: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
+        let count = Rc::new(Cell::new(0));
+        let inner = self.reader(Counted { inner: reader, count: Rc::clone(&count) })?;
+        Ok(Box::new(Expanding { inner, read: 0, from: count }))
+    }
 }
 
 /// Fails once more than a number of bytes was read: what keeps a decompression bomb small.
@@ -86,9 +99,58 @@ impl<R: Read> Bounded<R> {
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::FileTooLarge, "it expands to far more than its own size")
-        })?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(bomb)?;
         Ok(read)
+    }
+}
+
+fn bomb() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "it expands to far more than its own size")
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    inner: R,
+    count: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.count.set(self.count.get() + read as u64);
+        Ok(read)
+    }
+}
+
+/// Fails once there is far more than what was read for it explains.
+struct Expanding<R> {
+    inner: R,
+    read: u64,
+    from: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Expanding<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.read += read as u64;
+        if self.read > expansion_limit(self.from.get()) { Err(bomb()) } else { Ok(read) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_expands_without_end_is_stopped() {
+        let from = Rc::new(Cell::new(1000));
+        let mut tar = Expanding { inner: io::repeat(0), read: 0, from: Rc::clone(&from) };
+        let error = io::copy(&mut tar, &mut io::sink()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        let read = tar.read;
+        assert!((expansion_limit(1000)..expansion_limit(1000) + (1 << 20)).contains(&read), "{read}");
+        // What more comes of may expand to more.
+        from.set(read);
+        assert!(tar.read(&mut [0; 10]).is_ok());
     }
 }

@@ -1,15 +1,13 @@
 //! A tar stream from anywhere, plain or compressed, whose files are put aside for the length of the build.
 
-use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use solver::{ContentDigest, TreeDigest};
 
 use crate::contents::{Location, content_digest, copy_hashed};
-use crate::decompress::{Compression, expansion_limit};
+use crate::decompress::Compression;
 use crate::ops::archive::{is_tar_header, spool_name};
 use crate::tree::Trees;
 use crate::untar::{Flavour, UntarError, read_tar};
@@ -32,18 +30,15 @@ pub(crate) struct Extracted {
 /// # Errors
 /// When it is broken, hostile, or expands to far more than its own size.
 pub(crate) fn extract(
-    from: impl Read,
+    mut from: impl Read,
     spool: &Path,
     trees: &Trees<'_>,
     keep_mtime: bool,
 ) -> Result<Option<Extracted>, UntarError> {
-    let count = Rc::new(Cell::new(0));
-    let mut from = Counted { inner: from, count: Rc::clone(&count) };
     let mut magic = Vec::new();
     (&mut from).take(6).read_to_end(&mut magic)?;
     let compression = Compression::of(&magic);
-    let reader = compression.reader(io::Cursor::new(magic).chain(from))?;
-    let mut tar = Expanding { inner: reader, read: 0, from: count };
+    let mut tar = compression.expanding(io::Cursor::new(magic).chain(from))?;
     let mut block = Vec::new();
     match (&mut tar).take(512).read_to_end(&mut block) {
         Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error.into()),
@@ -72,55 +67,4 @@ pub(crate) fn extract(
         Ok(content)
     })?;
     Ok(Some(Extracted { tree: read.tree, locations }))
-}
-
-/// Counts what is read.
-struct Counted<R> {
-    inner: R,
-    count: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.count.set(self.count.get() + read as u64);
-        Ok(read)
-    }
-}
-
-/// Fails once there is far more than what was read for it explains.
-struct Expanding<R> {
-    inner: R,
-    read: u64,
-    from: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Expanding<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.read += read as u64;
-        if self.read > expansion_limit(self.from.get()) {
-            let what = "it expands to far more than its own size";
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
-        }
-        Ok(read)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_expands_without_end_is_stopped() {
-        let from = Rc::new(Cell::new(1000));
-        let mut tar = Expanding { inner: io::repeat(0), read: 0, from: Rc::clone(&from) };
-        let error = io::copy(&mut tar, &mut io::sink()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
-        let read = tar.read;
-        assert!((expansion_limit(1000)..expansion_limit(1000) + (1 << 20)).contains(&read), "{read}");
-        // What more comes of may expand to more.
-        from.set(read);
-        assert!(tar.read(&mut [0; 10]).is_ok());
-    }
 }

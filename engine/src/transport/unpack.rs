@@ -72,9 +72,8 @@ pub(super) fn open<'r>(mut file: File) -> io::Result<Opened<'r>> {
         return Ok(Opened { tar: Box::new(Bounded::new(compression.reader(file)?, limit)), is_list: false });
     }
     let stream = io::Cursor::new(magic).chain(file);
-    // A stream has no length; what it brings in is bounded by the disk alone, as it is when it is not compressed.
-    let tar = if compression == Compression::None { Box::new(stream) } else { compression.reader(stream)? };
-    Ok(Opened { tar, is_list: false })
+    // A stream has no length; what it may expand to grows with what has come in.
+    Ok(Opened { tar: compression.expanding(stream)?, is_list: false })
 }
 
 /// Whether this is sealer's list layout; reads headers only.
