@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use solver::{BlobDigest, Descriptor, DiffId, MediaType};
 
 use super::TransportError;
+use super::parts::Stopping;
 use crate::cancel::Cancel;
 use crate::decompress::{Bounded, Compression, expansion_limit};
 
@@ -37,44 +38,54 @@ pub(super) struct Taken {
 impl Taken {
     /// What a layer's content is; `None` where the bytes are no whole compressed stream. Waits for the answer.
     pub(super) fn diff_id(&self) -> Option<DiffId> {
-        self.content.diff_id(self.blob.size)
+        self.content.diff_id()
     }
 }
-
-/// Identity and length of what is compressed; `None` for what cannot be decompressed.
-type ContentHash = Option<(DiffId, u64)>;
 
 /// The identity of what is in a part, once it is known.
 #[derive(Debug)]
 struct Content {
     known: OnceLock<Option<DiffId>>,
-    hashing: Mutex<Option<JoinHandle<ContentHash>>>,
+    hashing: Mutex<Option<JoinHandle<Option<DiffId>>>>,
+    /// Ends the hashing.
+    stop: Cancel,
 }
 
 impl Content {
     fn known(diff_id: Option<DiffId>) -> Arc<Self> {
-        Arc::new(Self { known: OnceLock::from(diff_id), hashing: Mutex::default() })
+        Arc::new(Self { known: OnceLock::from(diff_id), hashing: Mutex::default(), stop: Cancel::new() })
     }
 
-    fn diff_id(&self, compressed_bytes: u64) -> Option<DiffId> {
-        *self.known.get_or_init(|| {
-            // A decoder that panics has not understood the bytes.
-            let found = lock(&self.hashing).take()?.join().unwrap_or(None);
-            found.filter(|(_, length)| *length <= expansion_limit(compressed_bytes)).map(|(id, _)| id)
-        })
+    /// Decompresses and hashes what comes, on a thread of its own, and for no longer than somebody may ask.
+    fn hashing(compression: Compression, from: Receiver<Chunk>, size: u64, stop: Cancel) -> Arc<Self> {
+        let own = stop.clone();
+        let hash = move || content_hash(compression, Chunks::new(from), expansion_limit(size), &own);
+        let hashing = Mutex::new(Some(std::thread::spawn(hash)));
+        Arc::new(Self { known: OnceLock::new(), hashing, stop })
+    }
+
+    fn diff_id(&self) -> Option<DiffId> {
+        // A decoder that panics has not understood the bytes.
+        *self.known.get_or_init(|| lock(&self.hashing).take()?.join().unwrap_or(None))
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
 /// Takes parts in, and remembers which of them an image needs.
 pub(super) struct Intake<'a> {
     pub(super) store: &'a Store,
-    cancel: &'a Cancel,
+    pub(super) cancel: &'a Cancel,
     progress: &'a dyn Fn(u64),
     /// Whether anybody will ask what is in what is compressed.
     looks_inside: bool,
     taken: Mutex<BTreeSet<BlobDigest>>,
     needed: Mutex<BTreeSet<BlobDigest>>,
-    in_flight: Mutex<VecDeque<(Arc<Content>, u64)>>,
+    in_flight: Mutex<VecDeque<Arc<Content>>>,
     /// Memory of chunks, to be used again when all hands are done with it.
     used: Mutex<VecDeque<Chunk>>,
 }
@@ -98,7 +109,7 @@ impl<'a> Intake<'a> {
         Self { looks_inside: false, ..Self::new(store, cancel, progress) }
     }
 
-    /// Takes in what a stream holds. Bytes of a blob the store has already are read and checked, but not kept twice.
+    /// Takes in what a stream of so many bytes holds. Bytes of a blob the store has already are read and checked, but not kept twice.
     pub(super) fn take(
         &self,
         part: &str,
@@ -108,7 +119,7 @@ impl<'a> Intake<'a> {
     ) -> Result<Taken, TransportError> {
         let has_it = expected.is_some_and(|digest| self.store.blobs().contains(&Descriptor { digest, size }));
         let mut writer = if has_it { None } else { Some(self.store.blobs().prehashed_writer()?) };
-        let taken = self.pass(reader, &mut |chunk| match &mut writer {
+        let taken = self.pass(reader, size, &mut |chunk| match &mut writer {
             Some(writer) => writer.write_all(chunk),
             None => Ok(()),
         })?;
@@ -143,6 +154,7 @@ impl<'a> Intake<'a> {
     fn pass(
         &self,
         reader: &mut dyn Read,
+        size: u64,
         write: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<Taken, TransportError> {
         let first = fill(reader, Vec::new())?;
@@ -151,7 +163,7 @@ impl<'a> Intake<'a> {
             write(&first)?;
             (self.progress)(first.len() as u64);
             let digest = BlobDigest::from_bytes(Sha256::digest(&first).into());
-            let diff_id = if self.looks_inside { diff_id(compression, &first, digest) } else { None };
+            let diff_id = if self.looks_inside { self.diff_id(compression, &first, digest) } else { None };
             let blob = Descriptor { digest, size: first.len() as u64 };
             return Ok(taken(blob, compression, Content::known(diff_id)));
         }
@@ -161,9 +173,7 @@ impl<'a> Intake<'a> {
             let (to_decompress, decompressing) = sync_channel(WAITING);
             hands.push(to_decompress);
             // Not waited for here: the next part comes in meanwhile.
-            let hash = move || content_hash(compression, Chunks::new(decompressing), u64::MAX);
-            let hashing = Mutex::new(Some(std::thread::spawn(hash)));
-            Arc::new(Content { known: OnceLock::new(), hashing })
+            Content::hashing(compression, decompressing, size, self.cancel.part())
         });
         let hash = std::thread::spawn(move || hash(&hashing));
         let written = self.feed(reader, first, write, &hands);
@@ -173,13 +183,21 @@ impl<'a> Intake<'a> {
         let itself = || Some(DiffId::from_bytes(*digest.as_bytes()));
         let content = content.unwrap_or_else(|| Content::known(self.looks_inside.then(itself).flatten()));
         let mut in_flight = lock(&self.in_flight);
-        in_flight.push_back((Arc::clone(&content), size));
+        in_flight.push_back(Arc::clone(&content));
         if in_flight.len() > IN_FLIGHT
-            && let Some((oldest, size)) = in_flight.pop_front()
+            && let Some(oldest) = in_flight.pop_front()
         {
-            oldest.diff_id(size);
+            oldest.diff_id();
         }
         Ok(taken(Descriptor { digest, size }, compression, content))
+    }
+
+    fn diff_id(&self, compression: Compression, bytes: &[u8], digest: BlobDigest) -> Option<DiffId> {
+        if is_layer(compression) {
+            content_hash(compression, bytes, expansion_limit(bytes.len() as u64), self.cancel)
+        } else {
+            Some(DiffId::from_bytes(*digest.as_bytes()))
+        }
     }
 
     /// Reads, hands each chunk on, and writes it. The channels close when this ends. Memory of chunks that all hands are
@@ -238,27 +256,16 @@ fn is_layer(compression: Compression) -> bool {
     matches!(compression, Compression::Gzip | Compression::Zstd)
 }
 
-fn diff_id(compression: Compression, bytes: &[u8], digest: BlobDigest) -> Option<DiffId> {
-    if is_layer(compression) {
-        content_hash(compression, bytes, expansion_limit(bytes.len() as u64)).map(|(id, _)| id)
-    } else {
-        Some(DiffId::from_bytes(*digest.as_bytes()))
-    }
-}
-
-/// Identity and length of what is compressed; `None` for what cannot be decompressed, or expands beyond the limit.
-fn content_hash(compression: Compression, bytes: impl Read, limit: u64) -> ContentHash {
-    let mut reader = Bounded::new(compression.reader(bytes).ok()?, limit);
+/// Identity of what bytes are when decompressed; `None` for what cannot be, expands beyond the limit, or is given up.
+fn content_hash(compression: Compression, bytes: impl Read, limit: u64, cancel: &Cancel) -> Option<DiffId> {
+    let bytes = Stopping { bytes: compression.reader(bytes).ok()?, cancel };
+    let mut reader = Bounded::new(bytes, limit);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
-    let mut length = 0;
     loop {
         match reader.read(&mut buffer).ok()? {
-            0 => return Some((DiffId::from_bytes(hasher.finalize().into()), length)),
-            read => {
-                hasher.update(&buffer[..read]);
-                length += read as u64;
-            }
+            0 => return Some(DiffId::from_bytes(hasher.finalize().into())),
+            read => hasher.update(&buffer[..read]),
         }
     }
 }
@@ -285,7 +292,7 @@ fn fill(reader: &mut dyn Read, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Chunks of a channel as a stream. What it may expand to grows with what has come in.
+/// Chunks of a channel as a stream.
 struct Chunks {
     from: Receiver<Chunk>,
     at: Chunk,
@@ -308,5 +315,44 @@ impl Read for Chunks {
         buffer[..length].copy_from_slice(&self.at[self.used..self.used + length]);
         self.used += length;
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gzip stream of that many zeros.
+    fn zeros(length: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let zeros = io::repeat(0).take(length);
+        flate2::read::GzEncoder::new(zeros, flate2::Compression::fast()).read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn only_a_whole_layer_within_its_limit_has_an_identity() {
+        let bytes = zeros(1 << 20);
+        let cancel = Cancel::new();
+        let hash = |bytes: &[u8], limit| content_hash(Compression::Gzip, bytes, limit, &cancel);
+        assert!(hash(&bytes, 1 << 20).is_some());
+        assert_eq!(hash(&bytes, (1 << 20) - 1), None);
+        assert_eq!(hash(&bytes[..bytes.len() - 1], 1 << 20), None);
+    }
+
+    #[test]
+    fn a_layer_is_decompressed_for_no_longer_than_somebody_may_ask() {
+        let is_given_up = |give_up: &dyn Fn(&Cancel, Arc<Content>)| {
+            let (to, from) = sync_channel(1);
+            let cancel = Cancel::new();
+            let content = Content::hashing(Compression::Gzip, from, 0, cancel.part());
+            let hashing = lock(&content.hashing).take().unwrap();
+            give_up(&cancel, content);
+            // The sender is still there, and so is more to come.
+            to.send(Arc::new(zeros(1 << 20))).unwrap();
+            hashing.join().unwrap().is_none()
+        };
+        assert!(is_given_up(&|cancel, _| cancel.cancel()));
+        assert!(is_given_up(&|_, content| drop(content)));
     }
 }

@@ -82,15 +82,10 @@ pub fn load(store: &Store, input: &Input, load: &Load<'_>) -> Result<Vec<Loaded>
     let (names, now) = (load.names, load.now);
     let intake = Intake::new(store, load.cancel, load.progress);
     let shown = input.shown();
-    let mut loaded = match (input.open()?, input) {
-        (Some(file), _) => {
-            let opened = unpack::open(file)
-                .map_err(|source| TransportError::Archive { input: shown.clone(), source })?;
-            let archive = unpack::unpack(&shown, opened, &intake)?;
-            of_archive(&shown, &archive, &intake)?
-        }
-        (None, Input::Path(dir)) => Loader { intake: &intake, parts: Parts::Dir(dir) }.images(&shown)?,
-        (None, Input::Stdin) => Vec::new(),
+    let mut loaded = match take_in(input, &shown, &intake) {
+        // What a reader that was stopped says is not the input's fault.
+        Err(_) if load.cancel.is_cancelled() => return Err(TransportError::Cancelled),
+        loaded => loaded?,
     };
     if let [only] = loaded.as_mut_slice() {
         only.names
@@ -107,6 +102,19 @@ pub fn load(store: &Store, input: &Input, load: &Load<'_>) -> Result<Vec<Loaded>
         loaded.iter().try_for_each(|one| Ok(images.tag(&one.names, &one.manifest, one.kind, now)?))
     })?;
     Ok(loaded)
+}
+
+fn take_in(input: &Input, shown: &str, intake: &Intake<'_>) -> Result<Vec<Loaded>, TransportError> {
+    match (input.open()?, input) {
+        (Some(file), _) => {
+            let opened = unpack::open(file)
+                .map_err(|source| TransportError::Archive { input: shown.to_owned(), source })?;
+            let archive = unpack::unpack(shown, opened, intake)?;
+            of_archive(shown, &archive, intake)
+        }
+        (None, Input::Path(dir)) => Loader { intake, parts: Parts::Dir(dir) }.images(shown),
+        (None, Input::Stdin) => Ok(Vec::new()),
+    }
 }
 
 fn of_archive(input: &str, archive: &Archive, intake: &Intake<'_>) -> Result<Vec<Loaded>, TransportError> {

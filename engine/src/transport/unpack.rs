@@ -10,6 +10,7 @@ use super::TransportError;
 use super::docker;
 use super::intake::{Intake, Taken};
 use super::layout::{self, METADATA};
+use super::parts::Stopping;
 use crate::decompress::{Bounded, Compression, expansion_limit};
 use crate::oci::JSON_LIMIT;
 use crate::untar::pax::PaxTap;
@@ -113,7 +114,7 @@ fn read(
     let mut found = Archive::default();
     let mut is_list = opened.is_list;
     let mut small_bytes = 0;
-    let mut archive = tar::Archive::new(PaxTap::new(opened.tar));
+    let mut archive = tar::Archive::new(PaxTap::new(Stopping { bytes: opened.tar, cancel: intake.cancel }));
     for entry in archive.entries().map_err(fail)? {
         let mut entry = entry.map_err(fail)?;
         let path = normal(&entry.path_bytes());
