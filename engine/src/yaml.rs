@@ -19,6 +19,9 @@ pub(crate) use self::scalar::{float_text, json_float, parse_int};
 
 /// Most nodes of one text, aliases counted for what they stand for: more is an attack, not a manifest.
 const NODE_LIMIT: usize = 1_000_000;
+/// Most bytes that anchors and aliases copy: nodes are counted, and so are their texts here. Twice what so many nodes without
+/// long texts take.
+const COPY_LIMIT: usize = 128 << 20;
 /// Deepest nesting, because nodes are walked by recursion.
 const DEPTH_LIMIT: usize = 200;
 
@@ -154,6 +157,16 @@ impl Node {
         }
     }
 
+    /// Memory that a copy takes, in bytes.
+    fn bytes(&self) -> usize {
+        let below = match &self.kind {
+            Kind::Scalar { text, .. } => text.len(),
+            Kind::List(items) => items.iter().map(Self::bytes).sum(),
+            Kind::Map(entries) => entries.iter().map(|(key, value)| key.bytes() + value.bytes()).sum(),
+        };
+        size_of::<Self>() + below
+    }
+
     fn wrong(&self, reason: String) -> YamlError {
         YamlError { line: self.line, reason }
     }
@@ -168,15 +181,8 @@ fn float_key(number: f64) -> String {
 /// # Errors
 /// When it is not YAML, or expands to more than is reasonable.
 pub(crate) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
-    let mut options = Options::default();
-    // libyaml, which Go's tools descend from, looks ahead as far.
-    options.simple_key_max_lookahead = 1024;
     let mut composer = Composer::default();
-    for next in Parser::new_from_str_with_options(text, options) {
-        let (event, span) =
-            next.map_err(|error| YamlError { line: error.marker().line(), reason: error.info() })?;
-        composer.event(event, span.start.line())?;
-    }
+    composer.read(text)?;
     Ok(composer.documents)
 }
 
@@ -185,7 +191,16 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
 /// # Errors
 /// As [`documents`] and [`Node::to_json`].
 pub(crate) fn from_yaml(text: &str) -> Result<Value, YamlError> {
-    documents(text)?.first().map_or(Ok(Value::Null), Node::to_json)
+    from_yaml_counted(text).0
+}
+
+/// As [`from_yaml`], with the bytes that anchors and aliases copied: a short text can have many, one that is refused in the
+/// end as well.
+pub(crate) fn from_yaml_counted(text: &str) -> (Result<Value, YamlError>, usize) {
+    let mut composer = Composer::default();
+    let read = composer.read(text);
+    let first = read.and_then(|()| composer.documents.first().map_or(Ok(Value::Null), Node::to_json));
+    (first, composer.copied)
 }
 
 /// Makes nodes of events, with a list of open collections instead of recursion.
@@ -196,6 +211,8 @@ struct Composer {
     /// By anchor: the node, its height, and how many nodes it is.
     anchors: HashMap<usize, (Node, usize, usize)>,
     nodes: usize,
+    /// Bytes that anchors and aliases copied, or were to copy when it became too much.
+    copied: usize,
 }
 
 #[derive(Debug)]
@@ -210,14 +227,24 @@ struct Open {
 }
 
 impl Composer {
+    fn read(&mut self, text: &str) -> Result<(), YamlError> {
+        let mut options = Options::default();
+        // libyaml, which Go's tools descend from, looks ahead as far.
+        options.simple_key_max_lookahead = 1024;
+        for next in Parser::new_from_str_with_options(text, options) {
+            let (event, span) =
+                next.map_err(|error| YamlError { line: error.marker().line(), reason: error.info() })?;
+            self.event(event, span.start.line())?;
+        }
+        Ok(())
+    }
+
     fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), YamlError> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && !tag.is_some_and(|tag| is_text(&tag));
                 let node = Node { line, kind: Kind::Scalar { text: text.into_owned(), plain } };
-                if anchor > 0 {
-                    self.anchors.insert(anchor, (node.clone(), 1, 1));
-                }
+                self.keep(anchor, &node, 1, 1)?;
                 self.place(node, 1, 1)
             }
             Event::SequenceStart(_, anchor, _) => self.start(Kind::List(Vec::new()), anchor, line),
@@ -233,6 +260,10 @@ impl Composer {
                 // Counted before it is copied: this is where small texts become large.
                 if self.nodes + count > NODE_LIMIT {
                     return Err(too_large(line));
+                }
+                self.copied += node.bytes();
+                if self.copied > COPY_LIMIT {
+                    return Err(too_much(line));
                 }
                 let (node, height, count) = (Node { line, ..node.clone() }, *height, *count);
                 self.place(node, height, count)
@@ -258,10 +289,21 @@ impl Composer {
     fn end(&mut self) -> Result<(), YamlError> {
         let Some(Open { node, anchor, height, before, .. }) = self.open.pop() else { return Ok(()) };
         let (height, count) = (height + 1, self.nodes - before);
-        if anchor > 0 {
-            self.anchors.insert(anchor, (node.clone(), height, count));
-        }
+        self.keep(anchor, &node, height, count)?;
         self.place(node, height, 0)
+    }
+
+    /// Keeps a copy of what has an anchor. Anchors stand in each other: what is in many of them is copied as often.
+    fn keep(&mut self, anchor: usize, node: &Node, height: usize, count: usize) -> Result<(), YamlError> {
+        if anchor == 0 {
+            return Ok(());
+        }
+        self.copied += node.bytes();
+        if self.copied > COPY_LIMIT {
+            return Err(too_much(node.line));
+        }
+        self.anchors.insert(anchor, (node.clone(), height, count));
+        Ok(())
     }
 
     /// Puts a node where it belongs; `count` nodes of it are new.
@@ -292,6 +334,13 @@ impl Composer {
 
 fn too_large(line: usize) -> YamlError {
     YamlError { line, reason: format!("the text stands for more than {NODE_LIMIT} nodes") }
+}
+
+fn too_much(line: usize) -> YamlError {
+    let reason = format!(
+        "anchors and aliases copy more than {COPY_LIMIT} bytes; write what is large out, or leave it out"
+    );
+    YamlError { line, reason }
 }
 
 /// Tags that make text of whatever it looks like.

@@ -61,6 +61,21 @@ fn keys_merges_and_aliases_are_gos() {
 }
 
 #[test]
+fn what_anchors_and_aliases_copy_is_bounded() {
+    let check = |text: String| {
+        let (read, copied) = from_yaml_counted(&text);
+        let error = read.unwrap_err();
+        assert!(error.reason.starts_with("anchors and aliases copy more"), "{error}");
+        assert!((COPY_LIMIT..2 * COPY_LIMIT).contains(&copied), "{copied}");
+    };
+    let long = "x".repeat(2 << 20);
+    let anchors: String = (0..100).map(|n| format!("&a{n} [")).collect();
+    check(format!("{anchors}{long}{}", "]".repeat(100)));
+    check(format!("- &a {long}\n{}", "- *a\n".repeat(100)));
+    assert_eq!(from_yaml_counted("[&a b, *a, c]").1, 2 * (size_of::<Node>() + 1));
+}
+
+#[test]
 fn nodes_know_their_lines() {
     let documents = documents("# one\na:\n  b: x\n---\nc:\n- |\n  text\n").unwrap();
     assert_eq!(documents[0].get("a").unwrap().get("b").unwrap().line, 3);
