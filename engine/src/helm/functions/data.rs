@@ -6,7 +6,7 @@ use super::toml::to_toml;
 use super::{Call, Entry};
 use crate::helm::fault::{FaultKind, Outcome};
 use crate::helm::value::Value;
-use crate::yaml::{from_yaml, json_float, to_yaml};
+use crate::yaml::{from_yaml_counted, json_float, to_yaml};
 
 pub(super) const TABLE: &[Entry] = &[
     ("toYaml", 1, 1, |call| or_empty(yaml(call))),
@@ -43,7 +43,10 @@ fn or_empty(made: Outcome<Value>) -> Outcome<Value> {
 fn from_yaml_text(call: &Call<'_>) -> Outcome<Result<Json, String>> {
     let text = call.text(0)?;
     call.run.work.bytes(4 * text.len())?;
-    Ok(from_yaml(text).map_err(|error| format!("error converting YAML to JSON: yaml: {error}")))
+    let (read, copied) = from_yaml_counted(text);
+    // Of what is no YAML in the end as well.
+    call.run.work.bytes(copied)?;
+    Ok(read.map_err(|error| format!("error converting YAML to JSON: yaml: {error}")))
 }
 
 fn from_json_text(call: &Call<'_>) -> Outcome<Result<Json, String>> {

@@ -100,6 +100,16 @@ fn yaml_that_grows_is_refused() {
 }
 
 #[test]
+fn yaml_of_templates_is_counted_though_it_is_refused() {
+    let text =
+        format!("a: &a [{}]\\nb: [{}]\\nc: *none", vec!["x"; 1000].join(","), vec!["*a"; 500].join(","));
+    check_stops(
+        &format!("{{{{ range until 100 }}}}{{{{ fromYaml \"{text}\" }}}}{{{{ end }}}}"),
+        "too much text",
+    );
+}
+
+#[test]
 fn archives_stay_small_and_inside() {
     let packed = |path: &str, content: &[u8]| {
         let mut tar = tar::Builder::new(Vec::new());
