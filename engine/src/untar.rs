@@ -262,9 +262,16 @@ fn meta_of(
         mode: u32::try_from(number(&old.mode, || header.mode().map(u64::from))?).unwrap_or(u32::MAX) & 0o7777,
         uid: id(number(&old.uid, || header.uid())?),
         gid: id(number(&old.gid, || header.gid())?),
-        mtime: if keep_mtime { Some(number(&old.mtime, || header.mtime())?.cast_signed()) } else { None },
+        mtime: if keep_mtime { Some(mtime_of(entry, records)?) } else { None },
         xattrs: records.xattrs(),
     })
+}
+
+/// When an entry was modified, in whole seconds since 1970: by its record where there is one.
+pub(crate) fn mtime_of(entry: &tar::Entry<'_, impl Read>, records: &PaxRecords) -> io::Result<i64> {
+    let header = entry.header();
+    let stated = || Ok(number(&header.as_old().mtime, || header.mtime())?.cast_signed());
+    records.mtime().map_or_else(stated, Ok)
 }
 
 /// A number of a header; a field left empty is 0, as everybody else reads it.

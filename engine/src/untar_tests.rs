@@ -88,6 +88,24 @@ proptest! {
     }
 }
 
+#[test]
+fn a_time_that_a_header_has_no_room_for_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let trees = Trees::new(&store);
+    for mtime in [0, 1, -1, (1 << 33) - 1, 1 << 33, i64::MIN, i64::MAX] {
+        let meta = Meta { mtime: Some(mtime), ..Meta::with_mode(0o644) };
+        let entry = Entry { meta, node: Node::Symlink(b"x".to_vec()) };
+        let mut tar = Vec::new();
+        crate::layer::write_header(&mut tar, b"l", &entry, TimePolicy::Keep);
+        tar.extend_from_slice(&crate::layer::END);
+        let sink: &mut FileSink<'_> = &mut |_, file| copy_hashed(file, &mut io::sink());
+        let tree = read_tar(&mut tar.as_slice(), &trees, Flavour::Layer, true, sink).unwrap().tree;
+        let found = trees.load(&tree).unwrap().entries.get(b"l").unwrap().clone();
+        assert_eq!(found.meta.mtime, Some(mtime));
+    }
+}
+
 fn tar_of(build: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     build(&mut builder);

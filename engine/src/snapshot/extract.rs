@@ -16,7 +16,8 @@ use crate::transport::RootfsReport;
 use crate::transport::rootfs::Sink;
 use crate::transport::rootfs::dir::Dir;
 use crate::tree::{Entry, Node, Trees, components, push_name};
-use crate::untar::pax::{PaxRecords, PaxTap};
+use crate::untar::mtime_of;
+use crate::untar::pax::PaxTap;
 
 /// How overlayfs marks a directory that hides what is below it, with `userxattr`.
 pub(crate) const OPAQUE: &str = "user.overlay.opaque";
@@ -94,7 +95,7 @@ impl Extraction<'_> {
         for member in archive.entries()? {
             let mut member = member?;
             let path = normal(&records.path(&member));
-            let mtime = mtime_of(&member, &records);
+            let mtime = mtime_of(&member, &records).unwrap_or(0);
             let kind = member.header().entry_type();
             if kind.is_dir() {
                 times.insert(path, mtime);
@@ -190,13 +191,4 @@ impl Extraction<'_> {
 
 fn normal(path: &[u8]) -> Vec<u8> {
     components(path).collect::<Vec<_>>().join(&b'/')
-}
-
-/// Whole seconds, of the PAX record where there is one.
-fn mtime_of(member: &tar::Entry<'_, impl Read>, records: &PaxRecords) -> i64 {
-    let pax = records.value(b"mtime").and_then(|value| {
-        let text = String::from_utf8(value).ok()?;
-        text.split('.').next()?.parse().ok()
-    });
-    pax.unwrap_or_else(|| member.header().mtime().unwrap_or(0).cast_signed())
 }

@@ -40,6 +40,12 @@ impl PaxRecords {
         self.value(b"linkpath").unwrap_or_else(stated)
     }
 
+    /// A modification time that a header has no room for, or that has parts of a second; in whole ones.
+    pub(crate) fn mtime(&self) -> Option<i64> {
+        let value = String::from_utf8(self.value(b"mtime")?).ok()?;
+        value.split('.').next()?.parse().ok()
+    }
+
     /// Extended attributes, sorted by name.
     pub(crate) fn xattrs(&self) -> Xattrs {
         let records = self.0.borrow();
