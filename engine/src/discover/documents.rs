@@ -1,11 +1,13 @@
 //! Images in parsed YAML, as Kubernetes means them: `image` of a container, and what custom resources have instead,
 //! a repository and a tag in fields of their own.
 
+use std::collections::HashSet;
+
 use super::lines::is_reference;
 use crate::yaml::{Node, documents};
 
 /// An image named by a field.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Named {
     /// Line of the field, from 1.
     pub(super) line: u64,
@@ -19,9 +21,23 @@ pub(super) struct Named {
 /// Where the schema of a custom resource begins, which names types and no images.
 const SCHEMA: &str = "openAPIV3Schema";
 
-/// The images that the documents of a text name, and whether all of the text is YAML.
+/// Most bytes of what is found in one text. Each find has its whole path, so a text of nested keys is far less than its finds;
+/// a hundred thousand images of ordinary manifests are half of it.
+const FOUND_LIMIT: usize = 32 << 20;
+
+/// What was found in a text.
+#[derive(Debug, Default)]
+struct Found {
+    named: Vec<Named>,
+    known: HashSet<Named>,
+    /// Bytes found, those known already included: they are made as well.
+    bytes: usize,
+}
+
+/// The images that the documents of a text name, and whether all of the text was read: it is YAML, and names no more than is
+/// reasonable.
 pub(super) fn named(text: &str) -> (Vec<Named>, bool) {
-    let mut found = Vec::new();
+    let mut found = Found::default();
     let mut is_yaml = true;
     for (line, chunk) in chunks(text) {
         match documents(chunk) {
@@ -36,7 +52,8 @@ pub(super) fn named(text: &str) -> (Vec<Named>, bool) {
             Err(_) => is_yaml = false,
         }
     }
-    (found, is_yaml)
+    let is_read = is_yaml && found.bytes <= FOUND_LIMIT;
+    (found.named, is_read)
 }
 
 /// The parts between `---` lines, with the number of lines before each.
@@ -71,7 +88,7 @@ struct Walker<'n, 'f> {
     path: Vec<Step<'n>>,
     /// Lines before the document.
     line: u64,
-    found: &'f mut Vec<Named>,
+    found: &'f mut Found,
 }
 
 impl<'n> Walker<'n, '_> {
@@ -115,6 +132,9 @@ impl<'n> Walker<'n, '_> {
     }
 
     fn add(&mut self, line: usize, reference: &str, key: Option<&str>) {
+        if self.found.bytes > FOUND_LIMIT {
+            return;
+        }
         let mut field = String::new();
         for step in &self.path {
             match step {
@@ -129,8 +149,9 @@ impl<'n> Walker<'n, '_> {
         }
         let line = self.line + line as u64;
         let named = Named { line, reference: reference.to_owned(), kind: self.kind.clone(), field };
-        if !self.found.contains(&named) {
-            self.found.push(named);
+        self.found.bytes += size_of::<Named>() + named.reference.len() + named.kind.len() + named.field.len();
+        if self.found.known.insert(named.clone()) {
+            self.found.named.push(named);
         }
     }
 }
@@ -215,6 +236,25 @@ mod tests {
             assert_eq!(found.first().map(|named| named.reference.clone()), reference, "{text}");
             assert!(found.len() <= 1, "{found:?}");
         }
+    }
+
+    #[test]
+    fn finds_that_are_more_than_their_text_are_not_all_told() {
+        let key = "k".repeat(1000);
+        let deep = |images: usize| {
+            let images: Vec<_> = (0..images).map(|n| format!("{{image: 'a:{n}'}}")).collect();
+            format!("{}[{}]{}", format!("{{{key}: ").repeat(100), images.join(","), "}".repeat(100))
+        };
+        let (found, is_read) = named(&deep(10));
+        assert_eq!((found.len(), is_read), (10, true));
+        let (found, is_read) = named(&deep(1000));
+        assert!(found.len() < 1000 && !is_read, "{}", found.len());
+    }
+
+    #[test]
+    fn many_finds_take_as_long_as_their_text() {
+        let text: String = (0..50_000).map(|n| format!("- image: a:{n}\n")).collect();
+        assert_eq!(named(&text).0.len(), 50_000);
     }
 
     #[test]
