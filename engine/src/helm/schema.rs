@@ -2,6 +2,8 @@
 //!
 //! Formats say nothing here, and references lead only into the same file; what is behind others is not checked.
 
+use std::collections::HashSet;
+
 use regex::Regex;
 use serde_json::Value as Json;
 
@@ -11,7 +13,7 @@ use super::values::Table;
 
 /// Deepest nesting of schemas, which may refer to themselves.
 const DEPTH_LIMIT: usize = 64;
-/// Most checks of one schema.
+/// Most checks of one schema, and values compared by them.
 const WORK_LIMIT: usize = 1_000_000;
 /// Most complaints told.
 const COMPLAINTS: usize = 10;
@@ -56,12 +58,15 @@ impl Checker<'_> {
         found.is_empty()
     }
 
+    fn spend(&self, work: usize) {
+        self.work.set(self.work.get().saturating_sub(work));
+    }
+
     fn check(&self, schema: &Json, value: &Json, path: &str, depth: usize, found: &mut Vec<String>) {
-        let left = self.work.get();
-        if depth > DEPTH_LIMIT || left == 0 {
+        if depth > DEPTH_LIMIT || self.work.get() == 0 {
             return;
         }
-        self.work.set(left - 1);
+        self.spend(1);
         let mut wrong = |reason: String| {
             let path = if path.is_empty() { "(root)" } else { path };
             found.push(format!("{path}: {reason}"));
@@ -84,10 +89,11 @@ impl Checker<'_> {
             let wanted = wanted.to_string().replace('"', "");
             wrong(format!("invalid type: expected {wanted}, given {}", type_of(value)));
         }
-        if let Some(Json::Array(allowed)) = schema.get("enum")
-            && !allowed.iter().any(|allowed| is_same(allowed, value))
-        {
-            wrong(format!("must be one of {}", Json::Array(allowed.clone())));
+        if let Some(Json::Array(allowed)) = schema.get("enum") {
+            self.spend(allowed.len());
+            if !allowed.iter().any(|allowed| is_same(allowed, value)) {
+                wrong(format!("must be one of {}", Json::Array(allowed.clone())));
+            }
         }
         if let Some(wanted) = schema.get("const")
             && !is_same(wanted, value)
@@ -202,14 +208,31 @@ impl Checker<'_> {
         }
     }
 
+    /// A value whose text is that of every value [`is_same`] finds equal.
+    fn comparable(&self, value: &Json) -> Json {
+        self.spend(1);
+        match value {
+            // Zero has no sign.
+            Json::Number(number) => Json::from(number.as_f64().unwrap_or_default() + 0.0),
+            Json::Array(items) => items.iter().map(|item| self.comparable(item)).collect(),
+            Json::Object(map) => {
+                map.iter().map(|(key, value)| (key.clone(), self.comparable(value))).collect()
+            }
+            other => other.clone(),
+        }
+    }
+
     fn check_list(&self, schema: &Table, items: &[Json], path: &str, depth: usize, found: &mut Vec<String>) {
         let place = if path.is_empty() { "(root)" } else { path };
         check_size(schema, items.len(), ("minItems", "maxItems"), &mut |reason| {
             found.push(format!("{place}: {reason}"));
         });
-        let is_repeated = |(at, item): (usize, &Json)| items[..at].iter().any(|other| is_same(other, item));
-        if schema.get("uniqueItems") == Some(&Json::Bool(true)) && items.iter().enumerate().any(is_repeated) {
-            found.push(format!("{place}: the items must be unique"));
+        if schema.get("uniqueItems") == Some(&Json::Bool(true)) {
+            let mut known = HashSet::new();
+            // Their texts are compared, each with all at once.
+            if !items.iter().all(|item| known.insert(self.comparable(item).to_string())) {
+                found.push(format!("{place}: the items must be unique"));
+            }
         }
         let (fixed, rest) = match (schema.get("prefixItems"), schema.get("items")) {
             (Some(Json::Array(fixed)), rest) => (fixed.as_slice(), rest),
@@ -297,5 +320,40 @@ fn is_same(a: &Json, b: &Json) -> bool {
             a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| is_same(a, b)))
         }
         _ => a == b,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn is_fit(schema: &Json, value: &Json) -> (bool, usize) {
+        let checker = Checker { root: schema, work: std::cell::Cell::new(WORK_LIMIT) };
+        (checker.fits(schema, value, 0), WORK_LIMIT - checker.work.get())
+    }
+
+    #[test]
+    fn items_are_unique_by_what_they_are() {
+        let schema = json!({"uniqueItems": true});
+        for (items, expected) in [
+            (json!([1, "1", true, null, [1], {"a": 1}]), true),
+            (json!([1, 2, 1.0]), false),
+            (json!([0, -0.0]), false),
+            (json!([{"a": [1], "b": 2}, {"b": 2.0, "a": [1.0]}]), false),
+        ] {
+            assert_eq!(is_fit(&schema, &items).0, expected, "{items}");
+        }
+    }
+
+    #[test]
+    fn values_that_are_compared_are_work() {
+        let mut items: Vec<u32> = (0..100_000).collect();
+        let (fits, work) = is_fit(&json!({"uniqueItems": true}), &json!(items));
+        assert!(fits && (100_000..100_100).contains(&work), "{work}");
+        items.push(7);
+        assert!(!is_fit(&json!({"uniqueItems": true}), &json!(items)).0);
+        assert_eq!(is_fit(&json!({"enum": [1, 2, 3]}), &json!(3)), (true, 4));
     }
 }
