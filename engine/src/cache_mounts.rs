@@ -7,6 +7,7 @@
 //!
 //! They are no part of any result: losing one costs time only. A lock file each decides between all builds on the machine.
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -45,16 +46,35 @@ impl Claim {
     }
 }
 
-/// Fills the directory of a new cache mount, and says what mode and owner it has.
-type Fill<'a> = dyn FnMut(&Path) -> Result<(u32, Owner), SnapshotError> + 'a;
+/// Fills the directory of a new cache mount of an id, and says what mode and owner it has.
+type Fill<'a> = dyn FnMut(&str, &Path) -> Result<(u32, Owner), SnapshotError> + 'a;
 
 impl<'a> CacheMounts<'a> {
     pub(crate) fn new(store: &'a Store) -> Self {
         Self { store }
     }
 
-    /// Gets the right to use a cache mount, waiting where others have it alone. A new one is filled by `fill`.
-    pub(crate) fn claim(
+    /// Gets the right to use cache mounts by their ids, waiting where others have them alone. New ones are filled by `fill`.
+    ///
+    /// An id that is wanted several times is claimed once, as the strictest wants it: a lock keeps out who holds it through
+    /// another file. All claim in the order of ids, so that nobody waits for who waits for him.
+    pub(crate) fn claim_all<'i>(
+        &self,
+        wanted: impl Iterator<Item = (&'i str, Sharing)>,
+        cancel: &Cancel,
+        fill: &mut Fill<'_>,
+    ) -> Result<BTreeMap<&'i str, Claim>, ClaimError> {
+        let mut strictest = BTreeMap::new();
+        for (id, sharing) in wanted {
+            strictest
+                .entry(id)
+                .and_modify(|known: &mut Sharing| *known = sharing.max(*known))
+                .or_insert(sharing);
+        }
+        strictest.into_iter().map(|(id, sharing)| Ok((id, self.claim(id, sharing, cancel, fill)?))).collect()
+    }
+
+    fn claim(
         &self,
         id: &str,
         sharing: Sharing,
@@ -77,7 +97,7 @@ impl<'a> CacheMounts<'a> {
             let _ = lock.set_modified(SystemTime::now());
             let dir = place.join("data");
             if !dir.exists() {
-                make(&place, &dir, fill)?;
+                make(id, &place, &dir, fill)?;
             }
             return Ok(Claim { dir: fs_err::canonicalize(dir)?, _lock: lock });
         }
@@ -124,9 +144,9 @@ fn acquire(lock: &File, sharing: Sharing, cancel: &Cancel) -> Result<bool, Claim
 }
 
 /// Makes the directory; of several at once, one wins and the others take its.
-fn make(place: &Path, dir: &Path, fill: &mut Fill<'_>) -> Result<(), ClaimError> {
+fn make(id: &str, place: &Path, dir: &Path, fill: &mut Fill<'_>) -> Result<(), ClaimError> {
     let fresh = tempfile::Builder::new().prefix("fresh-").tempdir_in(place)?.keep();
-    let (mode, owner) = fill(&fresh)?;
+    let (mode, owner) = fill(id, &fresh)?;
     fs_err::os::unix::fs::chown(&fresh, Some(owner.uid), Some(owner.gid))?;
     fs_err::set_permissions(&fresh, std::fs::Permissions::from_mode(mode))?;
     match fs_err::rename(&fresh, dir) {
@@ -148,4 +168,37 @@ pub(crate) fn dir_of(store: &Store) -> PathBuf {
 /// The lock file of a cache mount; its modification time says when it was last used.
 pub(crate) fn lock_of(place: &Path) -> PathBuf {
     place.join("lock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_claimed_once_and_all_in_one_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let mounts = CacheMounts::new(&store);
+        let ids = std::cell::RefCell::new(Vec::new());
+        let mut fill = |id: &str, _: &Path| {
+            ids.borrow_mut().push(id.to_owned());
+            Ok((
+                0o755,
+                Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() },
+            ))
+        };
+        let never = Cancel::new();
+        let wanted = [("b", Sharing::Shared), ("a", Sharing::Locked), ("b", Sharing::Locked)];
+        let claims = mounts.claim_all(wanted.into_iter(), &never, &mut fill).unwrap();
+        assert_eq!(claims.keys().copied().collect::<Vec<_>>(), ["a", "b"]);
+        // Who wants a taken one waits before the next is touched, and no longer than the build does.
+        let stopped = Cancel::new();
+        stopped.cancel();
+        let wanted = [("c", Sharing::Shared), ("b", Sharing::Shared)];
+        let waited = mounts.claim_all(wanted.into_iter(), &stopped, &mut fill);
+        assert!(matches!(waited, Err(ClaimError::Cancelled)), "{waited:?}");
+        drop(claims);
+        mounts.claim_all(wanted.into_iter(), &never, &mut fill).unwrap();
+        assert_eq!(ids.into_inner(), ["a", "b", "c"]);
+    }
 }

@@ -107,8 +107,8 @@ pub enum MountKind {
     },
 }
 
-/// Who may use a cache mount at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// Who may use a cache mount at a time; the strictest is the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum Sharing {
     /// Everybody.
     #[default]

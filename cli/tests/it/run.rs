@@ -330,6 +330,9 @@ fn cache_mounts_stay_and_are_part_of_no_layer() {
     let run = space.build(&[]);
     assert!(run.stderr.contains("seeded") && run.stderr.contains("700"), "{}", run.stderr);
     built(&space, "RUN --mount=type=cache,target=/c,id=k,ro ! touch /c/x 2> /dev/null || exit 1\n");
+    let twice = "RUN --mount=type=cache,target=/c,id=k,sharing=locked --mount=type=cache,target=/d,id=k \
+        touch /c/both && test -e /d/both\n";
+    built(&space, twice);
     let du = space.run(&["cache", "du"]);
     assert!(du.stdout.contains("mount "), "{}", du.stdout);
     assert_eq!(space.run(&["cache", "prune"]).code, Some(0));

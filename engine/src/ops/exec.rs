@@ -142,8 +142,9 @@ impl<'a> Prepared<'a> {
         let stub = Stub { trees: on.trees, state: &self.state, root: dir.join("places") };
         let mut env = on.options.proxies.clone();
         env.extend(self.op.env.iter().cloned());
-        let mut claims = Vec::new();
-        let mounts = self.mounts(on, &stub, &mut env, &mut claims)?;
+        let bound = self.bound(on)?;
+        let claims = self.claims(on)?;
+        let mounts = self.mounts(on, &stub, &mut env, bound, &claims)?;
         for (place, is_dir) in PLACES {
             stub.place(place.as_bytes(), is_dir)?;
         }
@@ -177,29 +178,54 @@ impl<'a> Prepared<'a> {
         Ok(Ran { delta: left.delta, links: left.links, sockets: left.sockets })
     }
 
+    /// By mount: what is bound, made real. Before anything is claimed: it waits for the pool, and what the pool does
+    /// meanwhile may want the same claim.
+    fn bound(&self, on: &Machine<'_>) -> Result<Vec<Option<Origin>>, ExecError> {
+        let one = |(mount, source): (&Mount, &Option<Source>)| match (&mount.kind, source) {
+            (MountKind::Bind { .. }, Some(source)) => source.origin(on).map(Some),
+            _ => Ok(None),
+        };
+        self.op.mounts.iter().zip(&self.sources).map(one).collect()
+    }
+
+    /// The cache mounts by id. Of several mounts of one id the first says what a new one begins with.
+    fn claims(&self, on: &Machine<'_>) -> Result<BTreeMap<&str, Claim>, ExecError> {
+        let caches = || {
+            self.op.mounts.iter().zip(&self.sources).filter_map(|(mount, source)| match &mount.kind {
+                MountKind::Cache { id, sharing, mode, owner, .. } => {
+                    Some((id.as_str(), *sharing, (*mode, *owner), source))
+                }
+                _ => None,
+            })
+        };
+        let wanted = caches().map(|(id, sharing, ..)| (id, sharing));
+        let claims = on.cache_mounts.claim_all(wanted, on.cancel, &mut |id, dir| {
+            let first = caches().find(|cache| cache.0 == id);
+            let (.., attributes, source) = first.expect("nothing is filled that is not wanted");
+            source.as_ref().map_or(Ok(()), |source| source.copy_to(dir, on))?;
+            Ok(attributes)
+        })?;
+        Ok(claims)
+    }
+
     fn mounts(
         &self,
         on: &Machine<'_>,
         stub: &Stub<'_>,
         env: &mut Vec<(String, String)>,
-        claims: &mut Vec<Claim>,
+        bound: Vec<Option<Origin>>,
+        claims: &BTreeMap<&str, Claim>,
     ) -> Result<Vec<MountSpec>, ExecError> {
         let mut mounts = Vec::new();
         let mut agents = 0;
-        for (mount, source) in self.op.mounts.iter().zip(&self.sources) {
-            let (origin, is_readonly, is_dir, target) = match (&mount.kind, source) {
-                (MountKind::Bind { is_writable, .. }, Some(source)) => {
+        for ((mount, source), bound) in self.op.mounts.iter().zip(&self.sources).zip(bound) {
+            let (origin, is_readonly, is_dir, target) = match (&mount.kind, source.as_ref().zip(bound)) {
+                (MountKind::Bind { is_writable, .. }, Some((source, origin))) => {
                     let is_dir = matches!(source.found(on.trees)?, Found::Dir { .. });
-                    (source.origin(on)?, !is_writable, is_dir, mount.target.clone())
+                    (origin, !is_writable, is_dir, mount.target.clone())
                 }
-                (MountKind::Cache { id, sharing, is_readonly, mode, owner, .. }, source) => {
-                    let claim = on.cache_mounts.claim(id, *sharing, on.cancel, &mut |dir| {
-                        let made = source.as_ref().map(|source| source.copy_to(dir, on)).transpose();
-                        made?;
-                        Ok((*mode, *owner))
-                    })?;
-                    let origin = Origin::Path(claim.dir().to_owned());
-                    claims.push(claim);
+                (MountKind::Cache { id, is_readonly, .. }, _) => {
+                    let origin = Origin::Path(claims[id.as_str()].dir().to_owned());
                     (origin, *is_readonly, true, mount.target.clone())
                 }
                 (MountKind::Tmpfs { size_bytes }, _) => {
