@@ -12,6 +12,7 @@
 mod bundle;
 mod error;
 mod helper;
+mod lines;
 pub mod rootless;
 mod runtime;
 mod spec;
@@ -19,7 +20,7 @@ mod users;
 mod world;
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -29,9 +30,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 pub use self::error::{SandboxError, SetupStep};
 pub use self::helper::{ROLE, run as run_helper};
+use self::lines::Lines;
 pub(crate) use self::spec::{MountSpec, Origin, Spec, UPPER};
 use self::spec::{REPORT_FILE, Report};
 use crate::cancel::Cancel;
+use crate::secret::Hidden;
 
 /// This program, whatever became of its file since it was started.
 const SELF: &str = "/proc/self/exe";
@@ -39,8 +42,6 @@ const SELF: &str = "/proc/self/exe";
 const INTERVAL: Duration = Duration::from_millis(50);
 /// Lines of output that stand in an error.
 const LAST_LINES: usize = 20;
-/// Longest line that is told whole, in bytes.
-const LINE_LIMIT: u64 = 16 << 10;
 
 /// What a run is watched with.
 pub(crate) struct Watch<'a> {
@@ -48,6 +49,8 @@ pub(crate) struct Watch<'a> {
     pub(crate) cancel: &'a Cancel,
     /// Longest it may take.
     pub(crate) timeout: Option<Duration>,
+    /// What is in no line.
+    pub(crate) hidden: &'a Hidden,
     /// Hears every line the command writes.
     pub(crate) told: &'a (dyn Fn(&str) + Sync),
 }
@@ -74,8 +77,7 @@ pub(crate) fn run(spec: &Spec, watch: &Watch<'_>) -> Result<(), SandboxError> {
     let (tx, rx) = crossbeam_channel::unbounded();
     let waited = std::thread::scope(|scope| {
         scope.spawn(move || {
-            let mut lines = BufReader::new(reader);
-            while let Some(line) = next_line(&mut lines) {
+            for line in Lines::new(BufReader::new(reader), watch.hidden) {
                 // The loop listens until the output ends.
                 let _ = tx.send(line);
             }
@@ -148,19 +150,6 @@ fn kill(helper: &Child) {
     let Some(pid) = i32::try_from(helper.id()).ok().and_then(rustix::process::Pid::from_raw) else { return };
     // A group that has ended already is what is wanted.
     let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-}
-
-/// The next line without its end; longer ones come in pieces.
-fn next_line(lines: &mut impl BufRead) -> Option<String> {
-    let mut bytes = Vec::new();
-    match lines.take(LINE_LIMIT).read_until(b'\n', &mut bytes) {
-        Ok(0) | Err(_) => return None,
-        Ok(_) => {}
-    }
-    while matches!(bytes.last(), Some(b'\n' | b'\r')) {
-        bytes.pop();
-    }
-    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Whether a directory can hold the writable part of an overlay mount.

@@ -13,7 +13,7 @@ use crate::cancel::Cancel;
 use crate::contents::Contents;
 use crate::ops::Input;
 use crate::sandbox::{self, MountSpec, Origin, SandboxError, Spec, UPPER, Watch, upper_fault};
-use crate::secret::Secret;
+use crate::secret::{Hidden, Secret};
 use crate::snapshot::{SnapshotError, Snapshots};
 use crate::state::{Found, State};
 use crate::tree::{Meta, TreeError, Trees, push_name};
@@ -166,10 +166,9 @@ impl<'a> Prepared<'a> {
             resolv_conf: fs_err::read_to_string("/etc/resolv.conf").unwrap_or_default(),
             hosts: fs_err::read_to_string("/etc/hosts").unwrap_or_default(),
         };
-        let secrets: Vec<&Secret> = on.options.secrets.values().collect();
-        let told = |line: &str| told(&Secret::hide(&secrets, line));
-        sandbox::run(&spec, &Watch { cancel: on.cancel, timeout: on.options.timeout, told: &told })
-            .map_err(|error| error.without(&secrets))?;
+        let hidden = Hidden::of(on.options.secrets.values());
+        let watch = Watch { cancel: on.cancel, timeout: on.options.timeout, hidden: &hidden, told };
+        sandbox::run(&spec, &watch)?;
         drop(claims);
         let upper = dir.join(UPPER);
         let left = upper::read(&upper, &self.state, on.trees, on.keep_mtime)?;

@@ -6,8 +6,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::secret::Secret;
-
 /// Parts of making a sandbox; each needs something of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetupStep {
@@ -101,14 +99,6 @@ fn ended(code: i32, signal: Option<i32>) -> String {
 }
 
 impl SandboxError {
-    /// The same with secrets taken out of the lines.
-    pub(crate) fn without(mut self, secrets: &[&Secret]) -> Self {
-        if let Self::Failed { log, .. } | Self::TimedOut { log, .. } | Self::Helper { log, .. } = &mut self {
-            log.iter_mut().for_each(|line| *line = Secret::hide(secrets, line));
-        }
-        self
-    }
-
     /// The last lines the command wrote.
     pub fn log(&self) -> &[String] {
         match self {
