@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::Store;
 use solver::{BlobDigest, Descriptor, Layer, ManifestDigest, Platform};
@@ -49,14 +49,11 @@ pub struct BaseImage {
     /// The name it was locked under; its line may have another.
     locked_as: Option<String>,
     is_new: bool,
-    state: OnceLock<State>,
-    fetching: Mutex<()>,
 }
 
 impl BaseImage {
     fn new(image: StoredImage, line: Tagged, root: BlobDigest, is_new: bool) -> Self {
-        let (state, fetching) = (OnceLock::new(), Mutex::default());
-        Self { image, line, root, locked_as: None, is_new, state, fetching }
+        Self { image, line, root, locked_as: None, is_new }
     }
 
     /// What it is called by whoever asked for it: the same with a lock file and without.
@@ -341,17 +338,9 @@ impl<'a> Bases<'a> {
         contents: &Contents<'_>,
         progress: &LayerProgress<'_>,
     ) -> Result<State, RegistryError> {
-        if let Some(state) = base.state.get() {
-            return Ok(state.clone());
-        }
-        let _one_at_a_time = base.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(state) = base.state.get() {
-            return Ok(state.clone());
-        }
         let source = self.source(base);
         source.fetch(&base.image.layers, Some(trees), progress).map_err(|error| error.of(&shown(base)))?;
-        let state = image::state(&base.image, self.store, trees, contents)?;
-        Ok(base.state.get_or_init(|| state).clone())
+        Ok(image::state(&base.image, self.store, trees, contents)?)
     }
 
     /// Makes sure that all layers of a base are in the store.

@@ -138,6 +138,8 @@ pub struct Session<'a> {
     pub(crate) bases: &'a Bases<'a>,
     /// By layer key.
     layers: OnceMap<[u8; 32], Layer>,
+    /// Bases whose files this build can read.
+    base_states: OnceMap<ManifestDigest, State>,
     pub(crate) snapshots: Snapshots<'a>,
     pub(crate) cache_mounts: CacheMounts<'a>,
     /// Of deltas in which files have several names.
@@ -202,6 +204,7 @@ impl<'a> Session<'a> {
             pool,
             chains,
             bases,
+            base_states: OnceMap::default(),
             layers: OnceMap::default(),
             snapshots: Snapshots::new(store),
             cache_mounts: CacheMounts::new(store),
@@ -288,9 +291,11 @@ impl<'a> Session<'a> {
 
     /// The state of a base image, its layers fetched and read where nobody did before.
     pub(crate) fn base_state(&self, digest: &ManifestDigest) -> Result<State, RegistryError> {
-        let base = self.bases.get(digest).expect("every base was resolved before its text was lowered");
-        let told = Told::new(self.events);
-        self.bases.state(&base, &self.trees, &self.contents, &|layer, bytes| told.more(layer, bytes))
+        self.base_states.get_or_run(*digest, || {
+            let base = self.bases.get(digest).expect("every base was resolved before its text was lowered");
+            let told = Told::new(self.events);
+            self.bases.state(&base, &self.trees, &self.contents, &|layer, bytes| told.more(layer, bytes))
+        })
     }
 
     /// The layer of a delta, if the store has it as these options want it.

@@ -171,6 +171,29 @@ fn a_base_that_is_written_onto_is_looked_into_once() {
 }
 
 #[test]
+fn a_base_that_turns_out_to_be_damaged_is_fetched_again() {
+    let Some(registry) = Registry::open() else { return };
+    let space = Space::new();
+    let name = registry.name("team/base:1");
+    base(&space, &name);
+    let build = |file: &str| {
+        let text = format!("FROM scratch\nCOPY --from={name} /{file} /\n");
+        built(&space, "store", &text, &["-t", "x:1"]);
+    };
+    build("etc/os");
+    let blobs = space.root().join("store/blobs/sha256");
+    for blob in fs_err::read_dir(blobs).unwrap().map(Result::unwrap) {
+        let mut bytes = fs_err::read(blob.path()).unwrap();
+        let middle = bytes.len() / 2;
+        if bytes.len() > 1 << 19 {
+            bytes[middle] ^= 1;
+            fs_err::write(blob.path(), bytes).unwrap();
+        }
+    }
+    build("bin/tool");
+}
+
+#[test]
 fn pull_policies_say_when_the_registry_is_asked() {
     let Some(registry) = Registry::open() else { return };
     let space = Space::new();
