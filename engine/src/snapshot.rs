@@ -81,10 +81,12 @@ impl<'a> Snapshots<'a> {
             if place.exists() {
                 return Ok(place);
             }
-            let fresh = self.store.tmp_dir()?.join(format!("snapshot-{}", delta.hex()));
-            fs_err::create_dir(&fresh)?;
-            extract::extract(&fresh, trees, contents, self.store, &delta)?;
-            self.publish(&fresh, &place)?;
+            let fresh = tempfile::Builder::new()
+                .prefix("snapshot-")
+                .permissions(std::fs::Permissions::from_mode(0o755))
+                .tempdir_in(self.store.tmp_dir()?)?;
+            extract::extract(fresh.path(), trees, contents, self.store, &delta)?;
+            self.publish(&fresh.keep(), &place)?;
             Ok(place)
         })
     }
@@ -137,4 +139,29 @@ pub(crate) fn mark_of(snapshot: &Path) -> PathBuf {
 fn touch(snapshot: &Path) {
     let marked = fs_err::OpenOptions::new().create(true).append(true).open(mark_of(snapshot));
     let _ = marked.map(|file| file.file().set_modified(SystemTime::now()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contents::{Location, content_digest};
+    use crate::tree::{Directory, Entry, Meta, Node};
+
+    #[test]
+    fn what_could_not_be_extracted_leaves_nothing_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (trees, contents) = (Trees::new(&store), Contents::new(&store, false));
+        let content = content_digest(b"here");
+        let file = Entry { meta: Meta::with_mode(0o644), node: Node::File { content, size: 4 } };
+        let entries = std::iter::once((b"file".to_vec(), file)).collect();
+        let delta = trees.add(Directory { entries, opaque: false });
+        let snapshots = Snapshots::new(&store);
+        let nowhere = snapshots.of(&trees, &contents, delta);
+        assert!(matches!(nowhere, Err(SnapshotError::Content(ContentError::Unknown { .. }))), "{nowhere:?}");
+        assert_eq!(fs_err::read_dir(store.tmp_dir().unwrap()).unwrap().count(), 0);
+        contents.add(content, Location::Inline((*b"here").into()));
+        let place = snapshots.of(&trees, &contents, delta).unwrap();
+        assert_eq!(fs_err::read(place.join("file")).unwrap(), b"here");
+    }
 }

@@ -128,6 +128,23 @@ RUN touch /etc/passwd && mkdir /gone && rmdir /gone && chmod 600 /etc/passwd
 }
 
 #[test]
+fn a_damaged_layer_that_a_command_runs_on_is_made_again() {
+    let Some(space) = place() else { return };
+    let text = "RUN seq 1 100000 > /numbers\n";
+    built(&space, text);
+    let layer = space.manifest("localhost/x:1")["layers"][1]["digest"].as_str().unwrap().to_owned();
+    let path = space.store().join("blobs/sha256").join(&layer["sha256:".len()..]);
+    let mut bytes = fs_err::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs_err::write(path, bytes).unwrap();
+    fs_err::remove_dir_all(space.store().join("snapshots")).unwrap();
+    let run = built(&space, &format!("{text}RUN grep -x 100000 /numbers\n"));
+    assert!(run.stderr.contains("a blob of the store is damaged"), "{}", run.stderr);
+    assert_eq!(space.run(&["cache", "verify"]).code, Some(0));
+}
+
+#[test]
 fn every_form_of_a_command_runs() {
     let Some(space) = place() else { return };
     let run = built(

@@ -35,7 +35,10 @@ pub(crate) fn extract(
     let mut extraction = Extraction { dir, trees, files: HashMap::new(), dirs: Vec::new() };
     extraction.skeleton(delta, &mut Vec::new())?;
     match contents.layer_of(delta)? {
-        Some(layer) => extraction.read_layer(store, &layer)?,
+        Some(layer) => {
+            let read = extraction.read_layer(store, &layer);
+            read.inspect_err(|_| store.blobs().doubt(&layer.blob.digest))?;
+        }
         None => {
             contents.provide(trees, delta)?;
             extraction.read_contents(contents)?;
@@ -170,6 +173,7 @@ impl Extraction<'_> {
             if size > 0 {
                 let found = copy_hashed(&mut contents.open(&content)?, &mut out)?;
                 if found != content {
+                    contents.doubt(&content);
                     return Err(ContentError::Changed { path: place }.into());
                 }
             }
