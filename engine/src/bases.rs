@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cache::Store;
-use solver::{BlobDigest, Descriptor, Layer, ManifestDigest, Platform};
+use cache::{Store, Table};
+use solver::{BlobDigest, Descriptor, Layer, ManifestDigest, Platform, TreeDigest};
 
 use crate::contents::Contents;
 use crate::images::{Images, ImagesError, ManifestKind, StoredImage, Tagged};
@@ -116,6 +116,13 @@ impl<'a> Bases<'a> {
     /// Whether a layer is here, or in one of those caches.
     pub(crate) fn can_have(&self, blob: &Descriptor) -> bool {
         self.store.blobs().contains(blob) || self.upstream.is_some_and(|upstream| upstream.has(blob))
+    }
+
+    /// The layer of a delta: the store's, or that of one of those caches where it is not here.
+    pub(crate) fn layer_of(&self, delta: &TreeDigest) -> Option<Layer> {
+        let own: Option<Layer> = self.store.get(Table::DeltaBlobs, delta.as_bytes());
+        let here = own.clone().filter(|layer| self.store.blobs().contains(&layer.blob));
+        here.or_else(|| self.upstream?.layer_of(delta)).or(own)
     }
 
     /// Finds and pins a base, as the lock file has it if there is one. `warn` hears why a registry was not of use although

@@ -168,7 +168,10 @@ impl<'a> Deltas<'a> {
         for (delta, known) in digests.iter().zip(store.get_many(Table::Scans, &keys)) {
             let (known, changed) = match known {
                 Some(Scan::Delta(known)) => (known, false),
-                _ => (parts(searcher.trees, delta)?, true),
+                _ => match searcher.taken(delta) {
+                    Some(known) => (known, false),
+                    None => (parts(searcher.trees, delta)?, true),
+                },
             };
             found.parts.push(known);
             found.changed.push(changed);
@@ -184,8 +187,6 @@ impl<'a> Deltas<'a> {
         store: &Store,
         searcher: &Searcher<'_>,
     ) -> Result<Searching, BuildError> {
-        // With a `helm` at hand, what could not be rendered is tried again.
-        let is_good = |search: &Search| searcher.helm.is_none() || !search.wants_helm();
         let known = |search| Ok(Searching { search, is_new: false });
         let newest_first = shown.iter().rev();
         let trees: Vec<TreeDigest> =
@@ -193,7 +194,7 @@ impl<'a> Deltas<'a> {
         let tree = match (shown, trees.as_slice()) {
             ([(delta, part)], [tree]) if searcher.values.is_none() => {
                 return match &self.parts[*delta][*part].search {
-                    Some(search) if is_good(search) => known(search.clone()),
+                    Some(search) if searcher.is_content_with(search) => known(search.clone()),
                     _ => Ok(Searching { search: searcher.search(unit, tree)?, is_new: true }),
                 };
             }
@@ -202,7 +203,7 @@ impl<'a> Deltas<'a> {
         };
         let key = key(Some(unit), &tree, searcher.values);
         if let Some(Scan::Merged(_, search)) = store.get(Table::Scans, &key)
-            && is_good(&search)
+            && searcher.is_content_with(&search)
         {
             return known(search);
         }

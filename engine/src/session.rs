@@ -298,10 +298,12 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// The layer of a delta, if the store has it as these options want it.
+    /// The layer of a delta, if the store or a cache has it as these options want it.
     pub(crate) fn known_layer(&self, delta: &TreeDigest, links: &HardLinks) -> Option<Layer> {
         let key = layer_key(delta, links, self.options.times, self.options.compression);
-        self.store.get(Table::Layers, &key).filter(|layer: &Layer| self.bases.can_have(&layer.blob))
+        let own =
+            self.store.get(Table::Layers, &key).filter(|layer: &Layer| self.bases.can_have(&layer.blob));
+        own.or_else(|| self.bases.upstream()?.layer_by(delta, &key))
     }
 
     /// The layer of a delta: from the store, or made now.

@@ -1,7 +1,10 @@
 //! Remote caches: what one machine built, another one finds in a registry or a directory, and fetches what it reads.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use cache::remote::{Limits, NewRecord, RemoteCache};
+use engine::remote::DirectoryRemote;
 use serde_json::Value;
 
 use crate::image_registry::{Asked, Image, ImageRegistry};
@@ -226,6 +229,33 @@ fn container_images_travel_too() {
     assert_eq!((second, number(&built, "executed")), (digest, 0), "{said}");
     let Asked { blobs, .. } = registry.asked();
     assert!(blobs.is_empty(), "{blobs:?}");
+}
+
+#[test]
+fn what_a_cache_says_of_container_images_is_not_kept() {
+    let registry = ImageRegistry::start();
+    let name = registry.with("team/a", "v1", &Image::new("a"));
+    registry.put("team/b", "v1", &Image::new("b"));
+    let space = Space::new();
+    space.file("a.yaml", format!("image: {name}\n")).kubefile("FROM scratch\nAPP a local://a.yaml\n");
+    let (digest, ..) = good(&space, "one", "x:1", &["--cache-to", "type=local,dest=../cache"]);
+    // Whoever may write says that the file names another image.
+    let open = || RemoteCache::open(Arc::new(DirectoryRemote::new(&space.root().join("cache"))), None);
+    let place = |value: &[u8], word: &[u8]| value.windows(word.len()).position(|part| part == word);
+    let listed = open().list().unwrap();
+    let of_app = listed.iter().find(|one| place(&one.record.value, b"local://a.yaml").is_some()).unwrap();
+    let mut value = of_app.record.value.clone();
+    let at = place(&value, b"team/a:v1").unwrap() + "team/".len();
+    value[at] = b'b';
+    let lie = NewRecord { key: of_app.key.clone(), value, blobs: of_app.record.blobs.clone() };
+    assert_eq!(open().export(&[lie], &Limits::none()).unwrap().added, 1);
+    // Without a key a cache is believed, but only by the build that asks it.
+    let (other, ..) = good(&space, "two", "x:1", &["--cache-from", "type=local,src=../cache"]);
+    assert_ne!(other, digest);
+    assert_eq!(good(&space, "two", "x:1", &[]).0, digest);
+    let done = on(&space, "three", &["cache", "import", "type=local,src=../cache"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(good(&space, "three", "x:1", &[]).0, digest);
 }
 
 #[test]

@@ -83,9 +83,10 @@ impl Session<'_> {
         if self.bases.upstream().is_none() {
             return Ok(());
         }
-        let is_unknown = |delta: &TreeDigest| {
-            let found = self.store.get(Table::Scans, &key_of(delta));
-            !matches!(found, Some(Scan::Delta(parts)) if parts.iter().all(|part| part.is_searched()))
+        let searcher = self.searcher();
+        let is_unknown = |delta: &TreeDigest| match self.store.get(Table::Scans, &key_of(delta)) {
+            Some(Scan::Delta(parts)) => !parts.iter().all(|part| part.is_searched()),
+            _ => searcher.taken(delta).is_none(),
         };
         let unknown: Vec<TreeDigest> = deltas.iter().copied().filter(is_unknown).collect();
         let failed = |source| {
@@ -96,7 +97,8 @@ impl Session<'_> {
 
     fn searcher(&self) -> Searcher<'_> {
         let helm = self.options.helm.as_deref();
-        Searcher { trees: &self.trees, contents: &self.contents, helm, values: None }
+        let upstream = self.bases.upstream();
+        Searcher { trees: &self.trees, contents: &self.contents, helm, values: None, upstream }
     }
 
     /// The final state of an image.

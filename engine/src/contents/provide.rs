@@ -22,9 +22,15 @@ impl Contents<'_> {
         let of_images = self.image_layers.lock().unwrap_or_else(PoisonError::into_inner);
         let of_image = of_images.iter().find(|(tree, _)| tree == delta).map(|(_, layer)| layer.clone());
         drop(of_images);
-        let own = || self.store.get::<Layer>(Table::DeltaBlobs, delta.as_bytes());
-        let Some(layer) = of_image.or_else(own) else { return Ok(None) };
+        let Some(layer) = of_image.or_else(|| self.own_layer(delta)) else { return Ok(None) };
         Ok(self.bring(delta, &layer)?.then_some(layer))
+    }
+
+    fn own_layer(&self, delta: &TreeDigest) -> Option<Layer> {
+        match self.bases {
+            Some(bases) => bases.layer_of(delta),
+            None => self.store.get(Table::DeltaBlobs, delta.as_bytes()),
+        }
     }
 
     /// Brings a layer here where it is elsewhere, if it can be had. One of a cache must hold the delta that it is said to.
@@ -93,7 +99,7 @@ impl Contents<'_> {
         }
         let _one_at_a_time = self.spooling.lock().unwrap_or_else(PoisonError::into_inner);
         let layers = self.image_layers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let own = self.store.get::<Layer>(Table::DeltaBlobs, delta.as_bytes()).map(|layer| (*delta, layer));
+        let own = self.own_layer(delta).map(|layer| (*delta, layer));
         let mut layers: Vec<&(TreeDigest, Layer)> = own.iter().chain(&layers).collect();
         // What is known may be enough.
         layers.sort_by_key(|(tree, _)| trees.load(tree).is_err());

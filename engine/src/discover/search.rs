@@ -7,17 +7,19 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use solver::TreeDigest;
 
+use super::Scan;
 use super::charts::{self, Searched};
 use super::documents::named;
 use super::found::{ChartOf, FoundBy, Rendering};
 use super::lines::{by_line, is_word, listed};
-use super::units::Unit;
+use super::units::{Part, Unit};
 use super::values::Values;
 use crate::contents::Contents;
 use crate::delta::OpenDir;
 use crate::error::BuildError;
 use crate::helm::{Chart, ChartError, ChartFiles};
 use crate::tree::{Directory, Entry, Meta, Node, Trees, components};
+use crate::upstream::Upstream;
 
 /// Largest file that is read, in bytes; what is larger is no manifest.
 const FILE_LIMIT: u64 = 64 << 20;
@@ -111,6 +113,25 @@ pub(crate) struct Searcher<'a> {
     pub(crate) helm: Option<&'a std::path::Path>,
     /// What the charts of the place are rendered with, beside their own values.
     pub(crate) values: Option<&'a Values>,
+    /// Who may know what is in a delta.
+    pub(crate) upstream: Option<&'a Upstream<'a>>,
+}
+
+impl Searcher<'_> {
+    /// Whether a place need not be searched again. With a `helm` at hand, what could not be rendered is tried again.
+    pub(super) fn is_content_with(&self, search: &Search) -> bool {
+        self.helm.is_none() || !search.wants_helm()
+    }
+
+    /// What a remote cache says of the places of a delta, if there is nothing left to look for: what is found here is kept,
+    /// and must not stand beside what nobody looked at.
+    pub(crate) fn taken(&self, delta: &TreeDigest) -> Option<Vec<Part>> {
+        let Scan::Delta(parts) = self.upstream?.scan_of(delta)? else { return None };
+        let is_done = |part: &Part| {
+            part.is_searched() && part.search.as_ref().is_none_or(|search| self.is_content_with(search))
+        };
+        parts.iter().all(is_done).then_some(parts)
+    }
 }
 
 /// Files to read: paths below the place, and what they hold.

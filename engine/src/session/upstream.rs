@@ -12,7 +12,7 @@ use crate::build::{Built, KeptStep};
 use crate::discover;
 use crate::error::OpError;
 use crate::frames::{LayerCompression, layer_key};
-use crate::upstream::{Bundle, PackedTree, StepRecord, Taken, TreeBlob, same};
+use crate::upstream::{Bundle, PackedTree, StepRecord, TreeBlob, same};
 
 impl Session<'_> {
     /// Looks steps up in remote caches. Layers of what is found may be elsewhere.
@@ -32,17 +32,12 @@ impl Session<'_> {
 
     /// Takes over what travelled of a step; `None` if its layer is not as this build wants it.
     fn take(&self, key: &[u8; 32], bundle: Bundle) -> Option<Record> {
-        let Bundle { record, layer, scan, layer_key: made_by, .. } = bundle;
-        if made_by != layer_key(&record.delta, record.links(), self.options.times, self.options.compression) {
+        let record = bundle.record.clone();
+        let made_by = layer_key(&record.delta, record.links(), self.options.times, self.options.compression);
+        if bundle.layer_key != made_by {
             return None;
         }
-        // Its own record is kept once its layer is here and was looked into; until then it is worth nothing without the cache.
-        self.bases.upstream()?.took(Taken { key: *key, record: record.clone(), layer: layer.clone() });
-        self.store.put(Table::Layers, &made_by, &layer);
-        self.store.put(Table::DeltaBlobs, record.delta.as_bytes(), &layer);
-        if let Some((key, scan)) = scan.filter(|(key, _)| *key == discover::key_of(&record.delta)) {
-            self.store.put(Table::Scans, &key, &scan);
-        }
+        self.bases.upstream()?.took(key, bundle);
         Some(record)
     }
 
@@ -62,7 +57,7 @@ impl Session<'_> {
         upstream.look_at(&unknown, &self.trees);
         for delta in unknown {
             let layer = match self.trees.load(&delta) {
-                Ok(_) => self.store.get(Table::DeltaBlobs, delta.as_bytes()),
+                Ok(_) => self.bases.layer_of(&delta),
                 Err(_) => {
                     let layer = self.contents.layer_of(&delta)?;
                     layer
@@ -117,8 +112,9 @@ impl Session<'_> {
     fn bundle(&self, step: &KeptStep, layer: Layer, compression: LayerCompression) -> Bundle {
         let delta = &step.record.delta;
         let made_by = layer_key(delta, step.record.links(), self.options.times, compression);
-        let scan = discover::key_of(delta);
-        let scan = self.store.get(Table::Scans, &scan).map(|found| (scan, found));
+        let key = discover::key_of(delta);
+        let taken = || self.bases.upstream().and_then(|upstream| upstream.scan_of(delta));
+        let scan = self.store.get(Table::Scans, &key).or_else(taken).map(|found| (key, found));
         Bundle::new(step.record.clone(), (made_by, layer), scan, &self.graph.metadata(step.index).name)
     }
 

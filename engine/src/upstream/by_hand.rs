@@ -202,9 +202,9 @@ pub fn import(
             Ok::<_, RegistryError>(())
         })?;
         steps.par_iter().try_for_each(|(key, bundle)| {
-            let Bundle { record, layer, layer_key, scan, .. } = bundle;
+            let Bundle { record, layer, layer_key, .. } = bundle;
             upstream.look_into(layer, &record.delta, store, &trees)?;
-            keep(store, key, record, (layer_key, layer), scan.as_ref());
+            keep(store, key, record, (layer_key, layer));
             Ok::<_, OpError>(())
         })?;
         Ok::<_, ByHandError>(())
@@ -231,18 +231,9 @@ fn by_content<'s>(listed: &[ListedRecord], steps: &'s [([u8; 32], Bundle)]) -> V
     listed.iter().filter_map(one).collect()
 }
 
-fn keep(
-    store: &Store,
-    key: &[u8; 32],
-    record: &Record,
-    (made_by, layer): (&[u8; 32], &Layer),
-    scan: Option<&(Vec<u8>, Scan)>,
-) {
+fn keep(store: &Store, key: &[u8; 32], record: &Record, (made_by, layer): (&[u8; 32], &Layer)) {
     let delta: &TreeDigest = &record.delta;
     store.put(Table::Layers, made_by, layer);
     store.put(Table::DeltaBlobs, delta.as_bytes(), layer);
-    if let Some((key, scan)) = scan.filter(|(key, _)| *key == discover::key_of(delta)) {
-        store.put(Table::Scans, key, scan);
-    }
     stamp::put(store, Table::Steps, key, record);
 }
