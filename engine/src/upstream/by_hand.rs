@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use cache::remote::{ListedRecord, RemoteError};
 use cache::{CacheError, Store, Table};
 use rayon::prelude::*;
-use solver::{BlobDigest, Descriptor, Layer, MediaType, Record, TreeDigest};
+use solver::{BlobDigest, Descriptor, Layer, MediaType, Record};
 use thiserror::Error;
 
 use super::{Bundle, Cached, PackedTree, Shipment, Upstream, same};
@@ -21,6 +21,9 @@ use crate::session::STACK_SIZE;
 use crate::source::http;
 use crate::stamp::{self, Stamped};
 use crate::tree::Trees;
+
+/// The highest level of any compression.
+const LEVEL_LIMIT: u32 = 22;
 
 /// Why nothing comes of it.
 #[derive(Debug, Error)]
@@ -202,9 +205,8 @@ pub fn import(
             Ok::<_, RegistryError>(())
         })?;
         steps.par_iter().try_for_each(|(key, bundle)| {
-            let Bundle { record, layer, layer_key, .. } = bundle;
-            upstream.look_into(layer, &record.delta, store, &trees)?;
-            keep(store, key, record, (layer_key, layer));
+            upstream.look_into(&bundle.layer, &bundle.record.delta, store, &trees)?;
+            keep(store, key, bundle);
             Ok::<_, OpError>(())
         })?;
         Ok::<_, ByHandError>(())
@@ -231,9 +233,53 @@ fn by_content<'s>(listed: &[ListedRecord], steps: &'s [([u8; 32], Bundle)]) -> V
     listed.iter().filter_map(one).collect()
 }
 
-fn keep(store: &Store, key: &[u8; 32], record: &Record, (made_by, layer): (&[u8; 32], &Layer)) {
-    let delta: &TreeDigest = &record.delta;
-    store.put(Table::Layers, made_by, layer);
-    store.put(Table::DeltaBlobs, delta.as_bytes(), layer);
+/// Remembers a step whose layer was looked into.
+fn keep(store: &Store, key: &[u8; 32], Bundle { record, layer_key, layer, .. }: &Bundle) {
+    // One that was made in a way that nobody here knows is made again when it is wanted.
+    if could_have(layer_key, record, layer.media_type) {
+        store.put(Table::Layers, layer_key, layer);
+    }
+    store.put(Table::DeltaBlobs, record.delta.as_bytes(), layer);
     stamp::put(store, Table::Steps, key, record);
+}
+
+/// Whether a layer of a step can have a key: what is said to be the key of one delta may be that of another.
+fn could_have(key: &[u8; 32], record: &Record, media_type: MediaType) -> bool {
+    let mut ways = (0..=LEVEL_LIMIT).flat_map(|level| {
+        let compression = LayerCompression { media_type, level };
+        [TimePolicy::Fixed(0), TimePolicy::Keep].map(|times| (times, compression))
+    });
+    ways.any(|(times, compression)| layer_key(&record.delta, record.links(), times, compression) == *key)
+}
+
+#[cfg(test)]
+mod tests {
+    use solver::{DiffId, Facts, HardLinks, TreeDigest};
+
+    use super::*;
+
+    #[test]
+    fn a_layer_is_kept_under_no_key_of_another_delta() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let key = |delta: [u8; 32], times| {
+            let delta = TreeDigest::from_bytes(delta);
+            layer_key(&delta, &HardLinks::default(), times, LayerCompression::default())
+        };
+        let layer = Layer {
+            blob: crate::oci::described(b"layer"),
+            diff_id: DiffId::from_bytes([0; 32]),
+            media_type: MediaType::TarZstd,
+            frames: Vec::new(),
+        };
+        let kept = |made_by: [u8; 32]| {
+            let record = Record { delta: TreeDigest::from_bytes([1; 32]), facts: Facts::None };
+            keep(&store, &[9; 32], &Bundle::new(record, (made_by, layer.clone()), None, ""));
+            store.get::<Layer>(Table::Layers, &made_by)
+        };
+        assert_eq!(kept(key([2; 32], TimePolicy::Fixed(0))), None);
+        assert_eq!(kept(key([1; 32], TimePolicy::Fixed(0))), Some(layer.clone()));
+        assert_eq!(kept(key([1; 32], TimePolicy::Keep)), Some(layer.clone()));
+        assert_eq!(store.get(Table::DeltaBlobs, &[1; 32]), Some(layer.clone()));
+    }
 }
