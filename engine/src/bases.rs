@@ -378,11 +378,12 @@ impl<'a> Bases<'a> {
     pub(crate) fn fetch_layers(&self, layers: &[Layer]) -> Result<(), RegistryError> {
         let next = AtomicUsize::new(0);
         let work = || -> Result<(), RegistryError> {
+            let mut result = Ok(());
             while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                // Nobody begins another one after a failure.
-                self.fetch_layer(layer).inspect_err(|_| next.store(layers.len(), Ordering::Relaxed))?;
+                // What caches do not give out is known at once then, and not one by one.
+                result = result.and(self.fetch_layer(layer));
             }
-            Ok(())
+            result
         };
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..layers.len().min(FETCHES)).map(|_| scope.spawn(work)).collect();
@@ -390,9 +391,17 @@ impl<'a> Bases<'a> {
         })
     }
 
-    /// Fetches a layer that a cache has, if one does.
+    /// Fetches a layer that a cache has, if one does. After a failure it does not.
     fn fetch_cached(&self, layer: &Layer) -> Result<(), RegistryError> {
         let Some(upstream) = self.upstream else { return Ok(()) };
+        self.fetch_from(upstream, layer).inspect_err(|error| {
+            if !error.is_cancelled() {
+                upstream.lose(&layer.blob);
+            }
+        })
+    }
+
+    fn fetch_from(&self, upstream: &Upstream<'_>, layer: &Layer) -> Result<(), RegistryError> {
         if upstream.bring(self.store, &layer.blob)? {
             return Ok(());
         }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use cache::{CacheError, Store};
-use solver::{Activity, BlobDigest, Descriptor, EventSink, ImageSpec, Platform, during};
+use solver::{Activity, BlobDigest, Descriptor, EventSink, ImageSpec, Layer, Platform, during};
 
 use crate::bases::{BaseImage, Bases};
-use crate::build::Built;
+use crate::build::{Built, BuiltImage};
 use crate::error::{BuildError, StepError};
 use crate::image::{Parts, assemble};
 use crate::images::{Images, ManifestKind, Tagged};
@@ -51,8 +51,36 @@ pub struct Exported {
     pub instances: Vec<(Platform, Descriptor)>,
 }
 
+/// Fetches the layers of steps that have to be here for the export, and looks into those that came from caches. Nothing is
+/// written yet: a build that cannot have them may begin again.
+///
+/// # Errors
+/// When a layer cannot be had, or does not hold what a cache says.
+pub fn gather(
+    store: &Store,
+    built: &Built,
+    export: &Export,
+    bases: &Bases<'_>,
+    events: &dyn EventSink,
+) -> Result<(), BuildError> {
+    during(events, Activity::Image, || {
+        let absent = built.images.iter().flat_map(|image| absent(image, bases));
+        let wanted: Vec<Layer> = absent.filter(|layer| export.place_of(layer, bases).is_none()).collect();
+        bases.fetch_layers(&wanted)?;
+        let Some(upstream) = bases.upstream() else { return Ok(()) };
+        let lied = |source| StepError { name: "cache".to_owned(), spans: Vec::new(), source };
+        upstream.settle(store).map_err(|error| BuildError::Steps(vec![lied(error)]))
+    })
+}
+
+/// Layers of an image above its base that are not here.
+fn absent<'i>(image: &'i BuiltImage, bases: &Bases<'_>) -> impl Iterator<Item = Layer> + use<'i> {
+    let layers = [&image.layers, &image.carried.layers].map(|layers| bases.absent(layers));
+    layers.into_iter().flatten()
+}
+
 /// Assembles the images, stores them with everything they need and names them: the commit point of a build. Several
-/// are named together, by an index, which replaces whatever had the name.
+/// are named together, by an index, which replaces whatever had the name. Their layers were brought by [`gather`].
 ///
 /// # Errors
 /// When an application cannot be launched, a layer of a base cannot be had, or the store fails; then no name has changed.
@@ -103,7 +131,7 @@ struct Made {
     id: Option<BlobDigest>,
 }
 
-/// Writes configs and manifests, and fetches the layers that have to be here.
+/// Writes configs and manifests, and fetches the layers of bases that have to be here.
 fn make(
     store: &Store,
     specs: &[ImageSpec],
@@ -136,18 +164,8 @@ fn make(
                 bases.complete(&base, &|layer, bytes| told.more(layer, bytes))?;
             }
         }
-        let mut wanted = Vec::new();
-        for layer in bases.absent(&image.layers).into_iter().chain(bases.absent(&image.carried.layers)) {
-            match bases.upstream().and_then(|upstream| upstream.repository(&layer.blob)) {
-                Some(repository) if export.may_stay(&repository) => made.remotes.push(repository.to_string()),
-                _ => wanted.push(layer),
-            }
-        }
-        bases.fetch_layers(&wanted)?;
-        if let Some(upstream) = bases.upstream() {
-            let lied = |source| StepError { name: "cache".to_owned(), spans: Vec::new(), source };
-            upstream.settle(store).map_err(|error| BuildError::Steps(vec![lied(error)]))?;
-        }
+        let staying = absent(image, bases).filter_map(|layer| export.place_of(&layer, bases));
+        made.remotes.extend(staying.map(|repository| repository.to_string()));
         made.id = Some(store.blobs().put(&assembled.config)?.digest);
         made.instances.push((spec.platform.clone(), store.blobs().put(&assembled.manifest)?));
     }
@@ -158,6 +176,12 @@ impl Export {
     /// Whether the layers of a base may stay where they are.
     fn is_remote_enough(&self, base: &BaseImage) -> bool {
         base.repositories().iter().any(|repository| self.may_stay(repository))
+    }
+
+    /// The repository of a cache that a layer may stay in.
+    fn place_of(&self, layer: &Layer, bases: &Bases<'_>) -> Option<Repository> {
+        let repository = bases.upstream()?.repository(&layer.blob)?;
+        self.may_stay(&repository).then_some(repository)
     }
 
     /// Whether what a repository has need not come here.

@@ -70,7 +70,7 @@ pub use discover::{
 };
 pub use error::{BuildError, OpError, StepError};
 pub use explain::{FileChange, StepReport, Why};
-pub use export::{Export, Exported, export, keep_finished};
+pub use export::{Export, Exported, export, gather, keep_finished};
 pub use extension::Extension;
 pub use frames::LayerCompression;
 pub use image::rfc3339;

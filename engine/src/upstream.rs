@@ -8,7 +8,7 @@ mod inline;
 mod same;
 mod trees;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -257,6 +257,8 @@ pub struct Upstream<'a> {
     caches: Vec<Cached<'a>>,
     /// Layers that are in one of them.
     lazy: Mutex<HashMap<BlobDigest, usize>>,
+    /// Layers that a cache names and that could not be had, with its number.
+    lost: Mutex<HashSet<(usize, BlobDigest)>>,
     /// Trees that are in one of them.
     trees: trees::Known,
     /// What the build took from them, by delta.
@@ -340,7 +342,10 @@ impl<'a> Upstream<'a> {
     pub(crate) fn look_up(&self, keys: &[[u8; 32]]) -> Vec<Option<Bundle>> {
         let keys: Vec<Vec<u8>> = keys.iter().map(|key| Table::Steps.key(key)).collect();
         self.values(&keys, |_, number, value| {
-            let is_there = |bundle: &Bundle| self.caches[number].may_have(&bundle.layer.blob);
+            let is_there = |bundle: &Bundle| {
+                let layer = &bundle.layer.blob;
+                self.caches[number].may_have(layer) && !self.lock_lost().contains(&(number, layer.digest))
+            };
             let mut bundle = Bundle::read(value).filter(is_there)?;
             if let Some(tree) = bundle.tree.take() {
                 self.trees.add(bundle.record.delta, number, tree);
@@ -373,13 +378,31 @@ impl<'a> Upstream<'a> {
 
     /// Whether a layer can be had from one of them.
     pub(crate) fn has(&self, blob: &Descriptor) -> bool {
-        self.lock().contains_key(&blob.digest)
+        self.cache_with(blob).is_some()
+    }
+
+    fn cache_with(&self, blob: &Descriptor) -> Option<usize> {
+        self.lock().get(&blob.digest).copied().filter(|_| !self.is_distrusted())
+    }
+
+    /// A layer could not be had from the cache that names it. There it counts as absent from now on.
+    pub(crate) fn lose(&self, blob: &Descriptor) {
+        let Some(number) = self.lock().remove(&blob.digest) else { return };
+        if let Layers::Directory(remote) = &self.caches[number].layers {
+            remote.lose(&blob.digest);
+        }
+        self.lock_taken().retain(|_, taken| taken.layer.blob != *blob);
+        self.lock_lost().insert((number, blob.digest));
+    }
+
+    /// How many layers could not be had so far.
+    pub fn lost(&self) -> usize {
+        self.lock_lost().len()
     }
 
     /// The repository that has a layer, if it is in a registry.
     pub(crate) fn repository(&self, blob: &Descriptor) -> Option<Repository> {
-        let number = self.lock().get(&blob.digest).copied()?;
-        match &self.caches[number].layers {
+        match &self.caches[self.cache_with(blob)?].layers {
             Layers::Registry(remote) => Some(remote.repository().clone()),
             Layers::Directory(_) => None,
         }
@@ -390,7 +413,7 @@ impl<'a> Upstream<'a> {
     /// # Errors
     /// When it cannot be read, or is something else.
     pub(crate) fn bring(&self, store: &Store, blob: &Descriptor) -> Result<bool, RegistryError> {
-        let Some(number) = self.lock().get(&blob.digest).copied() else { return Ok(false) };
+        let Some(number) = self.cache_with(blob) else { return Ok(false) };
         let Layers::Directory(remote) = &self.caches[number].layers else { return Ok(false) };
         let mut file = remote.open_blob(blob)?;
         let mut writer = store.blobs().writer()?;
@@ -489,6 +512,11 @@ impl<'a> Upstream<'a> {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BlobDigest, usize>> {
         // Only whole entries are put behind it.
         self.lazy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_lost(&self) -> std::sync::MutexGuard<'_, HashSet<(usize, BlobDigest)>> {
+        // As above.
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_taken(&self) -> std::sync::MutexGuard<'_, HashMap<TreeDigest, Taken>> {

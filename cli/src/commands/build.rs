@@ -102,6 +102,7 @@ impl Asked<'_> {
             lists: &settings.lists,
             archives: &archives,
             upstream: &upstream,
+            export: &settings.export,
             uncached: (&uncached[0], &uncached[1]),
         };
         let built = work.build(settings.carries_images);

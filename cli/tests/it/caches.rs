@@ -191,8 +191,9 @@ fn a_cache_that_is_of_no_use_is_a_warning_unless_it_is_required() {
 fn a_layer_that_is_not_what_its_record_says_is_not_believed() {
     let space = space();
     let (cache, from) = (space.root().join("cache"), ["--cache-from", "type=local,src=../cache"]);
-    good(&space, "one", "x:1", &["--cache-to", "type=local,dest=../cache"]);
-    // The layers of two applications change places.
+    let to = ["--cache-to", "type=local,dest=../cache"];
+    let (whole, ..) = good(&space, "one", "x:1", &to);
+    // All layers are one of them.
     let layers: Vec<_> = fs_err::read_dir(cache.join("blobs/sha256"))
         .unwrap()
         .map(|blob| blob.unwrap().path())
@@ -203,18 +204,28 @@ fn a_layer_that_is_not_what_its_record_says_is_not_believed() {
     for layer in &layers[1..] {
         fs_err::write(layer, &first).unwrap();
     }
-    let run = at(&space, "two", "x:1", &from);
-    let (whole, ..) = good(&space, "three", "x:1", &[]);
-    // Nothing of it gets into an image.
-    if run.code == Some(0) {
-        assert_eq!(space.digest(), whole);
+    // What cannot be had is made here, and the cache gets it again.
+    let (digest, built, said) = good(&space, "two", "x:1", &[from, to].concat());
+    assert_eq!((digest, number(&built, "executed")), (whole.clone(), layers.len() as u64 - 1), "{said}");
+    assert_eq!(said.matches("does not give out").count(), 1, "{said}");
+    for stored in ["two/blobs/sha256", "cache/blobs/sha256"] {
+        for blob in fs_err::read_dir(space.root().join(stored)).unwrap() {
+            let path = blob.unwrap().path();
+            let digest = crate::image_registry::digest(&fs_err::read(&path).unwrap());
+            assert!(path.ends_with(&digest[7..]), "{}", path.display());
+        }
     }
-    let stored = space.root().join("two/blobs/sha256");
-    for blob in fs_err::read_dir(stored).unwrap() {
-        let path = blob.unwrap().path();
-        let digest = crate::image_registry::digest(&fs_err::read(&path).unwrap());
-        assert!(path.ends_with(&digest[7..]), "{}", path.display());
-    }
+    assert_eq!(number(&good(&space, "three", "x:1", &from).1, "executed"), 0);
+    // So it is with one that is gone, also where a step reads it.
+    fs_err::remove_file(&layers[0]).unwrap();
+    let (digest, built, said) = good(&space, "four", "x:1", &from);
+    assert_eq!((digest, number(&built, "executed")), (whole, 1), "{said}");
+    let text = fs_err::read_to_string(space.context().join("Kubefile")).unwrap();
+    let staged = text.replace("FROM scratch", "FROM scratch AS all");
+    space.kubefile(&format!("{staged}FROM scratch\nCOPY --from=all /doc /application /\n"));
+    layers[1..].iter().for_each(|layer| fs_err::remove_file(layer).unwrap());
+    let (digest, ..) = good(&space, "five", "x:1", &from);
+    assert_eq!(digest, good(&space, "six", "x:1", &[]).0);
 }
 
 #[test]

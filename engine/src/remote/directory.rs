@@ -8,16 +8,19 @@
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cache::remote::{HEAD_LIMIT, Head, Publication, Published, Remote, RemoteError};
 use cache::{CacheError, IndexLock};
 use fs_err::File;
 use oci_spec::image::{ImageIndex, MediaType};
+use sha2::{Digest, Sha256};
 use solver::{BlobDigest, Descriptor};
 
 use super::{Content, Manifest};
 use crate::oci::{self, JSON_LIMIT, REF_NAME};
+use crate::source::image::Hashed;
 use crate::transport::layout::{BLOBS, INDEX, LAYOUT, LAYOUT_TEXT, blob_path, index};
 
 /// What the manifest is called in index.json.
@@ -33,6 +36,8 @@ const GRACE: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug)]
 pub struct DirectoryRemote {
     dir: PathBuf,
+    /// Blobs that could not be had although files of their names are there.
+    lost: Mutex<HashSet<BlobDigest>>,
 }
 
 /// The manifest of a cache, if it can be had.
@@ -44,7 +49,7 @@ struct Found {
 impl DirectoryRemote {
     /// A cache in a directory, which is made with the first thing that is put there.
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self { dir: dir.to_owned(), lost: Mutex::default() }
     }
 
     /// Opens a layer blob. Its bytes are for the caller to check.
@@ -55,25 +60,36 @@ impl DirectoryRemote {
         File::open(self.path(&blob.digest))
     }
 
-    /// Puts a layer blob there, if it is not there yet. Whether it was written.
+    /// A blob could not be had: it counts as absent until it is put there again.
+    pub(crate) fn lose(&self, digest: &BlobDigest) {
+        self.lock_lost().insert(*digest);
+    }
+
+    fn lock_lost(&self) -> MutexGuard<'_, HashSet<BlobDigest>> {
+        // Only whole entries are put behind it.
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a layer blob there, if it is not there yet, or is something else than its name says. Whether it was written.
     ///
     /// # Errors
-    /// When it cannot be written, or has another size.
+    /// When it cannot be written, or the bytes are not it.
     pub fn put_blob(&self, blob: &Descriptor, bytes: &mut dyn Read) -> Result<bool, RemoteError> {
         self.prepare()?;
         let path = self.path(&blob.digest);
-        if self.has(blob) {
+        if self.has(blob) && digest_of(&mut File::open(&path)?, &mut io::sink())? == *blob {
             // It is wanted again: whoever deletes what is old leaves it.
             let now = std::time::SystemTime::now();
             File::options().append(true).open(&path)?.file().set_modified(now)?;
             return Ok(false);
         }
         let mut file = self.temporary()?;
-        let size = io::copy(bytes, &mut file)?;
-        if size != blob.size {
-            return Err(RemoteError::Damaged { what: "layer", reason: "it has another size" });
+        let found = digest_of(bytes, &mut file)?;
+        if found != *blob {
+            return Err(RemoteError::Digest { expected: blob.digest, found: found.digest });
         }
         persist(file, &path)?;
+        self.lock_lost().remove(&blob.digest);
         Ok(true)
     }
 
@@ -82,7 +98,8 @@ impl DirectoryRemote {
     }
 
     pub(crate) fn has(&self, blob: &Descriptor) -> bool {
-        fs_err::metadata(self.path(&blob.digest)).is_ok_and(|found| found.len() == blob.size)
+        !self.lock_lost().contains(&blob.digest)
+            && fs_err::metadata(self.path(&blob.digest)).is_ok_and(|found| found.len() == blob.size)
     }
 
     /// Makes the directory an image layout. One with other things in it is left alone.
@@ -250,6 +267,13 @@ fn limited(file: File, limit: u64, what: &'static str) -> Result<Vec<u8>, Remote
     Ok(bytes)
 }
 
+/// Copies bytes; which blob they are.
+fn digest_of(bytes: &mut dyn Read, out: &mut dyn Write) -> io::Result<Descriptor> {
+    let mut bytes = Hashed { inner: bytes, hasher: Sha256::new() };
+    let size = io::copy(&mut bytes, out)?;
+    Ok(Descriptor { digest: BlobDigest::from_bytes(bytes.hasher.finalize().into()), size })
+}
+
 /// A file appears whole under its name, or not at all.
 fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
@@ -259,4 +283,26 @@ fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
 /// A cache is for others too; the user's mask says for which.
 fn readable() -> std::fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o644)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_that_rotted_is_replaced_and_a_rotten_one_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let remote = DirectoryRemote::new(dir.path());
+        let (blob, path) = (oci::described(b"layer"), remote.path(&oci::described(b"layer").digest));
+        let put = |mut bytes: &[u8]| remote.put_blob(&blob, &mut bytes);
+        assert!(matches!(put(b"rotte"), Err(RemoteError::Digest { .. })));
+        assert!(!remote.has(&blob) && put(b"layer").unwrap() && !put(b"layer").unwrap());
+        fs_err::write(&path, b"rotte").unwrap();
+        assert!(put(b"layer").unwrap());
+        assert_eq!(fs_err::read(&path).unwrap(), b"layer");
+        remote.lose(&blob.digest);
+        assert!(!remote.has(&blob));
+        fs_err::write(&path, b"rotte").unwrap();
+        assert!(put(b"layer").unwrap() && remote.has(&blob));
+    }
 }

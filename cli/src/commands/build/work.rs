@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cache::Store;
 use engine::container::Archives;
 use engine::upstream::Upstream;
-use engine::{Bases, BuildError, BuildOptions, Built, Carrying, Contexts, PullPolicy, Session};
+use engine::{Bases, BuildError, BuildOptions, Built, Carrying, Contexts, Export, PullPolicy, Session};
 use solver::{Activity, Definition, Event, EventSink, ImageSpec, during};
 
 use crate::settings::ImageLists;
@@ -27,38 +27,53 @@ pub(super) struct Work<'a> {
     pub(super) lists: &'a ImageLists,
     pub(super) archives: &'a Archives,
     pub(super) upstream: &'a Upstream<'a>,
+    pub(super) export: &'a Export,
     /// The options of both turns when no cache is believed any more.
     pub(super) uncached: (&'a BuildOptions, &'a BuildOptions),
 }
 
 impl Work<'_> {
-    /// Builds; once more if a damaged blob was the reason that it failed, which counts as absent then.
+    /// Builds; again if what was the reason that it failed counts as absent then: a damaged blob once, layers that caches do
+    /// not give out as long as there are more of them. No cache is asked any more after one has lied.
     pub(super) fn build(&self, carries_images: bool) -> Result<Built, BuildError> {
-        let damaged = self.store.blobs().damaged();
-        match self.attempt(carries_images) {
-            Err(_) if self.upstream.is_distrusted() => {
-                self.events.event(Event::Warning {
-                    text: "a remote cache said something that is not so; everything was built without it"
-                        .to_owned(),
-                    hint: "`--cache-sign-key` believes only who has the key".to_owned(),
-                    span: None,
-                });
-                let (options, image_options) = self.uncached;
-                Work { options, image_options, ..*self }.attempt(carries_images)
+        let mut damaged = Some(self.store.blobs().damaged());
+        let mut lost = 0;
+        loop {
+            match self.attempt(carries_images) {
+                Err(_) if self.upstream.is_distrusted() => {
+                    self.warn(
+                        "a remote cache said something that is not so; everything was built without it",
+                        "`--cache-sign-key` believes only who has the key",
+                    );
+                    let (options, image_options) = self.uncached;
+                    return Work { options, image_options, ..*self }.attempt(carries_images);
+                }
+                Err(_) if self.upstream.lost() > lost => {
+                    if lost == 0 {
+                        self.warn(
+                            "a remote cache does not give out what it names; what needs that was made here",
+                            "`--cache-to` puts it there again",
+                        );
+                    }
+                    lost = self.upstream.lost();
+                }
+                Err(_) if damaged.is_some_and(|before| self.store.blobs().damaged() > before) => {
+                    self.warn(
+                        "a blob of the store is damaged; what needs it was made again",
+                        "`sealer cache verify` looks for more",
+                    );
+                    damaged = None;
+                }
+                built => return built,
             }
-            Err(_) if self.store.blobs().damaged() > damaged => {
-                self.events.event(Event::Warning {
-                    text: "a blob of the store is damaged; what needs it was made again".to_owned(),
-                    hint: "`sealer cache verify` looks for more".to_owned(),
-                    span: None,
-                });
-                self.attempt(carries_images)
-            }
-            built => built,
         }
     }
 
-    /// Pin, plan, run; and in mode `all` the look for container images.
+    fn warn(&self, text: &str, hint: &str) {
+        self.events.event(Event::Warning { text: text.to_owned(), hint: hint.to_owned(), span: None });
+    }
+
+    /// Pin, plan, run; and in mode `all` the look for container images. Then the layers that have to be here.
     fn attempt(&self, carries_images: bool) -> Result<Built, BuildError> {
         let Self { store, definition, options, bases, contexts, events, .. } = *self;
         let session = Session::new(store, definition, options, bases, contexts, events)?;
@@ -71,6 +86,7 @@ impl Work<'_> {
         session.add_records(&mut built);
         // The process ends soon, all at once; taking a hundred thousand directories apart one by one takes longer.
         std::mem::forget(session);
+        engine::gather(store, &built, self.export, bases, events)?;
         Ok(built)
     }
 }
