@@ -135,30 +135,17 @@ fn platform_of(text: &str) -> Result<Platform, Failure> {
     let word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     match parts.as_slice() {
         _ if !parts.iter().all(word) => {}
-        [os, architecture] => return Ok(normalised(os, architecture, None)),
-        [os, architecture, variant] => return Ok(normalised(os, architecture, Some(variant))),
+        [os, architecture] => return Ok(Platform::new(os, architecture, None)),
+        [os, architecture, variant] => return Ok(Platform::new(os, architecture, Some(variant))),
         _ => {}
     }
     Err(Failure::usage(format!("`{text}` is not a platform"))
         .hint("write os/architecture, such as linux/arm64"))
 }
 
-fn normalised(os: &str, architecture: &str, variant: Option<&&str>) -> Platform {
-    let architecture = match architecture {
-        "x86_64" | "x86-64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    // containerd's normal form: arm64 has no variant but v9, amd64 none but v2 and above.
-    let variant = variant.map(|variant| (*variant).to_owned()).filter(|variant| {
-        !(architecture == "arm64" && variant == "v8" || architecture == "amd64" && variant == "v1")
-    });
-    Platform { os: os.to_ascii_lowercase(), architecture: architecture.to_owned(), variant }
-}
-
 /// This machine's platform; images are for Linux wherever they are built.
 pub(crate) fn host_platform() -> Platform {
-    normalised("linux", std::env::consts::ARCH, None)
+    Platform::new("linux", std::env::consts::ARCH, None)
 }
 
 /// `KEY=VALUE` words; the value may hold more `=`.

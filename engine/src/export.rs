@@ -167,7 +167,11 @@ fn make(
         let staying = absent(image, bases).filter_map(|layer| export.place_of(&layer, bases));
         made.remotes.extend(staying.map(|repository| repository.to_string()));
         made.id = Some(store.blobs().put(&assembled.config)?.digest);
-        made.instances.push((spec.platform.clone(), store.blobs().put(&assembled.manifest)?));
+        let instance = (spec.platform.clone(), store.blobs().put(&assembled.manifest)?);
+        // A text that names its platform gives one image, however many are built for.
+        if !made.instances.contains(&instance) {
+            made.instances.push(instance);
+        }
     }
     Ok(made)
 }

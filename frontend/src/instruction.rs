@@ -69,7 +69,7 @@ pub const INSTRUCTIONS: &[Instruction] = &[
         flags: &[FlagSyntax::new(
             "platform",
             "OS/ARCH[/VARIANT]",
-            "the platform of the image, instead of the one built for",
+            "the platform of the base and of what stands on it, instead of the one built for",
         )],
         form: Form::Words,
         apply: from::apply,

@@ -76,7 +76,7 @@ fn lower_stages(
     }
     let stage = &evaluation.stages[target];
     let image = ImageSpec {
-        platform: options.platform.clone(),
+        platform: stage.platform.as_ref().unwrap_or(&options.platform).clone(),
         base: stage.image.clone(),
         env: stage.env.known(),
         extension_env: stage.extension_env.clone(),
@@ -102,8 +102,7 @@ struct Lowering<'a> {
 impl Lowering<'_> {
     fn stage(&mut self, index: usize, stages: &[Stage]) {
         let stage = &stages[index];
-        let platform = platform_of(stages, index).and_then(parse_platform);
-        let platform = platform.unwrap_or_else(|| self.options.platform.clone());
+        let platform = stage.platform.as_ref().unwrap_or(&self.options.platform);
         let mut state = match &stage.base {
             StageBase::Scratch => None,
             StageBase::Stage(below) => self.states[*below],
@@ -113,7 +112,7 @@ impl Lowering<'_> {
             let vertex = match &step.work {
                 Work::Copy(copy) => self.copy(stage, step, copy, state),
                 Work::App { name, sources } => self.app(stage, step, name, sources),
-                Work::Run(run) => self.run(stage, step, run, state, &platform),
+                Work::Run(run) => self.run(stage, step, run, state, platform),
             };
             self.steps[index].push(vertex);
             let inputs = std::iter::once(vertex).chain(state).collect();
@@ -293,15 +292,6 @@ impl Lowering<'_> {
             })
         });
         entries.collect()
-    }
-}
-
-/// The platform a stage's base was asked for with.
-fn platform_of(stages: &[Stage], stage: usize) -> Option<&str> {
-    match &stages[stage].base {
-        StageBase::Scratch => None,
-        StageBase::Stage(below) => platform_of(stages, *below),
-        StageBase::Image(image) => image.platform.as_deref(),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use solver::{
-    Application, Base, ChartValues, Chmod, Chown, GitSource, Inline, Launch, Mount, Network, SourceKind,
-    Span, Unpack,
+    Application, Base, ChartValues, Chmod, Chown, GitSource, Inline, Launch, Mount, Network, Platform,
+    SourceKind, Span, Unpack,
 };
 
 use crate::expand::Lookup;
@@ -30,6 +30,8 @@ pub(crate) struct Stage {
     pub(crate) span: Span,
     pub(crate) line: String,
     pub(crate) base: StageBase,
+    /// `--platform` of the FROM below everything; the platform built for where it is not given.
+    pub(crate) platform: Option<Platform>,
     /// The image below everything, once resolved.
     pub(crate) image: Base,
     /// Whether the base's environment and applications are still unknown.

@@ -86,6 +86,7 @@ fn dump_lowered(out: &mut String, Lowered { definition, image }: &Lowered) {
         };
         let _ = writeln!(out, "{line}");
     }
+    let _ = writeln!(out, "platform {}", image.platform);
     for (name, value) in image.env.iter().filter(|(name, _)| name != "PATH") {
         let _ = writeln!(out, "env {name}={value}");
     }
@@ -118,6 +119,15 @@ fn check_with(options: &Options, text: &str, expected: &[&str]) {
     for error in dump.lines().filter(|line| line.starts_with("error")) {
         assert!(expected.iter().any(|line| error.contains(line)), "{text}\n---\nunexpected {error}");
     }
+}
+
+#[test]
+fn an_image_is_for_the_platform_of_its_last_stage() {
+    let arm = |from: &str| format!("FROM --platform=linux/arm64/v8 {from}\nCOPY a /\n");
+    check(&arm("scratch"), &["platform linux/arm64"]);
+    check(&arm("kube"), &["platform linux/arm64"]);
+    check(&(arm("scratch AS x") + "FROM --platform=linux/s390x x\n"), &["platform linux/arm64"]);
+    check(&(arm("scratch AS x") + "FROM scratch\nCOPY --from=x a /"), &["platform linux/amd64"]);
 }
 
 #[test]

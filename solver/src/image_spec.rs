@@ -18,6 +18,23 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+impl Platform {
+    /// A platform in containerd's normal form: arm64 has no variant but v9, amd64 none but v2 and above.
+    pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        let architecture = match architecture {
+            "x86_64" | "x86-64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let variant = variant.filter(|variant| !matches!((architecture, *variant), ("arm64", "v8") | ("amd64", "v1")));
+        Self {
+            os: os.to_ascii_lowercase(),
+            architecture: architecture.to_owned(),
+            variant: variant.map(str::to_owned),
+        }
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;

@@ -122,6 +122,23 @@ fn a_foreign_platform_shares_what_its_text_does_not_change() {
 }
 
 #[test]
+fn an_image_says_the_platform_that_its_text_names() {
+    let space = Space::new();
+    space.file("a", "a").kubefile("FROM --platform=linux/arm64 scratch AS base\nCOPY a /\nFROM base\n");
+    space.built(&["--platform", "linux/amd64,linux/arm64"]);
+    assert_eq!(space.config("localhost/x:1")["architecture"], "arm64");
+    // What differs stays two images, each with what it is for.
+    space.kubefile("FROM --platform=linux/arm64 scratch\nCOPY a /\nENV ON=$TARGETPLATFORM\n");
+    space.built(&["--platform", "linux/amd64,linux/arm64"]);
+    let index = space.manifest("localhost/x:1");
+    for entry in index["manifests"].as_array().unwrap() {
+        let manifest = space.json(entry["digest"].as_str().unwrap());
+        let config = space.json(manifest["config"]["digest"].as_str().unwrap());
+        assert_eq!((&entry["platform"]["architecture"], &config["architecture"]), (&json!("arm64"), &json!("arm64")));
+    }
+}
+
+#[test]
 fn same_size_and_time_but_other_content_is_noticed() {
     let space = Space::new();
     space.file("a.yaml", "kind: A\n").kubefile("FROM scratch\nAPP a local://a.yaml\n");

@@ -26,14 +26,14 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     };
     let platform = platform(evaluator, statement);
     let base = match words.first() {
-        Some(word) => stage_base(evaluator, word, platform),
+        Some(word) => stage_base(evaluator, word, platform.as_ref()),
         None => None,
     };
     let index = evaluator.stages.len();
     let mut stage = match base {
         Some(StageBase::Stage(below)) => on_stage(evaluator, below),
-        Some(StageBase::Image(image)) => on_image(evaluator, image),
-        Some(StageBase::Scratch) => on_scratch(),
+        Some(StageBase::Image(image)) => Stage { platform, ..on_image(evaluator, image) },
+        Some(StageBase::Scratch) => Stage { platform, ..on_scratch() },
         None => on_unknown(),
     };
     stage.named = name.is_some();
@@ -61,7 +61,7 @@ fn stage_name(evaluator: &mut Evaluator<'_>, word: &Word) -> Option<String> {
 }
 
 /// `--platform`; sealer also takes a list in brackets and quotes, and uses its first item.
-fn platform(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<String> {
+fn platform(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<Platform> {
     let flag = statement.flags.iter().find(|flag| flag.name == "platform")?;
     let Some(value) = &flag.value else {
         evaluator.report(diagnostic::flag_value(flag.span, "platform", "OS/ARCH[/VARIANT]"));
@@ -74,7 +74,7 @@ fn platform(evaluator: &mut Evaluator<'_>, statement: &Statement) -> Option<Stri
     if platform.is_none() {
         evaluator.report(diagnostic::invalid_platform(value.span, first));
     }
-    platform.map(|platform| platform.to_string())
+    platform
 }
 
 /// Reads `OS/ARCH[/VARIANT]`; an architecture alone is of Linux.
@@ -89,18 +89,17 @@ pub(crate) fn parse_platform(text: &str) -> Option<Platform> {
     let (os, architecture, variant) = match parts[..] {
         [architecture] if architecture != "linux" => ("linux", architecture, None),
         [os, architecture] => (os, architecture, None),
-        [os, architecture, variant] => (os, architecture, Some(variant.to_owned())),
+        [os, architecture, variant] => (os, architecture, Some(variant)),
         _ => return None,
     };
-    let architecture = match architecture {
-        "x86_64" | "x86-64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    Some(Platform { os: os.to_owned(), architecture: architecture.to_owned(), variant })
+    Some(Platform::new(os, architecture, variant))
 }
 
-fn stage_base(evaluator: &mut Evaluator<'_>, word: &Word, platform: Option<String>) -> Option<StageBase> {
+fn stage_base(
+    evaluator: &mut Evaluator<'_>,
+    word: &Word,
+    platform: Option<&Platform>,
+) -> Option<StageBase> {
     let reference = evaluator.expand(word, Scope::Global)?;
     let reference = reference.trim();
     if reference.is_empty() {
@@ -110,6 +109,7 @@ fn stage_base(evaluator: &mut Evaluator<'_>, word: &Word, platform: Option<Strin
     if reference == "scratch" {
         return Some(StageBase::Scratch);
     }
+    let platform = platform.map(Platform::to_string);
     match named(evaluator, reference) {
         Some(NamedContext::Image(reference)) => {
             return Some(StageBase::Image(ImageKey { reference, platform }));
@@ -145,6 +145,7 @@ fn on_scratch() -> Stage {
         span: solver::Span::default(),
         line: String::new(),
         base: StageBase::Scratch,
+        platform: None,
         image: Base::default(),
         open: false,
         apps_open: false,
