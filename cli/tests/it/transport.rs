@@ -392,6 +392,55 @@ fn hard_links_and_whiteouts_of_other_tools_are_merged_as_buildah_merges_them() {
     assert_eq!(listing_of_dir(&unpacked), ours);
 }
 
+#[test]
+fn of_several_entries_with_one_name_the_last_counts() {
+    let space = Space::new();
+    let mut layer = tar::Builder::new(Vec::new());
+    let file = |layer: &mut tar::Builder<Vec<u8>>, path: &str, content: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        layer.append_data(&mut header, path, content.as_bytes()).unwrap();
+    };
+    let link = |layer: &mut tar::Builder<Vec<u8>>, path: &str, target: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Link);
+        header.set_size(0);
+        header.set_mode(0o644);
+        layer.append_link(&mut header, path, target).unwrap();
+    };
+    file(&mut layer, "longer", "1");
+    link(&mut layer, "link-to-shorter", "longer");
+    file(&mut layer, "longer", "22");
+    link(&mut layer, "link-to-longer", "longer");
+    file(&mut layer, "same", "a");
+    link(&mut layer, "link-to-first", "same");
+    file(&mut layer, "same", "b");
+    link(&mut layer, "now-a-link", "longer");
+    link(&mut layer, "now-a-link", "same");
+    let layout =
+        write_layout(&space.root().join("twice"), &[layer.into_inner().unwrap()], "localhost/twice:1");
+    ok(&space, &["load", "-i", layout.to_str().unwrap()]);
+    space.kubefile("FROM twice:1\n");
+    let (tar, dir) = (space.root().join("o.tar"), space.root().join("o"));
+    let outputs = [format!("type=tar,dest={}", tar.display()), format!("type=rootfs,dest={}", dir.display())];
+    space.built(&["-o", &outputs[0], "-o", &outputs[1]]);
+    let unpacked = space.root().join("unpacked");
+    tar::Archive::new(fs_err::File::open(&tar).unwrap()).unpack(&unpacked).unwrap();
+    for (path, content) in [
+        ("longer", "22"),
+        ("link-to-shorter", "1"),
+        ("link-to-longer", "22"),
+        ("same", "b"),
+        ("link-to-first", "a"),
+        ("now-a-link", "b"),
+    ] {
+        for dir in [&dir, &unpacked] {
+            assert_eq!(fs_err::read_to_string(dir.join(path)).unwrap(), content, "{path}");
+        }
+    }
+}
+
 /// Two platforms of one Kubefile as one layout, as other tools make it.
 pub(crate) fn two_platforms(space: &Space) -> PathBuf {
     let layout = space.root().join("both");

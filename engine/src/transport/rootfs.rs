@@ -6,7 +6,7 @@
 
 pub(crate) mod dir;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read, Write};
 
 use cache::Store;
@@ -83,7 +83,7 @@ pub fn write_rootfs(
 pub(crate) trait Sink {
     /// A directory, link or device.
     fn other(&mut self, path: &[u8], entry: &Entry) -> Result<(), TransportError>;
-    /// A file with its bytes.
+    /// A file with its bytes, in place of one that was passed under the same name.
     fn file(
         &mut self,
         path: &[u8],
@@ -91,7 +91,7 @@ pub(crate) trait Sink {
         size: u64,
         bytes: &mut dyn Read,
     ) -> Result<(), TransportError>;
-    /// A further name of a file that was passed already.
+    /// A further name of a file that was passed already, in place of one that was passed under that name.
     fn link(&mut self, path: &[u8], entry: &Entry, target: &[u8]) -> Result<(), TransportError>;
 }
 
@@ -156,48 +156,55 @@ impl<'a> Merged<'a> {
         if !self.layer_of.values().any(|of| *of == number) {
             return Ok(());
         }
-        let mut passed: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
-        let mut orphans: HashMap<Vec<u8>, Vec<Vec<u8>>> = HashMap::new();
+        let mut passed: HashSet<Vec<u8>> = HashSet::new();
+        let mut orphans: HashMap<(Vec<u8>, usize), Vec<Vec<u8>>> = HashMap::new();
+        let mut times = Times::default();
         self.each_entry(number, cancel, &mut |path, kind, bytes| {
             let entry = self.entries.get(&path).filter(|_| self.shows(&path, number));
-            match kind {
-                Kind::File => {
-                    let Some(entry) = entry else { return Ok(()) };
-                    if passed.contains_key(&path) {
-                        return Err(twice(&path));
-                    }
-                    sink.file(&path, entry, size_of(entry), bytes)?;
-                    passed.insert(path.clone(), path);
+            match (kind, entry) {
+                (Kind::File(size), entry) => {
+                    times.again(&path);
+                    // Of several entries with one name the last counts.
+                    passed.remove(&path);
+                    let Some(entry) = entry.filter(|entry| size_of(entry) == size) else { return Ok(()) };
+                    sink.file(&path, entry, size, bytes)?;
+                    passed.insert(path);
                 }
-                Kind::Link(target) => {
-                    let Some(entry) = entry else { return Ok(()) };
-                    match passed.get(&target).cloned() {
-                        Some(first) => {
-                            sink.link(&path, entry, &first)?;
-                            passed.insert(path, first);
-                        }
-                        None => orphans.entry(target).or_default().push(path),
-                    }
+                (Kind::Link(target), _) if target == path => {}
+                (Kind::Link(target), Some(entry))
+                    if passed.contains(&target) && self.entries[&target].node == entry.node =>
+                {
+                    sink.link(&path, entry, &target)?;
+                    passed.insert(path);
                 }
+                (Kind::Link(target), Some(_)) => {
+                    let time = times.of(&target);
+                    orphans.entry((target, time)).or_default().push(path);
+                }
+                (Kind::Link(_), None) => {}
             }
             Ok(())
         })?;
         if !orphans.is_empty() {
+            times = Times::default();
             self.each_entry(number, cancel, &mut |path, kind, bytes| {
-                let (Kind::File, Some(names)) = (kind, orphans.remove(&path)) else { return Ok(()) };
-                let mut names = names.into_iter();
+                let Kind::File(size) = kind else { return Ok(()) };
+                times.again(&path);
+                let time = times.of(&path);
+                let names = orphans.remove(&(path, time)).unwrap_or_default().into_iter();
+                let mut names =
+                    names.filter(|name| !passed.contains(name) && size_of(&self.entries[name]) == size);
                 let Some(first) = names.next() else { return Ok(()) };
-                let entry = &self.entries[&first];
-                sink.file(&first, entry, size_of(entry), bytes)?;
-                passed.insert(first.clone(), first.clone());
-                names.try_for_each(|name| {
-                    sink.link(&name, &self.entries[&name], &first)?;
-                    passed.insert(name, first.clone());
-                    Ok(())
-                })
+                sink.file(&first, &self.entries[&first], size, bytes)?;
+                let names: Vec<Vec<u8>> = names.collect();
+                for name in &names {
+                    sink.link(name, &self.entries[name], &first)?;
+                }
+                passed.extend(names.into_iter().chain([first]));
+                Ok(())
             })?;
         }
-        let unfound = self.layer_of.iter().find(|(path, of)| **of == number && !passed.contains_key(*path));
+        let unfound = self.layer_of.iter().find(|(path, of)| **of == number && !passed.contains(*path));
         match unfound {
             None => Ok(()),
             Some((path, _)) => {
@@ -224,7 +231,7 @@ impl<'a> Merged<'a> {
             let mut entry = entry?;
             let path = normal(&records.path(&entry));
             let kind = match entry.header().entry_type() {
-                kind if kind.is_file() => Kind::File,
+                kind if kind.is_file() => Kind::File(entry.size()),
                 kind if kind.is_hard_link() => Kind::Link(normal(&records.link_name(&entry))),
                 _ => continue,
             };
@@ -238,8 +245,23 @@ impl<'a> Merged<'a> {
 type Visit<'a> = dyn FnMut(Vec<u8>, Kind, &mut dyn Read) -> Result<(), TransportError> + 'a;
 
 enum Kind {
-    File,
+    /// Its size, in bytes.
+    File(u64),
     Link(Vec<u8>),
+}
+
+/// How often each path came as a file.
+#[derive(Default)]
+struct Times(HashMap<Vec<u8>, usize>);
+
+impl Times {
+    fn again(&mut self, path: &[u8]) {
+        *self.0.entry(path.to_vec()).or_default() += 1;
+    }
+
+    fn of(&self, path: &[u8]) -> usize {
+        self.0.get(path).copied().unwrap_or_default()
+    }
 }
 
 fn normal(path: &[u8]) -> Vec<u8> {
@@ -248,13 +270,6 @@ fn normal(path: &[u8]) -> Vec<u8> {
 
 fn size_of(entry: &Entry) -> u64 {
     if let Node::File { size, .. } = entry.node { size } else { 0 }
-}
-
-fn twice(path: &[u8]) -> TransportError {
-    TransportError::Unsupported {
-        part: String::from_utf8_lossy(path).into_owned(),
-        what: "twice in one layer".to_owned(),
-    }
 }
 
 fn files_of(

@@ -103,12 +103,24 @@ impl Sink for Dir<'_> {
         bytes: &mut dyn Read,
     ) -> Result<(), TransportError> {
         let at = self.path(path);
-        let mut file: File = fs_err::File::create_new(&at)?.into_parts().0;
+        let mut file: File = in_place(&at, || fs_err::File::create_new(&at))?.into_parts().0;
         copy_exactly(path, size, bytes, &mut file)?;
         self.attributes(&at, entry)
     }
 
     fn link(&mut self, path: &[u8], _: &Entry, target: &[u8]) -> Result<(), TransportError> {
-        Ok(fs_err::hard_link(self.path(target), self.path(path))?)
+        let at = self.path(path);
+        Ok(in_place(&at, || fs_err::hard_link(self.path(target), &at))?)
+    }
+}
+
+/// Makes something where another file may be. That one's further names keep what it was.
+fn in_place<T>(at: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match make() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs_err::remove_file(at)?;
+            make()
+        }
+        made => made,
     }
 }
