@@ -224,6 +224,34 @@ fn a_commit_can_be_pinned() {
 }
 
 #[test]
+fn a_reference_must_lead_to_the_commit_it_is_pinned_to() {
+    let Some((repositories, smart)) = served() else { return };
+    let space = Space::new();
+    let first = repositories.git("r.git", &["rev-parse", "HEAD"]).trim().to_owned();
+    repositories.git("r.git", &["tag", "old"]);
+    let second = repositories.commit("r.git", &[("more", "2\n")]);
+    let url = smart.url("r.git");
+    // The files of both are known, by whatever they were asked for.
+    for commit in [&first, &second] {
+        space.kubefile(&format!("FROM scratch\nADD {url}#{commit} /src\n"));
+        space.built(&[]);
+    }
+    for (reference, wrong) in [
+        ("main", format!("stands for the commit {second}, not for {first}")),
+        ("nope", "has no branch, tag or reference `nope`".to_owned()),
+    ] {
+        space.kubefile(&format!("FROM scratch\nADD --checksum={first} {url}#{reference} /src\n"));
+        fails(&space, &[], &["Kubefile:2:", &wrong]);
+        fails(&space, &[], &["Kubefile:2:", &wrong]);
+    }
+    space.kubefile(&format!("FROM scratch\nADD --checksum={first} {url}#old /src\n"));
+    space.built(&[]);
+    let asked = smart.asked().len();
+    space.built(&["--no-cache"]);
+    assert_eq!(smart.asked().len(), asked);
+}
+
+#[test]
 fn what_git_cannot_give_is_told_at_its_line() {
     let Some((repositories, smart)) = served() else { return };
     let space = Space::new();

@@ -61,7 +61,8 @@ impl<'a> Git<'a> {
         Self { store, command, resolved: OnceMap::default(), repositories: OnceMap::default() }
     }
 
-    /// The commit a source stands for. A commit's own id is believed until its files are wanted.
+    /// The commit a source stands for. A commit's own id is believed until its files are wanted. A reference that once led to
+    /// the commit it is pinned to is not asked for again.
     ///
     /// # Errors
     /// When the repository cannot be asked, or does not know the reference.
@@ -69,7 +70,7 @@ impl<'a> Git<'a> {
         let pinned = source.checksum.as_deref();
         let resolved = match (source.commit(), pinned) {
             (Some(commit), _) => Resolved::by_id(commit),
-            (None, Some(pinned)) if Packed::find(self.store, trees, &key(source, pinned)).is_some() => {
+            (None, Some(pinned)) if Packed::find(self.store, trees, &led_key(source, pinned)).is_some() => {
                 return Ok(Resolved::by_id(pinned));
             }
             (None, _) => {
@@ -126,6 +127,20 @@ impl<'a> Git<'a> {
         trees: &Trees<'_>,
         received: &dyn Fn(u64),
     ) -> Result<Packed, GitError> {
+        let packed = self.packed(source, resolved, trees, received)?;
+        if source.checksum.is_some() && resolved.reference.is_some() {
+            packed.keep(self.store, trees, &led_key(source, &resolved.commit))?;
+        }
+        Ok(packed)
+    }
+
+    fn packed(
+        &self,
+        source: &GitSource,
+        resolved: &Resolved,
+        trees: &Trees<'_>,
+        received: &dyn Fn(u64),
+    ) -> Result<Packed, GitError> {
         let key = key(source, &resolved.commit);
         if let Some(known) = Packed::find(self.store, trees, &key) {
             return Ok(known);
@@ -176,6 +191,14 @@ fn key(source: &GitSource, commit: &str) -> [u8; 32] {
     hasher.bytes(commit.as_bytes());
     hasher.bytes(source.subdir.as_bytes());
     hasher.number(source.keep_git_dir.into());
+    hasher.finish()
+}
+
+/// The same, of a commit that the source's reference led to.
+fn led_key(source: &GitSource, commit: &str) -> [u8; 32] {
+    let mut hasher = Hasher::new("git reference 1");
+    hasher.bytes(&key(source, commit));
+    hasher.bytes(source.reference.as_deref().unwrap_or("HEAD").as_bytes());
     hasher.finish()
 }
 
