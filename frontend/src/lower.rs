@@ -161,7 +161,10 @@ impl Lowering<'_> {
             }
             CopyFrom::Image { image, pattern } => (Some(self.image(image, "--from", span)), pattern.as_str()),
             CopyFrom::Git(git) => (Some(self.git(git, span)), "."),
-            CopyFrom::Remote { url, checksum } => (Some(self.http(url, checksum, span)), "*"),
+            CopyFrom::Remote { url, checksum, file_name } => {
+                let (url, checksum, file_name) = (url.clone(), checksum.clone(), file_name.clone());
+                (Some(self.http(HttpSource { url, checksum, file_name }, span)), "*")
+            }
             CopyFrom::Stage { index, pattern } => (self.states[*index], pattern.as_str()),
             CopyFrom::Inline(_) => unreachable!("a file in the text is no vertex"),
         };
@@ -217,7 +220,11 @@ impl Lowering<'_> {
                     let vertex = self.local(LocalSource::OWN, &pattern, false, step.span);
                     (vertex, source.place.clone())
                 }
-                SourceKind::Remote => (self.http(&source.place, &source.checksum, step.span), "*".to_owned()),
+                SourceKind::Remote => {
+                    let (url, checksum) = (source.place.clone(), source.checksum.clone());
+                    let http = HttpSource { url, checksum, file_name: None };
+                    (self.http(http, step.span), "*".to_owned())
+                }
             };
             inputs.push(vertex);
             listed.push(AppSource { kind: source.kind, path, trailing_slash: source.trailing_slash });
@@ -249,10 +256,10 @@ impl Lowering<'_> {
         self.definition.add(Op::Git(source.clone().into()), Vec::new(), metadata)
     }
 
-    fn http(&mut self, url: &str, checksum: &Option<String>, span: Span) -> VertexDigest {
-        let metadata = Metadata { name: paths::shown_url(url), spans: vec![span], ..Metadata::default() };
-        let op = HttpSource { url: url.to_owned(), checksum: checksum.clone() };
-        self.definition.add(Op::Http(op), Vec::new(), metadata)
+    fn http(&mut self, source: HttpSource, span: Span) -> VertexDigest {
+        let name = paths::shown_url(&source.url);
+        let metadata = Metadata { name, spans: vec![span], ..Metadata::default() };
+        self.definition.add(Op::Http(source), Vec::new(), metadata)
     }
 
     fn app_spec(&self, stage: &Stage, app: &App) -> AppSpec {

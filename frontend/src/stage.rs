@@ -124,6 +124,8 @@ pub(crate) enum CopyFrom {
     Remote {
         url: String,
         checksum: Option<String>,
+        /// The destination's, where the URL does not end in one.
+        file_name: Option<String>,
     },
     Stage {
         index: usize,

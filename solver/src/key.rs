@@ -142,6 +142,7 @@ pub(crate) fn walk_op(op: &Op, to: &mut dyn Walk) {
             to.bytes("op", b"http");
             to.bytes("url", http.url.as_bytes());
             http.checksum.iter().for_each(|checksum| to.bytes("checksum", checksum.as_bytes()));
+            http.file_name.iter().for_each(|name| to.bytes("file name", name.as_bytes()));
         }
         Op::Git(git) => walk_git(git, to),
         Op::Image(image) => {

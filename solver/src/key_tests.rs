@@ -42,7 +42,7 @@ fn variants() -> Vec<Op> {
         Op::Local(LocalSource { context: context.into(), pattern: pattern.into(), parents })
     };
     let http = |url: &str, checksum: Option<&str>| {
-        Op::Http(HttpSource { url: url.into(), checksum: checksum.map(str::to_owned) })
+        Op::Http(HttpSource { url: url.into(), checksum: checksum.map(str::to_owned), file_name: None })
     };
     let image = |reference: &str, architecture| {
         Op::Image(

@@ -61,6 +61,8 @@ pub struct HttpSource {
     pub url: String,
     /// The SHA-256 the body must have (64 lower-case hexadecimal digits), if pinned by the user.
     pub checksum: Option<String>,
+    /// What the file is called where neither the URL nor the server's answer says it.
+    pub file_name: Option<String>,
 }
 
 /// An image, of the store or of a registry. Output: a state, one delta a layer.

@@ -20,7 +20,7 @@ fn graph(picks: &[Vec<prop::sample::Index>]) -> Graph {
         let op = match number {
             n if n % 5 == 0 => {
                 inputs.clear();
-                Op::Http(HttpSource { url: format!("http://h/{n}"), checksum: None })
+                Op::Http(HttpSource { url: format!("http://h/{n}"), checksum: None, file_name: None })
             }
             n if n % 7 == 0 && !inputs.is_empty() => Op::State,
             n => Op::App(AppOp { name: format!("a{n}"), sources: Vec::new() }),

@@ -290,6 +290,21 @@ fn servers_that_fail_are_told_with_the_line() {
 }
 
 #[test]
+fn a_url_without_a_file_name_takes_the_destinations() {
+    let server = Server::start();
+    server.file("/", b"page".to_vec());
+    let space = Space::new();
+    let url = server.url("/");
+    for name in ["x", "y"] {
+        space.kubefile(&format!("FROM scratch\nADD {url} /d/{name}\n"));
+        space.built(&[]);
+        assert_eq!(space.rootfs("localhost/x:1")[&format!("d/{name}")].content, b"page");
+    }
+    space.kubefile(&format!("FROM scratch\nAPP a {url}\n"));
+    fails(&space, &["build", "-t", "x:1", "."], &["Kubefile:2:1", "names no file"]);
+}
+
+#[test]
 fn a_server_that_stumbles_is_asked_again() {
     let server = Server::start();
     server.route("/f.yaml", |request| {

@@ -31,7 +31,7 @@ impl Session<'_> {
                     Some(kept) => kept,
                     None => {
                         let pinned =
-                            HttpSource { url: source.url.clone(), checksum: Some(locked.sha256.hex()) };
+                            HttpSource { checksum: Some(locked.sha256.hex()), ..source.clone() };
                         let pin = pinner.pin(&pinned, self.cached_pin(&source.url), progress);
                         let record = pin.map_err(|error| match error {
                             HttpError::Checksum { expected, found, .. } => {
@@ -60,7 +60,8 @@ impl Session<'_> {
                     self.warn(index, note.text, note.hint);
                 }
                 self.download_later(index, source, &record, false);
-                if record.validator.is_some() || source.checksum.is_some() {
+                // A name that the text gave is this build's alone.
+                if source.file_name.is_none() && (record.validator.is_some() || source.checksum.is_some()) {
                     self.saw_url(&source.url, &record);
                 }
                 record

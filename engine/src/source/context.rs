@@ -221,7 +221,8 @@ impl<'a> Contexts<'a> {
                 self.archive(&shown, Watched::new(file, &goes_on))?
             }
             ContextSource::Url(url) => {
-                let source = HttpSource { url: url.clone(), checksum: None };
+                let source =
+                    HttpSource { url: url.clone(), checksum: None, file_name: Some("context".to_owned()) };
                 let mut progress = |bytes, _| received(bytes);
                 let (fetcher, store, cancel) = (&self.fetcher, self.store, &self.cancel);
                 let pinner = http::Pinner { fetcher, store, limit_bytes: self.limit_bytes, cancel };

@@ -69,7 +69,7 @@ pub struct HttpRecord {
     pub content: ContentDigest,
     /// The body, in the store.
     pub blob: Descriptor,
-    /// The name the file gets.
+    /// The name the file gets; as it is kept, empty where neither URL nor server say one.
     pub file_name: String,
 }
 
@@ -93,6 +93,20 @@ impl Pinner<'_> {
     /// # Errors
     /// [`HttpError`]. Nothing is kept of a body that is not what was asked for.
     pub fn pin(
+        &self,
+        source: &HttpSource,
+        cached: Option<HttpRecord>,
+        progress: &mut dyn FnMut(u64, Option<u64>),
+    ) -> Result<HttpRecord, HttpError> {
+        let mut record = self.find(source, cached, progress)?;
+        if record.file_name.is_empty() {
+            let no_name = || HttpError::NoName { url: redacted(&source.url) };
+            record.file_name = source.file_name.clone().ok_or_else(no_name)?;
+        }
+        Ok(record)
+    }
+
+    fn find(
         &self,
         source: &HttpSource,
         cached: Option<HttpRecord>,
@@ -272,8 +286,7 @@ impl<'store> Body<'store> {
         file_name: Option<String>,
     ) -> Result<HttpRecord, HttpError> {
         let content = ContentDigest::from_bytes(*self.hasher.finalize().as_bytes());
-        let file_name =
-            file_name_of(url).or(file_name).ok_or_else(|| HttpError::NoName { url: redacted(url) })?;
+        let file_name = file_name_of(url).or(file_name).unwrap_or_default();
         Ok(HttpRecord { validator, content, blob: self.blob.complete()?, file_name })
     }
 

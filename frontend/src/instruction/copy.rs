@@ -42,6 +42,11 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
             _ => evaluator.report(diagnostic::checksum_needs_one_remote(flag.span)),
         }
     }
+    if let [CopyFrom::Remote { url, file_name, .. }] = &mut sources[..]
+        && paths::url_file_name(url).is_none()
+    {
+        *file_name = destination.rsplit('/').next().map(str::to_owned);
+    }
     keep_git_dir(evaluator, statement, &mut sources);
     let stage = evaluator.stage();
     stage.has_files = true;
@@ -130,7 +135,7 @@ fn source(
     } else if context.several_or_directory && paths::url_file_name(&text).is_none() {
         diagnostic::remote_without_file(word.span, &paths::shown_url(&text))
     } else {
-        return Some(CopyFrom::Remote { url: text, checksum: None });
+        return Some(CopyFrom::Remote { url: text, checksum: None, file_name: None });
     };
     evaluator.report(fault);
     None

@@ -41,7 +41,7 @@ fn of_step(subject: &Subject<'_>, step: &Step) -> Vec<Unpinned> {
         _ => {
             let Some((sources, _)) = subject.copied(step) else { return Vec::new() };
             let remote = sources.into_iter().filter_map(|(source, word)| match source {
-                CopyFrom::Remote { url, checksum } => Some((url.as_str(), word.span, checksum.is_some())),
+                CopyFrom::Remote { url, checksum, .. } => Some((url.as_str(), word.span, checksum.is_some())),
                 _ => None,
             });
             remote.collect()
