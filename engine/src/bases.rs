@@ -234,16 +234,23 @@ impl<'a> Bases<'a> {
         };
         let images = Images::new(self.store);
         let here = images.find(name).and_then(|line| Ok((images.for_platform(&line, platform)?, line)));
+        // What is here for another platform may be there for the right one.
+        let mut other = None;
         let here = match here {
             Ok((instance, line)) => {
                 let image = images.read(&instance)?;
-                // What is for another platform may be there for the right one.
-                (image.platform() == *platform || policy == PullPolicy::Never)
-                    .then_some((image, instance, line))
+                if image.platform() == *platform || policy == PullPolicy::Never {
+                    Some((image, instance, line))
+                } else {
+                    let offered = vec![image.platform().to_string()];
+                    let name = line.name.unwrap_or_else(|| name.to_owned());
+                    other = Some(ImagesError::Platform { name, wanted: platform.clone(), offered });
+                    None
+                }
             }
-            Err(ImagesError::NotFound { .. } | ImagesError::Platform { .. })
-                if policy != PullPolicy::Never =>
-            {
+            Err(ImagesError::NotFound { .. }) if policy != PullPolicy::Never => None,
+            Err(error @ ImagesError::Platform { .. }) if policy != PullPolicy::Never => {
+                other = Some(error);
                 None
             }
             Err(error) => return Err(error.into()),
@@ -263,11 +270,18 @@ impl<'a> Bases<'a> {
             }
             (None, _) if is_local => {
                 let tried = vec![name.to_owned()];
-                Err(ImagesError::NotFound { name: name.to_owned(), tried }.into())
+                let not_found = || ImagesError::NotFound { name: name.to_owned(), tried };
+                Err(other.unwrap_or_else(not_found).into())
             }
             _ => {
                 let reference = Reference::parse(name)?;
-                let found = registry::resolve(self.store, self.registry, &reference, platform, now)?;
+                let found = registry::resolve(self.store, self.registry, &reference, platform, now);
+                let found = found.map_err(|error| match other {
+                    Some(here) if !error.is_cancelled() => {
+                        RegistryError::OtherPlatform { here: Box::new(here), source: Box::new(error) }
+                    }
+                    _ => error,
+                })?;
                 let root = found.line.origin.unwrap_or(found.line.manifest.digest);
                 Ok(BaseImage::new(found.image, found.line, root, true))
             }

@@ -233,7 +233,11 @@ fn hint_of_transport(error: &TransportError) -> Option<&'static str> {
 
 /// What may help with a registry.
 pub(crate) fn hint_of_registry(error: &RegistryError) -> Option<String> {
+    if let RegistryError::OtherPlatform { .. } = error {
+        return Some("build for a platform that the store has with `--platform`, or `sealer pull --platform` this one".to_owned());
+    }
     Some(match error.plain() {
+        RegistryError::Images(ImagesError::Platform { .. }) => "choose one with `--platform`".to_owned(),
         RegistryError::Lock(error) => hint_of_lock(error),
         RegistryError::Unauthorized { host, is_known: false, .. } => format!("log in: `sealer login -u NAME --password-stdin {host}`"),
         RegistryError::Unauthorized { host, .. } => {

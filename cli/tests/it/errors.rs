@@ -304,6 +304,35 @@ fn a_url_without_a_file_name_takes_the_destinations() {
     fails(&space, &["build", "-t", "x:1", "."], &["Kubefile:2:1", "names no file"]);
 }
 
+/// Fails with all of these texts, whatever else the store has.
+fn fails(space: &Space, words: &[&str], texts: &[&str]) {
+    let run = space.run(words);
+    assert_eq!(run.code, Some(1), "{words:?}: {}", run.stderr);
+    for text in texts {
+        assert!(run.stderr.contains(text), "{words:?}: `{text}` is not in:\n{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_base_that_is_here_for_another_platform_is_told_so() {
+    let space = Space::new();
+    space.file("a", "a").kubefile("FROM scratch\nCOPY a /\n");
+    space.built(&["--platform", "linux/amd64", "-t", "one:1"]);
+    space.built(&["--platform", "linux/amd64,linux/s390x", "-t", "two:1"]);
+    for (base, offered) in [
+        ("one:1", "linux/amd64"),
+        ("localhost/one:1", "linux/amd64"),
+        ("two:1", "only for linux/amd64, linux/s390x"),
+        ("localhost/two:1", "only for linux/amd64, linux/s390x"),
+    ] {
+        space.kubefile(&format!("FROM {base}\n"));
+        for policy in ["always", "ifnewer", "missing", "never"] {
+            let build = ["build", "--offline", "--pull", policy, "--platform", "linux/arm64", "-t", "y:1", "."];
+            fails(&space, &build, &["Kubefile:1:1", offered, "linux/arm64", "--platform"]);
+        }
+    }
+}
+
 #[test]
 fn a_server_that_stumbles_is_asked_again() {
     let server = Server::start();

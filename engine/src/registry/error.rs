@@ -149,6 +149,14 @@ pub enum RegistryError {
         /// The mirrors, in the order they were asked in.
         tried: Vec<Tried>,
     },
+    /// The store has the image for other platforms, and it is not to be had for this one.
+    #[error("in the store {here}; {source}")]
+    OtherPlatform {
+        /// For which.
+        here: Box<ImagesError>,
+        /// Why the registry was of no use.
+        source: Box<Self>,
+    },
     /// What happened to one image of several, or to one part of it.
     #[error("{image}: {source}")]
     Of {
@@ -178,10 +186,12 @@ impl RegistryError {
         }
     }
 
-    /// What happened, without of which image it is and which mirrors were tried.
+    /// What happened, without of which image it is, which mirrors were tried and what the store has.
     pub fn plain(&self) -> &Self {
         match self {
-            Self::Of { source, .. } | Self::Mirrored { source, .. } => source.plain(),
+            Self::Of { source, .. } | Self::Mirrored { source, .. } | Self::OtherPlatform { source, .. } => {
+                source.plain()
+            }
             other => other,
         }
     }
