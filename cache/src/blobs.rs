@@ -115,6 +115,13 @@ impl BlobStore {
         self.dir.join(digest.hex())
     }
 
+    /// The error of a blob that is not here as it should be.
+    pub fn lost(&self, digest: &BlobDigest) -> CacheError {
+        let path = self.path(digest);
+        let what = if path.exists() { "damaged" } else { "missing" };
+        CacheError::Lost { path, what }
+    }
+
     /// Opens a blob.
     ///
     /// # Errors

@@ -43,6 +43,14 @@ pub enum CacheError {
         /// Real length.
         found: u64,
     },
+    /// A blob that had to be here, as it should be.
+    #[error("`{}` is {what}", path.display())]
+    Lost {
+        /// Where it should be.
+        path: PathBuf,
+        /// `missing` or `damaged`.
+        what: &'static str,
+    },
     /// A blob that should be small is not.
     #[error("blob `{digest}` is larger than {limit} bytes")]
     TooLarge {

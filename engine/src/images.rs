@@ -7,6 +7,8 @@ mod compose;
 mod edit;
 mod index;
 
+use std::path::PathBuf;
+
 use cache::{CacheError, Store};
 use oci_spec::image::{Descriptor as OciDescriptor, ImageIndex, ImageManifest, MediaType as OciMediaType};
 use serde_json::Value;
@@ -66,6 +68,14 @@ pub enum ImagesError {
         name: String,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// The list of the store's images.
+    #[error("`{}` cannot be read: {reason}", path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// JSON that is not what it should be.
     #[error("{what} of image `{name}` cannot be read: {reason}")]

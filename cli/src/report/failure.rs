@@ -162,6 +162,7 @@ impl From<ImagesError> for Failure {
                 page = page.hint("remove the names one by one, or all at once with `--force`");
             }
             ImagesError::Platform { .. } => page = page.hint("choose one with `--platform`"),
+            ImagesError::Index { .. } => page = page.hint(WITHOUT_INDEX),
             ImagesError::Json { .. } => {
                 page = page.hint("`sealer rmi` removes the image's name; load or build it again");
             }
@@ -190,6 +191,9 @@ fn hint_of_store(error: &cache::CacheError) -> Option<&'static str> {
         cache::CacheError::Sync { source, .. } => source,
         cache::CacheError::Busy { .. } => {
             return Some("try again when they are done, or let `--wait` do that");
+        }
+        cache::CacheError::Lost { .. } => {
+            return Some("`sealer cache verify` deletes what is damaged and says whose it is; build, load or pull these images again");
         }
         cache::CacheError::NewerStore { .. } => return Some("use a newer sealer, or another `--root`"),
         cache::CacheError::Digest { .. } => {
@@ -237,6 +241,8 @@ pub(crate) fn hint_of_registry(error: &RegistryError) -> Option<String> {
         return Some("build for a platform that the store has with `--platform`, or `sealer pull --platform` this one".to_owned());
     }
     Some(match error.plain() {
+        RegistryError::Cache(error) => return hint_of_store(error).map(str::to_owned),
+        RegistryError::Images(ImagesError::Index { .. }) => WITHOUT_INDEX.to_owned(),
         RegistryError::Images(ImagesError::Platform { .. }) => "choose one with `--platform`".to_owned(),
         RegistryError::Lock(error) => hint_of_lock(error),
         RegistryError::Unauthorized { host, is_known: false, .. } => format!("log in: `sealer login -u NAME --password-stdin {host}`"),
@@ -396,6 +402,10 @@ fn hint_of_lock(error: &LockError) -> String {
         }
     }
 }
+
+/// What may help where nothing is known of any image.
+const WITHOUT_INDEX: &str =
+    "it says which images the store has; put it back, or move it away and build or load the images again";
 
 /// What may help where nobody may be asked.
 const OFFLINE: &str = "run it once without `--offline`: what it fetches stays in the store";

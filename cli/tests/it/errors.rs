@@ -334,6 +334,33 @@ fn a_base_that_is_here_for_another_platform_is_told_so() {
 }
 
 #[test]
+fn a_store_that_lost_something_says_what_and_what_to_do() {
+    let space = Space::new();
+    space.file("a", "a").kubefile("FROM scratch\nCOPY a /\n");
+    space.built(&["-t", "base:1"]);
+    let layer = space.manifest("localhost/base:1")["layers"][0]["digest"].as_str().unwrap().to_owned();
+    let path = space.store().join("blobs/sha256").join(layer.trim_start_matches("sha256:"));
+    let good = fs_err::read(&path).unwrap();
+    space.kubefile("FROM base:1\n");
+    let shown = |what: &str| format!("`{}` is {what}", path.display());
+    let tar = ["build", "-t", "y:1", "--build-mode", "lite", "-o", "type=tar,dest=o.tar", "."];
+    let mut bad = good.clone();
+    bad[0] ^= 1;
+    fs_err::write(&path, &bad).unwrap();
+    fails(&space, &tar, &[&shown("damaged"), "hint: `sealer cache verify`"]);
+    fs_err::write(&path, &good[..good.len() / 2]).unwrap();
+    fails(&space, &tar, &[&shown("damaged"), "hint: `sealer cache verify`"]);
+    fs_err::remove_file(&path).unwrap();
+    fails(&space, &tar, &[&shown("missing"), "hint: `sealer cache verify`"]);
+    let index = space.store().join("index.json");
+    fs_err::write(&index, "{").unwrap();
+    let hint = "hint: it says which images the store has";
+    for words in [&["images"][..], &["rmi", "base:1"], &tar] {
+        fails(&space, words, &[&format!("`{}` cannot be read", index.display()), hint]);
+    }
+}
+
+#[test]
 fn a_server_that_stumbles_is_asked_again() {
     let server = Server::start();
     server.route("/f.yaml", |request| {

@@ -134,11 +134,8 @@ fn read_file(store: &Store, name: &str) -> Result<Vec<Tagged>, ImagesError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         text => text.map_err(CacheError::Io)?,
     };
-    let index: Index<'_> = serde_json::from_slice(&text).map_err(|error| ImagesError::Json {
-        what: "the index",
-        name: path.display().to_string(),
-        reason: error.to_string(),
-    })?;
+    let index: Index<'_> = serde_json::from_slice(&text)
+        .map_err(|error| ImagesError::Index { path, reason: error.to_string() })?;
     Ok(index.manifests.iter().filter_map(tagged).collect())
 }
 

@@ -138,7 +138,7 @@ impl<'a> LayerSource<'a> {
         sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), RegistryError> {
         let absent = |repository: String| RegistryError::BlobUnknown { digest: blob.digest, repository };
-        let repository = self.repositories.first().ok_or_else(|| absent("any registry".to_owned()))?;
+        let repository = self.repositories.first().ok_or_else(|| self.store.blobs().lost(&blob.digest))?;
         let mut has_begun = false;
         keep_memory();
         self.registry.read(repository, &mut |place| {
@@ -220,10 +220,7 @@ impl<'a> LayerSource<'a> {
                 },
             }
         }
-        Err(failure.unwrap_or_else(|| RegistryError::BlobUnknown {
-            digest: layer.blob.digest,
-            repository: "any registry".to_owned(),
-        }))
+        Err(failure.unwrap_or_else(|| self.store.blobs().lost(&layer.blob.digest).into()))
     }
 
     fn download_from(

@@ -141,9 +141,18 @@ impl<'a> Merged<'a> {
             if cancel.is_cancelled() {
                 return Err(TransportError::Cancelled);
             }
-            self.pass_layer(number, cancel, sink)?;
+            self.pass_layer(number, cancel, sink).map_err(|error| self.blamed(number, error))?;
         }
         Ok(())
+    }
+
+    /// A damaged layer is told as such, whatever it made of whoever read it.
+    fn blamed(&self, number: usize, error: TransportError) -> TransportError {
+        let (blobs, blob) = (self.store.blobs(), self.layers[number].blob);
+        if matches!(error, TransportError::Cancelled) || blobs.verify(&blob) {
+            return error;
+        }
+        blobs.lost(&blob.digest).into()
     }
 
     fn shows(&self, path: &[u8], number: usize) -> bool {
