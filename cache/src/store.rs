@@ -42,7 +42,7 @@ impl Store {
     /// # Errors
     /// When it cannot be created, or a newer sealer wrote it.
     pub fn open(root: &Path) -> Result<Self, CacheError> {
-        let is_new = !root.join(LAYOUT_FILE).try_exists()?;
+        let is_new = !fs_err::exists(root.join(LAYOUT_FILE))?;
         if is_new {
             for dir in ["blobs/sha256", "used", "tmp"] {
                 fs_err::create_dir_all(root.join(dir))?;
@@ -71,7 +71,7 @@ impl Store {
     /// # Errors
     /// When a newer sealer wrote it.
     pub fn open_existing(root: &Path) -> Result<Option<Self>, CacheError> {
-        if !root.join(LAYOUT_FILE).try_exists()? {
+        if !fs_err::exists(root.join(LAYOUT_FILE))? {
             return Ok(None);
         }
         check_version(root)?;
@@ -84,7 +84,7 @@ impl Store {
     /// # Errors
     /// [`CacheError::Busy`], or when a newer sealer wrote the store.
     pub fn open_alone(root: &Path, wait: bool) -> Result<Option<Self>, CacheError> {
-        if !root.join(LAYOUT_FILE).try_exists()? {
+        if !fs_err::exists(root.join(LAYOUT_FILE))? {
             return Ok(None);
         }
         check_version(root)?;
@@ -110,7 +110,7 @@ impl Store {
     /// Two processes may create one store: each file appears whole, whoever wins. The layout file is the last: where
     /// it is, all is.
     fn create(&self) -> Result<(), CacheError> {
-        if self.root.join(VERSION_FILE).try_exists()? {
+        if fs_err::exists(self.root.join(VERSION_FILE))? {
             check_version(&self.root)?;
         } else {
             self.write_whole(VERSION_FILE, &STORE_VERSION.to_string())?;

@@ -219,6 +219,9 @@ fn hint_of_transport(error: &TransportError) -> Option<&'static str> {
         TransportError::NoImage { .. } => {
             "oci-archive, oci-dir, docker-archive, docker-dir and sealer's own archives can be read"
         }
+        TransportError::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            "make room there, or choose another place"
+        }
         TransportError::NotEmpty { .. } => "remove it, or choose another directory",
         TransportError::Digest { .. } | TransportError::DiffId { .. } | TransportError::Size { .. } => {
             "it is damaged or was tampered with; nothing of it was kept. Get it again"

@@ -361,6 +361,28 @@ fn a_store_that_lost_something_says_what_and_what_to_do() {
 }
 
 #[test]
+fn what_the_system_refuses_is_told_with_its_path() {
+    let space = Space::new();
+    space.file("a", "a").kubefile("FROM scratch\nCOPY a /\n");
+    space.built(&[]);
+    for format in ["oci-archive", "docker-archive"] {
+        fails(
+            &space,
+            &["save", "x:1", "--format", format, "-o", "/dev/full"],
+            &["`/dev/full` cannot be written: No space left", "hint: make room"],
+        );
+    }
+    fails(
+        &space,
+        &["build", "-t", "x:1", "--build-mode", "lite", "-o", "type=tar,dest=/dev/full", "."],
+        &["`/dev/full` cannot be written: No space left"],
+    );
+    for words in [&["images"][..], &["cache", "verify"], &["build", "-t", "x:1", "."], &["rmi", "x:1"]] {
+        fails(&space, &[&["--root", "/dev/null/x"], words].concat(), &["`/dev/null/x/oci-layout`", "Not a directory"]);
+    }
+}
+
+#[test]
 fn a_server_that_stumbles_is_asked_again() {
     let server = Server::start();
     server.route("/f.yaml", |request| {

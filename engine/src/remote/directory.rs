@@ -105,7 +105,7 @@ impl DirectoryRemote {
     /// Makes the directory an image layout. One with other things in it is left alone.
     fn prepare(&self) -> Result<(), RemoteError> {
         let layout = self.dir.join(LAYOUT);
-        if layout.try_exists()? {
+        if fs_err::exists(&layout)? {
             return Ok(());
         }
         fs_err::create_dir_all(&self.dir)?;

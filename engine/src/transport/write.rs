@@ -77,10 +77,12 @@ impl Destination {
     ) -> Result<(), TransportError> {
         let path = match self {
             Self::Stdout => {
-                return write(&mut File::from(rustix::io::dup(io::stdout()).map_err(io::Error::from)?));
+                let mut stdout = File::from(rustix::io::dup(io::stdout()).map_err(io::Error::from)?);
+                return write(&mut stdout).map_err(|error| named(error, Path::new("-")));
             }
             Self::Path(path) => path,
         };
+        let write = |out: &mut File| write(out).map_err(|error| named(error, path));
         let fail = |source: io::Error| TransportError::Write { path: path.clone(), source };
         match path.metadata() {
             // A pipe or a device has nothing to replace.
@@ -129,11 +131,21 @@ impl Destination {
             .permissions(Permissions::from_mode(0o777))
             .tempdir_in(parent(path))
             .map_err(fail)?;
-        let filled = fill(dir.path())?;
+        let filled = fill(dir.path()).map_err(|error| named(error, path))?;
         fs_err::rename(dir.path(), path).map_err(fail)?;
         // It has another name now: there is nothing left to remove.
         let _ = dir.keep();
         Ok(filled)
+    }
+}
+
+/// An error of the system that no other file gave its name to is that of what is written.
+fn named(error: TransportError, path: &Path) -> TransportError {
+    match error {
+        TransportError::Io(source) if source.raw_os_error().is_some() => {
+            TransportError::Write { path: path.to_owned(), source }
+        }
+        other => other,
     }
 }
 
