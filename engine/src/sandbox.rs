@@ -98,6 +98,7 @@ pub(crate) fn run(spec: &Spec, watch: &Watch<'_>) -> Result<(), SandboxError> {
         Some(Report::Ended { code, signal }) => {
             Err(SandboxError::Failed { code, signal, log: last.into_iter().collect() })
         }
+        Some(Report::Broken { step: SetupStep::Program, message, .. }) => Err(SandboxError::Program(message)),
         Some(Report::Broken { step, errno, message }) => Err(SandboxError::Setup { step, errno, message }),
         None => Err(SandboxError::Helper { status: status.to_string(), log: last.into_iter().collect() }),
     }

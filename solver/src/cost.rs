@@ -91,7 +91,8 @@ mod tests {
         let mut definition = Definition::new(SourceFile::default());
         let mut apps = Vec::new();
         for name in ["small", "large", "measured"] {
-            let op = Op::Http(HttpSource { url: format!("http://h/{name}"), checksum: None, file_name: None });
+            let op =
+                Op::Http(HttpSource { url: format!("http://h/{name}"), checksum: None, file_name: None });
             let source = definition.add(op, vec![], Metadata { name: name.into(), ..Metadata::default() });
             let op = Op::App(AppOp { name: name.into(), sources: Vec::new() });
             apps.push(definition.add(op, vec![source], Metadata::default()));

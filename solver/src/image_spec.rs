@@ -26,7 +26,8 @@ impl Platform {
             "aarch64" => "arm64",
             other => other,
         };
-        let variant = variant.filter(|variant| !matches!((architecture, *variant), ("arm64", "v8") | ("amd64", "v1")));
+        let variant =
+            variant.filter(|variant| !matches!((architecture, *variant), ("arm64", "v8") | ("amd64", "v1")));
         Self {
             os: os.to_ascii_lowercase(),
             architecture: architecture.to_owned(),

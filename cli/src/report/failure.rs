@@ -193,7 +193,9 @@ fn hint_of_store(error: &cache::CacheError) -> Option<&'static str> {
             return Some("try again when they are done, or let `--wait` do that");
         }
         cache::CacheError::Lost { .. } => {
-            return Some("`sealer cache verify` deletes what is damaged and says whose it is; build, load or pull these images again");
+            return Some(
+                "`sealer cache verify` deletes what is damaged and says whose it is; build, load or pull these images again",
+            );
         }
         cache::CacheError::NewerStore { .. } => return Some("use a newer sealer, or another `--root`"),
         cache::CacheError::Digest { .. } => {
@@ -241,7 +243,10 @@ fn hint_of_transport(error: &TransportError) -> Option<&'static str> {
 /// What may help with a registry.
 pub(crate) fn hint_of_registry(error: &RegistryError) -> Option<String> {
     if let RegistryError::OtherPlatform { .. } = error {
-        return Some("build for a platform that the store has with `--platform`, or `sealer pull --platform` this one".to_owned());
+        return Some(
+            "build for a platform that the store has with `--platform`, or `sealer pull --platform` this one"
+                .to_owned(),
+        );
     }
     Some(match error.plain() {
         RegistryError::Cache(error) => return hint_of_store(error).map(str::to_owned),

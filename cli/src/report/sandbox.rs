@@ -10,6 +10,9 @@ pub(super) fn hint(error: &SandboxError) -> Option<String> {
         SandboxError::Setup { step, errno, message } => {
             return setup(*step, errno.map(Errno::from_raw_os_error), message).map(str::to_owned);
         }
+        SandboxError::Program(_) => {
+            "a RUN in shell form needs `/bin/sh` in the image; one in JSON form names a program of the image"
+        }
         SandboxError::Failed { code: 127, .. } => "127 is the shell's word for a program it did not find",
         SandboxError::Failed { code: 126, .. } => "126 is the shell's word for a file it could not execute",
         SandboxError::Failed { code: 137, .. } => {
@@ -53,9 +56,6 @@ fn setup(step: SetupStep, errno: Option<Errno>, message: &str) -> Option<&'stati
         }
         SetupStep::Runtime if message.contains("Exec format error") => {
             "programs of another platform need its emulator: `apt-get install qemu-user-static binfmt-support`"
-        }
-        SetupStep::Runtime if message.contains("PATH") || message.contains("cannot be executed") => {
-            "a RUN in shell form needs `/bin/sh` in the image; one in JSON form names a program of the image"
         }
         _ => return None,
     })

@@ -327,7 +327,8 @@ fn a_base_that_is_here_for_another_platform_is_told_so() {
     ] {
         space.kubefile(&format!("FROM {base}\n"));
         for policy in ["always", "ifnewer", "missing", "never"] {
-            let build = ["build", "--offline", "--pull", policy, "--platform", "linux/arm64", "-t", "y:1", "."];
+            let build =
+                ["build", "--offline", "--pull", policy, "--platform", "linux/arm64", "-t", "y:1", "."];
             fails(&space, &build, &["Kubefile:1:1", offered, "linux/arm64", "--platform"]);
         }
     }
@@ -378,7 +379,11 @@ fn what_the_system_refuses_is_told_with_its_path() {
         &["`/dev/full` cannot be written: No space left"],
     );
     for words in [&["images"][..], &["cache", "verify"], &["build", "-t", "x:1", "."], &["rmi", "x:1"]] {
-        fails(&space, &[&["--root", "/dev/null/x"], words].concat(), &["`/dev/null/x/oci-layout`", "Not a directory"]);
+        fails(
+            &space,
+            &[&["--root", "/dev/null/x"], words].concat(),
+            &["`/dev/null/x/oci-layout`", "Not a directory"],
+        );
     }
 }
 

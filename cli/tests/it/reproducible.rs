@@ -134,7 +134,10 @@ fn an_image_says_the_platform_that_its_text_names() {
     for entry in index["manifests"].as_array().unwrap() {
         let manifest = space.json(entry["digest"].as_str().unwrap());
         let config = space.json(manifest["config"]["digest"].as_str().unwrap());
-        assert_eq!((&entry["platform"]["architecture"], &config["architecture"]), (&json!("arm64"), &json!("arm64")));
+        assert_eq!(
+            (&entry["platform"]["architecture"], &config["architecture"]),
+            (&json!("arm64"), &json!("arm64"))
+        );
     }
 }
 

@@ -25,6 +25,8 @@ pub enum SetupStep {
     User,
     /// The OCI runtime.
     Runtime,
+    /// The command's program: all else is there.
+    Program,
     /// Reading what is to be done.
     Spec,
 }
@@ -63,6 +65,9 @@ pub enum SandboxError {
         /// All that is known.
         message: String,
     },
+    /// The sandbox is fine, and the program is not there.
+    #[error("the command was not run: {0}")]
+    Program(String),
     /// The helper ended without a word.
     #[error("the helper of the sandbox ended with {status}")]
     Helper {

@@ -18,12 +18,22 @@ use super::SetupStep;
 use super::bundle::Bundle;
 use super::helper::{self, Broken};
 
+/// What words about the program itself begin with. libcontainer gives them back as the end of its own.
+const OF_PROGRAM: &str = "program: ";
+/// How other runtimes say that there is none.
+const NO_PROGRAM: &str = "not found in $PATH";
 /// The one container of this process namespace.
 const ID: &str = "run";
 
 /// Runs a bundle with libcontainer and waits for its end.
 pub(super) fn embedded(bundle: &Bundle) -> Result<ExitStatus, Broken> {
-    let broken = |error: &dyn Error| Broken::new(SetupStep::Runtime, last_cause(error));
+    let broken = |error: &dyn Error| {
+        let cause = last_cause(error);
+        match cause.split_once(OF_PROGRAM) {
+            Some((_, text)) => Broken::new(SetupStep::Program, text),
+            None => Broken::new(SetupStep::Runtime, cause),
+        }
+    };
     let nothing = fs_err::File::open("/dev/null")
         .map_err(|error| Broken::errno(SetupStep::Runtime, "standard input", error))?;
     let nothing: OwnedFd = nothing.into_parts().0.into();
@@ -77,7 +87,8 @@ pub(super) fn external(runtime: &Path, bundle: &Bundle) -> Result<ExitStatus, Br
     match entries.rfind(|entry| entry["level"] == "error") {
         Some(entry) if !status.success() => {
             let message = entry["msg"].as_str().unwrap_or_default();
-            Err(Broken::new(SetupStep::Runtime, format!("{}: {message}", runtime.display())))
+            let step = if message.contains(NO_PROGRAM) { SetupStep::Program } else { SetupStep::Runtime };
+            Err(Broken::new(step, format!("{}: {message}", runtime.display())))
         }
         _ => Ok(status),
     }
@@ -118,10 +129,14 @@ impl Program {
 
 impl Executor for Program {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        let invalid = ExecutorValidationError::ArgValidationError;
+        let invalid =
+            |text: String| ExecutorValidationError::ArgValidationError(format!("{OF_PROGRAM}{text}"));
         let (path, _) = Self::find(spec).map_err(invalid)?;
         match path.symlink_metadata() {
             Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(invalid(format!("`{}` is not in the image", path.display())))
+            }
             Err(error) => Err(invalid(format!("`{}` cannot be executed: {error}", path.display()))),
         }
     }

@@ -30,8 +30,7 @@ impl Session<'_> {
                 let record = match http::kept(source, &locked, self.store) {
                     Some(kept) => kept,
                     None => {
-                        let pinned =
-                            HttpSource { checksum: Some(locked.sha256.hex()), ..source.clone() };
+                        let pinned = HttpSource { checksum: Some(locked.sha256.hex()), ..source.clone() };
                         let pin = pinner.pin(&pinned, self.cached_pin(&source.url), progress);
                         let record = pin.map_err(|error| match error {
                             HttpError::Checksum { expected, found, .. } => {

@@ -95,11 +95,7 @@ pub(crate) fn parse_platform(text: &str) -> Option<Platform> {
     Some(Platform::new(os, architecture, variant))
 }
 
-fn stage_base(
-    evaluator: &mut Evaluator<'_>,
-    word: &Word,
-    platform: Option<&Platform>,
-) -> Option<StageBase> {
+fn stage_base(evaluator: &mut Evaluator<'_>, word: &Word, platform: Option<&Platform>) -> Option<StageBase> {
     let reference = evaluator.expand(word, Scope::Global)?;
     let reference = reference.trim();
     if reference.is_empty() {
