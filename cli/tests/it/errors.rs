@@ -147,6 +147,29 @@ fn nothing_leaves_the_context() {
 }
 
 #[test]
+fn a_source_that_gives_nothing_says_what_it_is() {
+    let space = Space::new();
+    let _socket = std::os::unix::net::UnixListener::bind(space.context().join("s")).unwrap();
+    symlink("s", space.context().join("to-s")).unwrap();
+    for source in ["s", "to-s"] {
+        space.kubefile(&format!("FROM scratch\nCOPY {source} /x\n"));
+        check(&space, &[], "Kubefile:2:1", &["/s` is a socket, which cannot be copied into an image"]);
+    }
+    symlink("nowhere", space.context().join("link")).unwrap();
+    space.kubefile("FROM scratch\nCOPY link /x\n");
+    check(&space, &[], "Kubefile:2:1", &["`link` is a link to `nowhere`, which is not in the build context"]);
+    space.file("tree/x", "x");
+    symlink("/nowhere", space.context().join("tree/link")).unwrap();
+    space.kubefile("FROM scratch AS one\nCOPY tree /d\nFROM one\nCOPY --from=one /d/link /y\n");
+    check(
+        &space,
+        &[],
+        "Kubefile:4:1",
+        &["`d/link` is a link to `/nowhere`, which is not in the stage it is copied from"],
+    );
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let space = Space::new();
     space.file("locked", "x").kubefile("FROM scratch\nCOPY locked /x\n");

@@ -33,6 +33,14 @@ pub enum FileError {
         /// As written.
         pattern: String,
     },
+    /// A link that leads nowhere.
+    #[error("`{pattern}` is a link to `{target}`, which is not in the stage it is copied from")]
+    Dangling {
+        /// As written.
+        pattern: String,
+        /// Where it points.
+        target: String,
+    },
     /// Several files, one name.
     #[error("`{pattern}` selects {count} files, so the destination `{destination}` must end with `/`")]
     NeedsDirectory {

@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use solver::{LocalSource, TreeDigest};
 
 use self::locate::Located;
@@ -72,25 +72,37 @@ impl Scan<'_> {
         let (selected, is_left_out) = match direct {
             Some(entry) => (Some(entry), false),
             None => match self.context.locate(&prefix, &source.pattern)? {
-                Located::At(real) if pattern.is_literal() => (self.entry(&real)?, false),
+                Located::At(real) if pattern.is_literal() => match self.entry(&real)? {
+                    None => return Err(self.absent(&real, source, false)),
+                    entry => (entry, false),
+                },
                 Located::At(real) => (self.matches(&pattern, &joined(&prefix), &real)?, false),
                 Located::LeftOut => (None, pattern.is_literal()),
                 Located::Nowhere => (None, false),
             },
         };
-        let not_found = |ignored| LocalError::NotFound {
-            pattern: source.pattern.clone(),
-            context: self.context.root.clone(),
-            ignored,
-        };
-        let Some(entry) = selected else { return Err(not_found(is_left_out)) };
+        let Some(entry) = selected else { return Err(self.absent(&prefix, source, is_left_out)) };
         let entry = below(self.trees, &prefix, entry, |depth| match source.parents {
             true => self.dir_meta(&joined(&prefix[..depth])),
             false => Ok(Meta::with_mode(0o755)),
         })?;
         match entry.node {
             Node::Dir(tree) => Ok(tree),
-            _ => Err(not_found(false)),
+            _ => Err(self.absent(&prefix, source, false)),
+        }
+    }
+
+    /// Why a source gives nothing; `path` is how far its links were followed.
+    fn absent(&self, path: &[Name], source: &LocalSource, ignored: bool) -> LocalError {
+        let (host, pattern, context) =
+            (self.context.host(path), source.pattern.clone(), self.context.root.clone());
+        let kind = rustix::fs::lstat(&host).ok().map(|stat| FileType::from_raw_mode(stat.st_mode));
+        match (kind, fs_err::read_link(&host)) {
+            (Some(FileType::Socket), _) if !ignored => LocalError::Special { path: host, kind: "socket" },
+            (Some(FileType::Symlink), Ok(target)) if !ignored => {
+                LocalError::Dangling { path: pattern, target: target.display().to_string(), context }
+            }
+            _ => LocalError::NotFound { pattern, context, ignored },
         }
     }
 

@@ -41,9 +41,16 @@ pub(super) fn select(
         })
     };
     if pattern.is_literal() {
-        let entry = whole(resolve(text.as_bytes())?)?.ok_or_else(not_found)?;
         let path = components(text.as_bytes()).collect::<Vec<_>>().join(&b'/');
-        return Ok(vec![(path, entry)]);
+        if let Some(entry) = whole(resolve(text.as_bytes())?)? {
+            return Ok(vec![(path, entry)]);
+        }
+        return Err(match state.look_up(trees, &path)? {
+            Found::Other(Entry { node: Node::Symlink(target), .. }) => {
+                FileError::Dangling { pattern: text.to_owned(), target: lossy(&target) }
+            }
+            _ => not_found(),
+        });
     }
     let mut matches = Vec::new();
     collect(trees, &state, &pattern, &mut Vec::new(), &mut matches)?;

@@ -28,8 +28,14 @@ impl Files<'_> {
             ignored,
         };
         let Some(entry) = selected else {
-            let is_there = pattern.is_literal() && self.at(&prefix)?.is_some();
-            return Err(not_found(is_there).into());
+            let there = if pattern.is_literal() { self.at(&prefix)?.map(|entry| entry.node) } else { None };
+            return Err(match there {
+                Some(Node::Symlink(target)) if self.resolve(&prefix, &source.pattern)?.is_none() => {
+                    let (path, target) = (source.pattern.clone(), lossy(&target));
+                    LocalError::Dangling { path, target, context: PathBuf::from(&self.shown) }.into()
+                }
+                there => not_found(there.is_some()).into(),
+            });
         };
         let entry = below(into, &prefix, entry, |depth| match source.parents {
             true => {

@@ -24,6 +24,16 @@ pub enum LocalError {
         /// Whether the path exists but an ignore file leaves it out.
         ignored: bool,
     },
+    /// The source itself is a link that leads nowhere.
+    #[error("`{path}` is a link to `{target}`, which is not in the build context `{context}`")]
+    Dangling {
+        /// The source path.
+        path: String,
+        /// Where it points.
+        target: String,
+        /// The context.
+        context: PathBuf,
+    },
     /// A link leads out.
     #[error("`{path}` leaves the build context through the link `{link}` -> `{target}`")]
     Escapes {
@@ -45,7 +55,7 @@ pub enum LocalError {
     Special {
         /// Host path.
         path: PathBuf,
-        /// `device` or `FIFO`.
+        /// `device`, `FIFO`, or `socket`, if it is the source itself.
         kind: &'static str,
     },
     /// A name that means a deletion in a layer.
