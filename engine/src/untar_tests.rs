@@ -139,17 +139,26 @@ fn a_hard_link_is_a_file_like_its_partner() {
 }
 
 #[test]
-fn a_layer_may_hold_links_that_an_archive_may_not() {
+fn links_are_kept_wherever_they_point_and_nothing_is_written_through_them() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let trees = Trees::new(&store);
-    let tar = tar_of(|tar| tar.append_link(&mut header(tar::EntryType::Symlink, 0), "l", "../../x").unwrap());
-    let read = |flavour| {
+    let read = |flavour, names: &[&str]| {
+        let tar = tar_of(|tar| {
+            for (name, target) in [("up", "../../x"), ("away", "/x")] {
+                tar.append_link(&mut header(tar::EntryType::Symlink, 0), name, target).unwrap();
+            }
+            for name in names {
+                tar.append_data(&mut header(tar::EntryType::Regular, 1), name, &b"f"[..]).unwrap();
+            }
+        });
         let sink: &mut FileSink<'_> = &mut |_, file| copy_hashed(file, &mut io::sink());
         read_tar(&mut tar.as_slice(), &trees, flavour, false, sink)
     };
-    assert!(read(Flavour::Layer).is_ok());
-    assert!(matches!(read(Flavour::Archive), Err(UntarError::LinkEscapes { .. })));
+    for flavour in [Flavour::Archive, Flavour::Files] {
+        assert!(read(flavour, &[]).is_ok());
+        assert!(matches!(read(flavour, &["up/f"]), Err(UntarError::ThroughLink { .. })));
+    }
 }
 
 #[test]

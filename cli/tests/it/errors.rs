@@ -209,7 +209,7 @@ fn hostile_archives_are_refused() {
     use tar::EntryType::{Link, Regular, Symlink};
     for (entries, text) in [
         (vec![("../x", Regular, "")], "leaves the archive"),
-        (vec![("a/l", Symlink, "../../etc")], "leads out of the archive"),
+        (vec![("l", Symlink, "../../etc"), ("l/x", Regular, "")], "which the archive makes a link"),
         (vec![("l", Symlink, "/etc"), ("l/x", Regular, "")], "which the archive makes a link"),
         (vec![("h", Link, "../../etc/passwd")], "leads out of the archive"),
         (vec![("h", Link, "nothing")], "names a file the archive does not have"),
@@ -218,6 +218,13 @@ fn hostile_archives_are_refused() {
         space.file("evil.tar", archive(&entries)).kubefile("FROM scratch\nADD evil.tar /d/\n");
         check(&space, &[], "Kubefile:2:1", &[text]);
     }
+    // A link's own text is kept, wherever it points, as COPY keeps it; what is written through it stays in the image.
+    let space = Space::new();
+    space.file("up.tar", archive(&[("a/l", Symlink, "../../../up")])).file("x", "x");
+    space.kubefile("FROM scratch\nADD up.tar /d/\nCOPY x /d/a/l/\n").built(&[]);
+    let root = space.rootfs("localhost/x:1");
+    assert!(root["d/a/l"].header.ends_with("-> ../../../up"), "{root:?}");
+    assert_eq!(root["up/x"].content, b"x");
     // Two thousand directories deep is unusual, and no reason to fall over.
     let space = Space::new();
     let mut deep = tar::Builder::new(Vec::new());
