@@ -117,7 +117,7 @@ fn run(
         Command::Save(save) => commands::save::run(save, &args.global, reporter, &root()?),
         Command::Load(load) => commands::load::run(load, args.global.quiet, reporter, &root()?),
         Command::Diff(diff) => commands::diff::run(diff, &args.global, &root()?),
-        Command::Merge(merge) => commands::merge::run(merge, &args.global, &root()?),
+        Command::Merge(merge) => commands::merge::run(merge, &args.global, reporter, &root()?),
         Command::Mount(mount) => commands::mount::mount(mount, &args.global, reporter, &root()?),
         Command::Umount(umount) => commands::mount::umount(umount, &root()?),
         Command::Pull(pull) => commands::pull::run(pull, &args.global, reporter, &root()?),

@@ -254,6 +254,14 @@ impl Merge<'_> {
         if let Some(variant) = &platform.variant {
             whole["variant"] = json!(variant);
         }
+        // Work of several people is no contradiction.
+        let authors = self.images.iter().filter_map(|(_, image)| image.config.get("author")?.as_str());
+        let mut seen = BTreeSet::new();
+        let authors: Vec<&str> =
+            authors.filter(|author| !author.is_empty() && seen.insert(*author)).collect();
+        if !authors.is_empty() {
+            whole["author"] = json!(authors.join(", "));
+        }
         whole
     }
 

@@ -9,14 +9,14 @@ use super::existing_store;
 use super::save::complete;
 use crate::args::{Global, Merge};
 use crate::interrupt::Interrupt;
-use crate::report::{Failure, Page};
+use crate::report::{Failure, Page, Reporter};
 use crate::{settings, ui};
 
 /// Most contradictions shown.
 const SHOWN: usize = 20;
 
 /// Makes one image of several.
-pub(crate) fn run(args: &Merge, global: &Global, root: &Path) -> Result<(), Failure> {
+pub(crate) fn run(args: &Merge, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
     let names = args.target.iter().map(|name| full_name(name)).collect::<Result<Vec<_>, _>>()?;
     let platform = settings::platform(&args.selection.platform)?;
     let times = settings::times(args.timestamp.as_deref())?;
@@ -31,7 +31,15 @@ pub(crate) fn run(args: &Merge, global: &Global, root: &Path) -> Result<(), Fail
     let images = Images::new(&store);
     let mut given = Vec::new();
     for name in &args.images {
-        let tagged = images.for_platform(&images.find(name)?, &platform)?;
+        let found = images.find(name)?;
+        let tagged = images.for_platform(&found, &platform)?;
+        if args.selection.platform.is_empty() && found.kind == ManifestKind::Index {
+            let offered = images.instances(&found)?;
+            let offered: Vec<String> =
+                offered.into_iter().map(|(_, platform)| platform.to_string()).collect();
+            let text = format!("`{name}` is for {}; its image for {platform} is merged", offered.join(", "));
+            reporter.warn(Page::warning("platform", text, "`--platform` says which"));
+        }
         let tagged = complete(&store, &registry, tagged, global.quiet, &interrupt)?;
         given.push((name.clone(), images.read(&tagged)?));
     }

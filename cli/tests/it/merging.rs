@@ -125,6 +125,25 @@ fn contradictions_are_told_with_both_sides() {
 }
 
 #[test]
+fn authors_stay_and_the_platform_of_an_index_is_told() {
+    let space = Space::new();
+    space.file("a.yaml", "kind: A\n").kubefile("FROM scratch\nMAINTAINER me\nCOPY a.yaml /a\n");
+    let both = "linux/amd64,linux/arm64";
+    good(&space, &["build", "-q", "-t", "both:1", "--platform", both, "--build-mode", "lite", "."]);
+    build(&space, "other:1", "FROM scratch\nMAINTAINER you\nCOPY a.yaml /b\n");
+    build(&space, "nobody:1", "FROM scratch\nCOPY a.yaml /c\n");
+    good(&space, &["merge", "-q", "other:1", "nobody:1", "-t", "m:1"]);
+    assert_eq!(space.config("localhost/m:1")["author"], "you");
+    let host = format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" });
+    let told = space.run(&["merge", "both:1", "both:1", "-t", "m:1"]);
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    let text = format!("warning: `both:1` is for linux/amd64, linux/arm64; its image for {host} is merged");
+    assert!(told.stderr.contains(&text), "{}", told.stderr);
+    let chosen = space.run(&["merge", "--platform", "linux/amd64", "both:1", "both:1", "-t", "m:1"]);
+    assert!(chosen.code == Some(0) && !chosen.stderr.contains("warning"), "{}", chosen.stderr);
+}
+
+#[test]
 fn an_image_that_deletes_takes_nothing_from_the_others() {
     let space = Space::new();
     let deletes = |name: &str| {
