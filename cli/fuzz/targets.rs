@@ -7,6 +7,7 @@ use std::io::Read;
 use std::sync::OnceLock;
 
 use cache::{Store, Table};
+use engine::State;
 use engine::decompress::{Bounded, Compression};
 use engine::tree::{Node, TreeError, Trees};
 use engine::untar::{Flavour, Untarred, read_tar};
@@ -78,7 +79,7 @@ pub(crate) fn kubefile(bytes: &[u8]) {
 
 /// A layer read into a tree: no name climbs or is empty.
 pub(crate) fn layer(bytes: &[u8]) {
-    tree_of(bytes, Flavour::Layer);
+    tree_of(bytes, Flavour::Layer(&State::default()));
 }
 
 /// A compressed archive to be extracted, read into a tree.
@@ -90,7 +91,7 @@ pub(crate) fn archive(bytes: &[u8]) {
     }
 }
 
-fn tree_of(bytes: &[u8], flavour: Flavour) {
+fn tree_of(bytes: &[u8], flavour: Flavour<'_>) {
     let trees = Trees::new(&store().1);
     let mut reader = bytes;
     let tree = read_tar(&mut reader, &trees, flavour, true, &mut |_, file| {
@@ -101,7 +102,7 @@ fn tree_of(bytes: &[u8], flavour: Flavour) {
         for name in path.split(|byte| *byte == b'/') {
             assert!(!name.is_empty() && name != b"." && name != b".." && !name.contains(&0), "{path:?}");
         }
-        assert!(flavour == Flavour::Layer || entry.node != Node::Whiteout, "{path:?}");
+        assert!(matches!(flavour, Flavour::Layer(_)) || entry.node != Node::Whiteout, "{path:?}");
         Ok(())
     });
     checked.expect("a tree just made is whole");

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use self::pax::{PaxRecords, PaxTap};
 use crate::delta::OpenDir;
+use crate::state::{Found, State};
 use crate::tree::{Entry, Meta, Name, Node, TreeError, Trees, components};
 
 /// Most entries in one archive or layer.
@@ -47,7 +48,7 @@ pub enum UntarError {
         /// The link.
         link: String,
     },
-    /// A hard link to nothing.
+    /// A hard link to nothing: neither in the archive, nor, for a layer, in what is known of the layers below.
     #[error("hard link `{path}` -> `{target}` names a file the archive does not have")]
     LinkTarget {
         /// The link.
@@ -71,9 +72,10 @@ pub enum UntarError {
 
 /// How a tar is understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flavour {
-    /// An image layer: `.wh.` names are whiteouts, and an entry below a link takes the link's place.
-    Layer,
+pub enum Flavour<'a> {
+    /// An image layer on a state, to whose files hard links may be: `.wh.` names are whiteouts, and an entry below a link takes
+    /// the link's place.
+    Layer(&'a State),
     /// An archive to extract: which directories it only implies is told.
     Archive,
     /// Files as they were put away.
@@ -127,10 +129,11 @@ pub type FileSink<'a> = dyn FnMut(&[u8], &mut dyn Read) -> io::Result<ContentDig
 pub fn read_tar(
     reader: &mut dyn Read,
     trees: &Trees<'_>,
-    flavour: Flavour,
+    flavour: Flavour<'_>,
     keep_mtime: bool,
     sink: &mut FileSink<'_>,
 ) -> Result<Untarred, UntarError> {
+    let below = if let Flavour::Layer(below) = flavour { Some(below) } else { None };
     let mut root = OpenDir::root();
     let (mut named, mut links) = (BTreeSet::new(), Names::default());
     let mut left = DIRECTORIES_LIMIT;
@@ -145,11 +148,11 @@ pub fn read_tar(
         let path = safe_path(&records.path(&entry))?;
         let meta = meta_of(&entry, &records, keep_mtime)?;
         let Some((name, parents)) = path.split_last() else { continue };
-        if flavour != Flavour::Layer {
+        if below.is_none() {
             refuse_links_on_the_way(&root, &path)?;
         }
         if let Some(deleted) = name.strip_prefix(b".wh.") {
-            if flavour != Flavour::Layer {
+            if below.is_none() {
                 return Err(UntarError::WhiteoutName(shown(&path)));
             }
             let dir = open(&mut root, trees, parents, &mut left)?;
@@ -163,7 +166,7 @@ pub fn read_tar(
         if flavour == Flavour::Archive && entry.header().entry_type() == tar::EntryType::Link {
             links.add(path.join(&b'/'), components(&target).collect::<Vec<_>>().join(&b'/'));
         }
-        let Some(entry) = read_entry(&mut entry, &root, &path, (meta, target), sink)? else {
+        let Some(entry) = read_entry(&mut entry, (&root, below, trees), &path, (meta, target), sink)? else {
             continue;
         };
         match entry.node {
@@ -200,7 +203,7 @@ fn unnamed(
 
 fn read_entry(
     entry: &mut tar::Entry<'_, impl Read>,
-    root: &OpenDir,
+    (root, below, trees): (&OpenDir, Option<&State>, &Trees<'_>),
     path: &[Name],
     (meta, target): (Meta, Vec<u8>),
     sink: &mut FileSink<'_>,
@@ -231,11 +234,18 @@ fn read_entry(
                 path: shown(path),
                 target: String::from_utf8_lossy(&target).into_owned(),
             })?;
-            let found = root.find(&parts).ok_or_else(|| UntarError::LinkTarget {
+            let found = match (root.find(&parts), below) {
+                (Some(found), _) => Some(found.clone()),
+                (None, Some(below)) => match below.look_up(trees, &parts.join(&b'/'))? {
+                    Found::Other(found) => Some(found),
+                    Found::Absent | Found::Dir { .. } => None,
+                },
+                (None, None) => None,
+            };
+            return found.map(Some).ok_or_else(|| UntarError::LinkTarget {
                 path: shown(path),
                 target: String::from_utf8_lossy(&target).into_owned(),
-            })?;
-            return Ok(Some(found.clone()));
+            });
         }
         EntryType::Char => device('c', entry)?,
         EntryType::Block => device('b', entry)?,

@@ -81,7 +81,7 @@ proptest! {
         let writer = LayerWriter { store: &store, trees: &trees, contents: &contents, links: &solver::HardLinks::default(), times, compression, reuse: true, cancel };
         let layer = writer.write(&delta, &|_| {}).unwrap();
         let mut tar = uncompressed(store.blobs().open(&layer.blob.digest).unwrap(), layer.media_type).unwrap();
-        let again = read_tar(&mut tar, &trees, Flavour::Layer, false, &mut |_, file| {
+        let again = read_tar(&mut tar, &trees, Flavour::Layer(&State::default()), false, &mut |_, file| {
             copy_hashed(file, &mut io::sink())
         }).unwrap();
         prop_assert_eq!(again.tree, delta);
@@ -133,7 +133,8 @@ fn a_hard_link_is_a_file_like_its_partner() {
         tar.append_link(&mut header(tar::EntryType::Link, 0), "two", "a/one").unwrap();
     });
     let sink: &mut FileSink<'_> = &mut |_, file| copy_hashed(file, &mut io::sink());
-    let tree = read_tar(&mut tar.as_slice(), &trees, Flavour::Layer, false, sink).unwrap().tree;
+    let tree =
+        read_tar(&mut tar.as_slice(), &trees, Flavour::Layer(&State::default()), false, sink).unwrap().tree;
     let two = trees.load(&tree).unwrap().entries.get(b"two").unwrap().clone();
     assert_eq!(two.node, Node::File { content: content_digest(b"abc"), size: 3 });
 }
@@ -167,7 +168,9 @@ fn what_is_no_tar_is_an_error() {
     let store = Store::open(dir.path()).unwrap();
     let trees = Trees::new(&store);
     let sink: &mut FileSink<'_> = &mut |_, file| copy_hashed(file, &mut io::sink());
-    assert!(read_tar(&mut &[7_u8; 2000][..], &trees, Flavour::Layer, false, sink).is_err());
+    assert!(
+        read_tar(&mut &[7_u8; 2000][..], &trees, Flavour::Layer(&State::default()), false, sink).is_err()
+    );
 }
 
 #[test]
@@ -187,7 +190,7 @@ fn directories_that_an_archive_only_implies_are_told() {
         read_tar(&mut tar.as_slice(), &trees, flavour, false, sink).unwrap().implied
     };
     assert_eq!(read(Flavour::Archive), [b"a/b".to_vec(), b"c/d".to_vec()]);
-    assert!(read(Flavour::Layer).is_empty());
+    assert!(read(Flavour::Layer(&State::default())).is_empty());
 }
 
 #[test]

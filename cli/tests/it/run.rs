@@ -186,6 +186,15 @@ TWO
 }
 
 #[test]
+fn a_command_sees_files_that_a_layer_only_links_to() {
+    let Some(space) = place() else { return };
+    let layout = crate::transport::linked(&space);
+    assert_eq!(space.run(&["load", "-i", layout.to_str().unwrap()]).code, Some(0));
+    space.kubefile("FROM linked:1\nCOPY rootfs/ /\nRUN grep -q here /to-stays && grep -q gone /to-goes\n");
+    space.built(&[]);
+}
+
+#[test]
 fn a_command_runs_again_only_when_something_it_depends_on_is_different() {
     let Some(space) = place() else { return };
     space.file("a", "1");

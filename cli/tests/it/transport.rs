@@ -392,6 +392,61 @@ fn hard_links_and_whiteouts_of_other_tools_are_merged_as_buildah_merges_them() {
     assert_eq!(listing_of_dir(&unpacked), ours);
 }
 
+/// An image whose second layer has hard links to files of the first, one of which it deletes.
+pub(crate) fn linked(space: &Space) -> PathBuf {
+    let (mut first, mut second) = (tar::Builder::new(Vec::new()), tar::Builder::new(Vec::new()));
+    let header = |kind, size| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(0o644);
+        header
+    };
+    let file = |size| header(tar::EntryType::Regular, size);
+    first.append_data(&mut file(4), "d/stays", &b"here"[..]).unwrap();
+    first.append_data(&mut file(4), "d/goes", &b"gone"[..]).unwrap();
+    for (path, target) in [("to-stays", "d/stays"), ("to-goes", "d/goes"), ("to-goes-too", "d/goes")] {
+        second.append_link(&mut header(tar::EntryType::Link, 0), path, target).unwrap();
+    }
+    second.append_data(&mut file(0), "d/.wh.goes", std::io::empty()).unwrap();
+    let layers = [first.into_inner().unwrap(), second.into_inner().unwrap()];
+    write_layout(&space.root().join("linked"), &layers, "localhost/linked:1")
+}
+
+#[test]
+fn hard_links_to_files_of_layers_below_are_those_files() {
+    let space = Space::new();
+    ok(&space, &["load", "-i", linked(&space).to_str().unwrap()]);
+    space.kubefile("FROM linked:1\n");
+    let (tar, dir) = (space.root().join("o.tar"), space.root().join("o"));
+    let outputs = [format!("type=tar,dest={}", tar.display()), format!("type=rootfs,dest={}", dir.display())];
+    space.built(&["-o", &outputs[0], "-o", &outputs[1]]);
+    let unpacked = space.root().join("unpacked");
+    tar::Archive::new(fs_err::File::open(&tar).unwrap()).unpack(&unpacked).unwrap();
+    for dir in [&dir, &unpacked] {
+        let read = |path: &str| fs_err::read_to_string(dir.join(path)).unwrap();
+        assert_eq!(
+            (read("to-stays"), read("to-goes"), read("to-goes-too")),
+            ("here".into(), "gone".into(), "gone".into())
+        );
+        assert!(!dir.join("d/goes").exists());
+    }
+    space.kubefile("FROM linked:1 AS l\nFROM scratch\nCOPY --from=l /to-* /c/\n").built(&[]);
+    assert_eq!(space.rootfs("localhost/x:1")["c/to-goes"].content, b"gone");
+    // A link to nothing at all is no better than it was.
+    let mut broken = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Link);
+    header.set_size(0);
+    broken.append_link(&mut header, "link", "nothing").unwrap();
+    let broken = [tar::Builder::new(Vec::new()).into_inner().unwrap(), broken.into_inner().unwrap()];
+    let layout = write_layout(&space.root().join("broken"), &broken, "localhost/broken:1");
+    ok(&space, &["load", "-i", layout.to_str().unwrap()]);
+    let run = space.kubefile("FROM broken:1 AS b\nFROM scratch\nCOPY --from=b /link /\n").build(&[]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("hard link `link` -> `nothing`"), "{}", run.stderr);
+}
+
 #[test]
 fn of_several_entries_with_one_name_the_last_counts() {
     let space = Space::new();

@@ -175,7 +175,11 @@ impl<'a> LayerSource<'a> {
         }
         drop(lock);
         match trees {
-            Looking::AtFiles(trees) => Ok(image::index(layer, self.store, trees).map(drop)?),
+            Looking::AtFiles(trees) => match image::index(layer, self.store, trees) {
+                // What is below it has to be known first.
+                Err(error) if error.is_link_below() => Ok(()),
+                indexed => Ok(indexed.map(drop)?),
+            },
             Looking::AtBytes(..) | Looking::Not => Ok(()),
         }
     }
@@ -264,8 +268,10 @@ impl<'a> LayerSource<'a> {
             let indexed = indexing.join().expect("reading a layer does not panic");
             fetched?;
             complete(writer, &place.repository, &layer.blob)?;
-            let tree = indexed?;
-            Ok(image::keep_tree(layer, tree, self.store, trees)?)
+            match indexed {
+                Err(error) if error.is_link_below() => Ok(()),
+                indexed => Ok(image::keep_tree(layer, indexed?, self.store, trees)?),
+            }
         })
     }
 }

@@ -37,7 +37,15 @@ pub(crate) fn extract(
     match contents.layer_of(delta)? {
         Some(layer) => {
             let read = extraction.read_layer(store, &layer);
-            read.inspect_err(|_| store.blobs().doubt(&layer.blob.digest))?;
+            let links = read.inspect_err(|_| store.blobs().doubt(&layer.blob.digest))?;
+            // Hard links to files of layers below.
+            let wanted = links.iter().filter_map(|(path, entry)| match entry.node {
+                Node::File { content, size: 1.. } => Some((content, path.as_slice())),
+                _ => None,
+            });
+            contents.provide_files(trees, delta, wanted)?;
+            extraction.files = links;
+            extraction.read_contents(contents)?;
         }
         None => {
             contents.provide(trees, delta)?;
@@ -85,8 +93,9 @@ impl Extraction<'_> {
         Ok(())
     }
 
-    /// Files out of the layer they are in, in one pass. Their times are the layer's: programs compare them.
-    fn read_layer(&mut self, store: &Store, layer: &Layer) -> Result<(), SnapshotError> {
+    /// Files out of the layer they are in, in one pass. Their times are the layer's: programs compare them. Gives hard links
+    /// to what the layer does not have.
+    fn read_layer(&mut self, store: &Store, layer: &Layer) -> Result<HashMap<Vec<u8>, Entry>, SnapshotError> {
         let blob = store.blobs().open(&layer.blob.digest)?;
         let tar =
             Bounded::new(layer::uncompressed(blob, layer.media_type)?, expansion_limit(layer.blob.size));
@@ -94,6 +103,7 @@ impl Extraction<'_> {
         let records = tap.records();
         let mut times: HashMap<Vec<u8>, i64> = HashMap::new();
         let mut written: HashMap<Vec<u8>, Entry> = HashMap::new();
+        let mut links = HashMap::new();
         let mut archive = tar::Archive::new(tap);
         for member in archive.entries()? {
             let mut member = member?;
@@ -103,7 +113,11 @@ impl Extraction<'_> {
             if kind.is_dir() {
                 times.insert(path, mtime);
             } else if kind.is_hard_link() {
-                self.link(&path, &normal(&records.link_name(&member)), &mut written)?;
+                if !self.link(&path, &normal(&records.link_name(&member)), &mut written)?
+                    && let Some(link) = self.files.remove_entry(&path)
+                {
+                    links.extend([link]);
+                }
             } else if kind.is_file() {
                 self.file(path, mtime, &mut member, &mut written)?;
             }
@@ -112,7 +126,7 @@ impl Extraction<'_> {
             entry.meta.mtime = times.get(path).copied();
         }
         match self.files.keys().next() {
-            None => Ok(()),
+            None => Ok(links),
             Some(path) => Err(SnapshotError::Unfound { path: String::from_utf8_lossy(path).into_owned() }),
         }
     }
@@ -148,20 +162,21 @@ impl Extraction<'_> {
         Ok(())
     }
 
+    /// A further name; whether the first is written already.
     fn link(
         &mut self,
         path: &[u8],
         target: &[u8],
         written: &mut HashMap<Vec<u8>, Entry>,
-    ) -> Result<(), SnapshotError> {
-        let Some(entry) = self.files.remove(path) else { return Ok(()) };
-        if written.contains_key(target) {
+    ) -> Result<bool, SnapshotError> {
+        if !written.contains_key(target) {
+            return Ok(false);
+        }
+        if let Some(entry) = self.files.remove(path) {
             fs_err::hard_link(self.dir.path(target), self.dir.path(path))?;
             written.insert(path.to_vec(), entry);
-        } else {
-            self.files.insert(path.to_vec(), entry);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Files from wherever this build can read them.

@@ -54,7 +54,7 @@ pub fn state(
 ) -> Result<State, ImageError> {
     let mut state = State::default();
     for layer in &image.layers {
-        let delta = index(layer, store, trees)?;
+        let delta = index_on(layer, &state, store, trees)?;
         contents.add_image_layer(delta, layer.clone());
         state.deltas.push(delta);
     }
@@ -66,8 +66,35 @@ pub fn state(
 /// # Errors
 /// When a layer is missing, damaged or refused.
 pub fn state_only(image: &StoredImage, store: &Store, trees: &Trees<'_>) -> Result<State, ImageError> {
-    let deltas = image.layers.iter().map(|layer| index(layer, store, trees)).collect::<Result<_, _>>()?;
-    Ok(State { deltas })
+    let mut state = State::default();
+    for layer in &image.layers {
+        state.deltas.push(index_on(layer, &state, store, trees)?);
+    }
+    Ok(state)
+}
+
+/// The tree of a layer of the store that stands on others. One with hard links to files of those is another tree on others:
+/// it is not known by the layer, and read each time. Hardly anybody makes such layers.
+fn index_on(
+    layer: &Layer,
+    below: &State,
+    store: &Store,
+    trees: &Trees<'_>,
+) -> Result<TreeDigest, ImageError> {
+    match index(layer, store, trees) {
+        Err(error) if error.is_link_below() && !below.deltas.is_empty() => {
+            let blob = store.blobs().open(&layer.blob.digest)?;
+            read_with(layer, blob, (trees, below), TimePolicy::Fixed(0))
+        }
+        indexed => indexed,
+    }
+}
+
+impl ImageError {
+    /// Whether a layer has a hard link to what it does not have itself.
+    pub(crate) fn is_link_below(&self) -> bool {
+        matches!(self, Self::Untar { source: UntarError::LinkTarget { .. }, .. })
+    }
 }
 
 /// The tree of a layer that was read before.
@@ -91,7 +118,8 @@ pub(crate) fn index(layer: &Layer, store: &Store, trees: &Trees<'_>) -> Result<T
 /// the layer. A tar has a time for everything: what has none in the tree has 0 there.
 pub(crate) fn holds_timed(layer: &Layer, delta: &TreeDigest, store: &Store, trees: &Trees<'_>) -> bool {
     let found = || -> Result<TreeDigest, ImageError> {
-        read_with(layer, store.blobs().open(&layer.blob.digest)?, trees, TimePolicy::Keep)
+        let blob = store.blobs().open(&layer.blob.digest)?;
+        read_with(layer, blob, (trees, &State::default()), TimePolicy::Keep)
     };
     let Ok(wanted) = timed(trees, delta) else { return false };
     found().is_ok_and(|found| found == wanted) && keep_tree(layer, *delta, store, trees).is_ok()
@@ -114,13 +142,13 @@ pub(crate) fn read_layer(
     blob: impl io::Read,
     trees: &Trees<'_>,
 ) -> Result<TreeDigest, ImageError> {
-    read_with(layer, blob, trees, TimePolicy::Fixed(0))
+    read_with(layer, blob, (trees, &State::default()), TimePolicy::Fixed(0))
 }
 
 fn read_with(
     layer: &Layer,
     blob: impl io::Read,
-    trees: &Trees<'_>,
+    (trees, below): (&Trees<'_>, &State),
     times: TimePolicy,
 ) -> Result<TreeDigest, ImageError> {
     let digest = layer.blob.digest;
@@ -128,7 +156,8 @@ fn read_with(
     let tar = layer::uncompressed(blob, layer.media_type).map_err(|e| fail(e.into()))?;
     let tar = Bounded::new(tar, expansion_limit(layer.blob.size));
     let mut tar = Hashed { inner: tar, hasher: Sha256::new() };
-    let read = read_tar(&mut tar, trees, Flavour::Layer, times == TimePolicy::Keep, &mut |_, file| {
+    let (flavour, keep_mtime) = (Flavour::Layer(below), times == TimePolicy::Keep);
+    let read = read_tar(&mut tar, trees, flavour, keep_mtime, &mut |_, file| {
         crate::contents::copy_hashed(file, &mut io::sink())
     });
     let tree = read.map_err(fail)?.tree;

@@ -97,6 +97,8 @@ pub(crate) trait Sink {
 
 struct Merged<'a> {
     store: &'a Store,
+    contents: Contents<'a>,
+    deltas: Vec<TreeDigest>,
     layers: &'a [Layer],
     entries: BTreeMap<Vec<u8>, Entry>,
     /// For every file: the layer it shows through from.
@@ -125,7 +127,8 @@ impl<'a> Merged<'a> {
                 }
             })?;
         }
-        Ok(Self { store, layers: &stored.layers, entries, layer_of })
+        let (layers, deltas) = (&stored.layers, state.deltas);
+        Ok(Self { store, contents, deltas, layers, entries, layer_of })
     }
 
     fn pass(&self, cancel: &Cancel, sink: &mut dyn Sink) -> Result<(), TransportError> {
@@ -213,6 +216,12 @@ impl<'a> Merged<'a> {
                 Ok(())
             })?;
         }
+        for ((target, _), names) in orphans {
+            for name in names.into_iter().filter(|name| !passed.contains(name)).collect::<Vec<_>>() {
+                self.pass_link_below((&name, &target), number, sink)?;
+                passed.insert(name);
+            }
+        }
         let unfound = self.layer_of.iter().find(|(path, of)| **of == number && !passed.contains(*path));
         match unfound {
             None => Ok(()),
@@ -220,6 +229,24 @@ impl<'a> Merged<'a> {
                 Err(TransportError::Unfound { path: String::from_utf8_lossy(path).into_owned() })
             }
         }
+    }
+
+    /// A hard link to a file of a layer below: if that shows no more, the bytes are somewhere there all the same.
+    fn pass_link_below(
+        &self,
+        (name, target): (&[u8], &[u8]),
+        number: usize,
+        sink: &mut dyn Sink,
+    ) -> Result<(), TransportError> {
+        let entry = &self.entries[name];
+        let Node::File { content, size } = entry.node else { return Ok(()) };
+        let is_passed = self.layer_of.get(target).is_some_and(|of| *of < number);
+        if is_passed && self.entries[target] == *entry {
+            return sink.link(name, entry, target);
+        }
+        let wanted = std::iter::once((content, name));
+        self.contents.provide_files(&Trees::new(self.store), &self.deltas[number], wanted)?;
+        sink.file(name, entry, size, &mut self.contents.open(&content)?)
     }
 
     fn each_entry(
