@@ -113,27 +113,29 @@ impl Node {
             Kind::List(items) => items.iter().map(Self::to_json).collect(),
             Kind::Map(entries) => {
                 let mut map = Map::new();
-                self.merge_into(&mut map)?;
-                for (key, value) in entries.iter().filter(|(key, _)| !key.is_merge()) {
-                    map.insert(key.key()?, value.to_json()?);
+                // In the order of the text: what `<<` brings in goes over what stands before it.
+                for (key, value) in entries {
+                    if key.is_merge() {
+                        key.merge(value, &mut map)?;
+                    } else {
+                        map.insert(key.key()?, value.to_json()?);
+                    }
                 }
                 Ok(Value::Object(map))
             }
         }
     }
 
-    /// What `<<` brings in; what the mapping has itself goes over it.
-    fn merge_into(&self, map: &mut Map<String, Value>) -> Result<(), YamlError> {
-        for (key, value) in self.entries().iter().filter(|(key, _)| key.is_merge()) {
-            let sources: Vec<&Self> = match &value.kind {
-                Kind::List(items) => items.iter().rev().collect(),
-                _ => vec![value],
-            };
-            for source in sources {
-                match source.to_json()? {
-                    Value::Object(more) => map.extend(more),
-                    _ => return Err(key.wrong("`<<` needs a mapping".to_owned())),
-                }
+    /// What `<<` brings in; of several mappings the first one wins.
+    fn merge(&self, value: &Self, map: &mut Map<String, Value>) -> Result<(), YamlError> {
+        let sources = match &value.kind {
+            Kind::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(value),
+        };
+        for source in sources.iter().rev() {
+            match source.to_json()? {
+                Value::Object(more) => map.extend(more),
+                _ => return Err(self.wrong("`<<` needs a mapping".to_owned())),
             }
         }
         Ok(())

@@ -50,6 +50,12 @@ fn keys_merges_and_aliases_are_gos() {
             json!({"a": {"b": 1.0, "c": 1.0}, "d": {"b": 2.0, "c": 1.0}}),
         ),
         ("a: {<<: [{b: 1}, {b: 2, c: 2}]}\n", json!({"a": {"b": 1.0, "c": 2.0}})),
+        // What is merged goes over what stands before it, and in whole: tables are not united.
+        (
+            "a: &x {b: 1, d: {e: 1}}\nc: {b: 2, d: {f: 2}, <<: *x, g: 3}\n",
+            json!({"a": {"b": 1.0, "d": {"e": 1.0}}, "c": {"b": 1.0, "d": {"e": 1.0}, "g": 3.0}}),
+        ),
+        ("a: {<<: {b: 1}, b: 2, <<: {b: 3}}\n", json!({"a": {"b": 3.0}})),
         ("- a\n---\n- b\n", json!(["a"])),
         ("# nothing\n", json!(null)),
     ] {
