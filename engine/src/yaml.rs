@@ -100,25 +100,30 @@ impl Node {
     /// # Errors
     /// Where JSON has no such value: infinite numbers, keys that are no scalars.
     pub(crate) fn to_json(&self) -> Result<Value, YamlError> {
+        self.json(Numbers::Floats)
+    }
+
+    fn json(&self, numbers: Numbers) -> Result<Value, YamlError> {
         match &self.kind {
             Kind::Scalar { text, plain: false } => Ok(Value::String(text.clone())),
             Kind::Scalar { text, plain: true } => match resolve(text) {
                 Scalar::Null => Ok(Value::Null),
                 Scalar::Bool(value) => Ok(Value::Bool(value)),
-                Scalar::Number(number) => serde_json::Number::from_f64(number)
+                Scalar::Number(number) => numbers
+                    .of(text, number)
                     .map(Value::Number)
                     .ok_or_else(|| self.wrong(format!("`{text}` is no number in JSON"))),
                 Scalar::Text | Scalar::Merge | Scalar::Timestamp => Ok(Value::String(text.clone())),
             },
-            Kind::List(items) => items.iter().map(Self::to_json).collect(),
+            Kind::List(items) => items.iter().map(|item| item.json(numbers)).collect(),
             Kind::Map(entries) => {
                 let mut map = Map::new();
                 // In the order of the text: what `<<` brings in goes over what stands before it.
                 for (key, value) in entries {
                     if key.is_merge() {
-                        key.merge(value, &mut map)?;
+                        key.merge(value, numbers, &mut map)?;
                     } else {
-                        map.insert(key.key()?, value.to_json()?);
+                        map.insert(key.key()?, value.json(numbers)?);
                     }
                 }
                 Ok(Value::Object(map))
@@ -127,13 +132,13 @@ impl Node {
     }
 
     /// What `<<` brings in; of several mappings the first one wins.
-    fn merge(&self, value: &Self, map: &mut Map<String, Value>) -> Result<(), YamlError> {
+    fn merge(&self, value: &Self, numbers: Numbers, map: &mut Map<String, Value>) -> Result<(), YamlError> {
         let sources = match &value.kind {
             Kind::List(items) => items.as_slice(),
             _ => std::slice::from_ref(value),
         };
         for source in sources.iter().rev() {
-            match source.to_json()? {
+            match source.json(numbers)? {
                 Value::Object(more) => map.extend(more),
                 _ => return Err(self.wrong("`<<` needs a mapping".to_owned())),
             }
@@ -174,6 +179,25 @@ impl Node {
     }
 }
 
+/// What numbers become.
+#[derive(Debug, Clone, Copy)]
+enum Numbers {
+    /// Floats, as all numbers of JSON are in Go.
+    Floats,
+    /// Whole numbers are told from floats, as they are before they become JSON.
+    AsWritten,
+}
+
+impl Numbers {
+    fn of(self, text: &str, number: f64) -> Option<serde_json::Number> {
+        let whole = match self {
+            Self::Floats => None,
+            Self::AsWritten => parse_int(&text.replace('_', "")),
+        };
+        whole.and_then(serde_json::Number::from_i128).or_else(|| serde_json::Number::from_f64(number))
+    }
+}
+
 fn float_key(number: f64) -> String {
     if number.fract() == 0.0 && number.abs() < 1e18 { format!("{number:.0}") } else { float_text(number) }
 }
@@ -203,6 +227,14 @@ pub(crate) fn from_yaml_counted(text: &str) -> (Result<Value, YamlError>, usize)
     let read = composer.read(text);
     let first = read.and_then(|()| composer.documents.first().map_or(Ok(Value::Null), Node::to_json));
     (first, composer.copied)
+}
+
+/// The same, with whole numbers as they are: for what Go decodes into texts, which tells `20210101` from `20210101.0`.
+///
+/// # Errors
+/// As [`from_yaml`].
+pub(crate) fn from_yaml_as_written(text: &str) -> Result<Value, YamlError> {
+    documents(text)?.first().map_or(Ok(Value::Null), |document| document.json(Numbers::AsWritten))
 }
 
 /// Makes nodes of events, with a list of open collections instead of recursion.

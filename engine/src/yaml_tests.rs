@@ -82,6 +82,22 @@ fn what_anchors_and_aliases_copy_is_bounded() {
 }
 
 #[test]
+fn whole_numbers_are_told_from_floats_where_that_is_asked() {
+    for (text, expected) in [
+        ("20210101", json!(20_210_101)),
+        ("1_000_000", json!(1_000_000)),
+        ("07777777", json!(0o777_7777)),
+        ("-5", json!(-5)),
+        ("18446744073709551615", json!(u64::MAX)),
+        ("99999999999999999999", json!(1e20)),
+        ("20210101.0", json!(20_210_101.0)),
+        ("1e6", json!(1e6)),
+    ] {
+        assert_eq!(from_yaml_as_written(text).unwrap(), expected, "{text}");
+    }
+}
+
+#[test]
 fn nodes_know_their_lines() {
     let documents = documents("# one\na:\n  b: x\n---\nc:\n- |\n  text\n").unwrap();
     assert_eq!(documents[0].get("a").unwrap().get("b").unwrap().line, 3);

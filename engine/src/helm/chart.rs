@@ -14,7 +14,7 @@ use super::metadata::{Dependency, Metadata};
 use super::values::{Table, coalesced};
 use super::{ChartError, RenderError};
 use crate::decompress::{Bounded, Compression};
-use crate::yaml::from_yaml;
+use crate::yaml::{from_yaml, from_yaml_as_written};
 
 /// Files of a chart by their path in it.
 pub type ChartFiles = BTreeMap<String, Vec<u8>>;
@@ -101,8 +101,9 @@ impl Chart {
         }
         let yaml = |name: &str, bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes);
-            from_yaml(text.trim_start_matches('\u{feff}'))
-                .map_err(|source| ChartError::Yaml { file: name.to_owned(), source })
+            let text = text.trim_start_matches('\u{feff}');
+            let read = if name == "values.yaml" { from_yaml(text) } else { from_yaml_as_written(text) };
+            read.map_err(|source| ChartError::Yaml { file: name.to_owned(), source })
         };
         let own = files.get("Chart.yaml").ok_or(ChartError::NoChart)?;
         let mut metadata = Metadata::of(&yaml("Chart.yaml", own)?)?;

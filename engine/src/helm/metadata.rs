@@ -132,7 +132,12 @@ impl Metadata {
 fn text(json: &Json) -> String {
     match json {
         Json::String(text) => text.clone(),
-        Json::Number(number) => float_text(number.as_f64().unwrap_or_default()),
+        // Whole numbers as they are, others with the digits of a 32-bit float.
+        Json::Number(number) if !number.is_f64() => number.to_string(),
+        Json::Number(number) => {
+            let short = (number.as_f64().unwrap_or_default() as f32).to_string();
+            float_text(short.parse().unwrap_or_default())
+        }
         Json::Bool(value) => value.to_string(),
         Json::Null | Json::Array(_) | Json::Object(_) => String::new(),
     }

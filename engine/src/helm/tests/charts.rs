@@ -335,3 +335,21 @@ fn broken_charts_say_what_is_wrong() {
     ];
     assert_eq!(rendered(&chart).unwrap_err(), RenderError::Missing(vec!["a/charts/b".to_owned()]));
 }
+
+#[test]
+fn texts_of_a_chart_that_look_like_numbers_are_what_go_makes_of_them() {
+    let show = "{{ .Chart.AppVersion }} {{ .Chart.Description }} {{ .Chart.Home }} {{ .Chart.Keywords }} {{ .Chart.Annotations }}";
+    let chart = [
+        (
+            "Chart.yaml",
+            "apiVersion: v2\nname: c\nversion: 1.2.3\nappVersion: 20210101\ndescription: 123456.789\nhome: 1_000_000\n\
+             keywords: [07777777, 1e6, 20210101.0, 0.00001, 18446744073709551615, -5, true, 1.10]\n\
+             annotations: {a: 20210101, b: 3.0}\n",
+        ),
+        ("templates/x.yaml", show),
+    ];
+    assert_eq!(
+        texts(&rendered(&chart).unwrap())[0].1,
+        "20210101 123456.79 1000000 [2097151 1e+06 2.02101e+07 1e-05 18446744073709551615 -5 true 1.1] map[a:20210101 b:3]"
+    );
+}
