@@ -16,6 +16,7 @@ mod lists;
 mod math;
 mod merge;
 mod paths;
+mod patterns;
 mod reflection;
 mod regexes;
 mod strings;

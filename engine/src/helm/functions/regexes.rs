@@ -1,16 +1,17 @@
-//! Regular expressions. Rust's library has RE2's meaning, as Go's has; what is spelled or counted differently is
-//! translated: Go's `\d`, `\s`, `\w` and `\b` know ASCII alone, and it has `\Q…\E` and `\z`.
+//! Regular expressions. Rust's library has RE2's meaning, as Go's has; what is spelled differently is translated
+//! (`patterns`), what is counted differently is counted here.
 
 use std::rc::Rc;
 
 use regex::{Regex, RegexBuilder};
 
+use super::patterns::translated;
 use super::{Call, Entry};
-use crate::helm::fault::Outcome;
+use crate::helm::fault::{Fault, FaultKind, Outcome};
 use crate::helm::value::Value;
 
 pub(super) const TABLE: &[Entry] = &[
-    ("regexMatch", 2, 2, |call| Ok(Value::Bool(compiled(call)?.is_match(call.text(1)?)))),
+    ("regexMatch", 2, 2, is_match),
     ("mustRegexMatch", 2, 2, |call| Ok(Value::Bool(compiled(call)?.is_match(call.text(1)?)))),
     ("regexFind", 2, 2, find),
     ("mustRegexFind", 2, 2, find),
@@ -37,13 +38,20 @@ fn compiled(call: &Call<'_>) -> Outcome<Regex> {
         None => {
             // Compiling costs what its result is large, whatever the length of the text.
             call.run.work.steps(10_000)?;
-            let text = translated(pattern);
+            let wrong = |error: String| call.wrong(format!("error parsing regexp: {error}"));
+            let text = translated(pattern).map_err(wrong)?;
             let compile = |(size, cost): &(usize, usize)| {
                 RegexBuilder::new(&text).size_limit(*size).build().map(|regex| (regex, *cost))
             };
             let [small, medium, large] = &SIZES;
             let compiled = compile(small).or_else(|_| compile(medium)).or_else(|_| compile(large));
-            let compiled = compiled.map_err(|error| call.wrong(format!("error parsing regexp: {error}")))?;
+            let compiled = compiled.map_err(|error| match error {
+                // Helm compiles what is larger.
+                regex::Error::CompiledTooBig(size) => {
+                    Fault::lacking(format!("a regular expression above the size limit of {size} bytes"))
+                }
+                error => wrong(error.to_string()),
+            })?;
             call.run.work.bytes(pattern.len() + 1024 * compiled.1)?;
             call.run.regexes.borrow_mut().insert(Rc::clone(pattern), compiled.clone());
             compiled
@@ -53,77 +61,13 @@ fn compiled(call: &Call<'_>) -> Outcome<Regex> {
     Ok(regex)
 }
 
-fn translated(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len());
-    let mut chars = pattern.chars().peekable();
-    let mut in_class = false;
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match (chars.next(), in_class) {
-                (Some('d'), false) => out.push_str("[0-9]"),
-                (Some('D'), false) => out.push_str("[^0-9]"),
-                (Some('s'), false) => out.push_str("[\\t\\n\\f\\r ]"),
-                (Some('S'), false) => out.push_str("[^\\t\\n\\f\\r ]"),
-                (Some('w'), false) => out.push_str("[0-9A-Za-z_]"),
-                (Some('W'), false) => out.push_str("[^0-9A-Za-z_]"),
-                (Some('d'), true) => out.push_str("0-9"),
-                (Some('s'), true) => out.push_str("\\t\\n\\f\\r "),
-                (Some('w'), true) => out.push_str("0-9A-Za-z_"),
-                (Some('b'), false) => out.push_str("(?-u:\\b)"),
-                (Some('Q'), false) => {
-                    let rest: String = chars.by_ref().collect();
-                    let (literal, after) = rest.split_once("\\E").unwrap_or((&rest, ""));
-                    out.push_str(&regex::escape(literal));
-                    out.push_str(&translated(after));
-                }
-                (Some(other), _) => {
-                    out.push('\\');
-                    out.push(other);
-                }
-                (None, _) => out.push('\\'),
-            },
-            '[' if in_class && chars.peek() == Some(&':') => {
-                // `[:alpha:]`
-                out.push('[');
-                for c in chars.by_ref() {
-                    out.push(c);
-                    if c == ']' {
-                        break;
-                    }
-                }
-            }
-            '[' if in_class => out.push_str("\\["),
-            '[' => {
-                in_class = true;
-                out.push('[');
-                if chars.next_if_eq(&'^').is_some() {
-                    out.push('^');
-                }
-                if chars.next_if_eq(&']').is_some() {
-                    out.push_str("\\]");
-                }
-            }
-            ']' => {
-                in_class = false;
-                out.push(']');
-            }
-            // A brace that repeats nothing is one.
-            '{' if !in_class && !is_repetition(&chars) => out.push_str("\\{"),
-            // Set operations of Rust's library, plain characters in Go's.
-            '&' | '~' if in_class => out.push_str(&format!("\\{c}")),
-            c => out.push(c),
-        }
+/// Whether a text matches; what is no expression matches nothing, as sprig has it.
+fn is_match(call: &Call<'_>) -> Outcome<Value> {
+    let (_, text) = (call.text(0)?, call.text(1)?);
+    match compiled(call) {
+        Err(fault) if fault.kind == FaultKind::Failed => Ok(Value::Bool(false)),
+        compiled => Ok(Value::Bool(compiled?.is_match(text))),
     }
-    out
-}
-
-/// Whether what follows a brace makes it a repetition: `n}`, `n,}` or `n,m}`.
-fn is_repetition(rest: &std::iter::Peekable<std::str::Chars<'_>>) -> bool {
-    let inside: String = rest.clone().take_while(|c| *c != '}').take(16).collect();
-    let closes = rest.clone().any(|c| c == '}');
-    let (least, most) = inside.split_once(',').unwrap_or((&inside, ""));
-    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    closes && !least.is_empty() && is_number(least) && is_number(most)
 }
 
 /// How many are wanted: below zero is all.
