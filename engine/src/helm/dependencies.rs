@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::RenderError;
 use super::chart::Chart;
-use super::metadata::Dependency;
+use super::metadata::{Dependency, Import};
 use super::values::{Table, add_missing, at_path, coalesced, nested};
 use super::versions::is_compatible;
 
@@ -85,25 +85,25 @@ fn import(chart: &mut Chart) -> Result<(), RenderError> {
         return Ok(());
     }
     let mut values = coalesced(chart, &Table::new())?;
-    let mut imported = Table::new();
+    let mut exported = Table::new();
+    let mut is_own_first = false;
     for dependency in &chart.metadata.dependencies {
         for wanted in &dependency.import_values {
-            let (child, parent) = match wanted {
-                Json::String(name) => (format!("exports.{name}"), "."),
-                _ => match (wanted["child"].as_str(), wanted["parent"].as_str()) {
-                    (Some(child), Some(parent)) => (child.to_owned(), parent),
-                    _ => continue,
-                },
-            };
+            let Some(Import { child, parent }) = Import::of(wanted) else { continue };
             let path = format!("{}.{child}", dependency.key());
-            if let Some(Json::Object(table)) = at_path(&values, &path) {
-                add_missing(&mut imported, &nested(parent, table.clone()));
+            let Some(Json::Object(table)) = at_path(&values, &path) else { continue };
+            let table = nested(parent, table.clone());
+            if wanted.is_object() {
+                // What the chart has itself stays, and with it whatever else is imported gives way.
+                add_missing(&mut values, &table);
+                is_own_first = true;
+            } else {
+                add_missing(&mut exported, &table);
             }
         }
     }
-    // What the chart has itself gives way to what it imports.
-    add_missing(&mut imported, &values);
-    std::mem::swap(&mut imported, &mut values);
-    chart.values = Json::Object(values);
+    let (mut first, second) = if is_own_first { (values, exported) } else { (exported, values) };
+    add_missing(&mut first, &second);
+    chart.values = Json::Object(first);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `Chart.yaml`.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use serde_json::Value as Json;
@@ -18,6 +19,25 @@ pub(super) struct Metadata {
     pub(super) dependencies: Vec<Dependency>,
     /// The whole file, for what only templates ask.
     all: Json,
+}
+
+/// Which values a chart wants of one below it.
+#[derive(Debug)]
+pub(super) struct Import<'j> {
+    /// Path below the dependency.
+    pub(super) child: Cow<'j, str>,
+    /// Path in the chart; `.` is no path.
+    pub(super) parent: &'j str,
+}
+
+impl<'j> Import<'j> {
+    /// `NAME`, which is short for what stands below `exports`, or `child` and `parent`.
+    pub(super) fn of(json: &'j Json) -> Option<Self> {
+        match json {
+            Json::String(name) => Some(Self { child: format!("exports.{name}").into(), parent: "." }),
+            other => Some(Self { child: other["child"].as_str()?.into(), parent: other["parent"].as_str()? }),
+        }
+    }
 }
 
 /// A chart that this one needs.

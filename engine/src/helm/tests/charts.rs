@@ -173,22 +173,39 @@ fn null_takes_a_default_away() {
 }
 
 #[test]
-fn values_are_imported_and_win_over_the_charts_own() {
-    let chart = [
-        (
-            "Chart.yaml",
+fn values_are_imported_by_name_over_the_charts_own_and_by_path_under_them() {
+    let check = |imports: &str, values: &str, expected: &str| {
+        let own = format!(
             "apiVersion: v2\nname: top\nversion: 1.0.0\ndependencies:\n- name: below\n  version: 1.0.0\n  \
-             import-values:\n  - data\n  - {child: inner.part, parent: here.there}\n  - {child: no.such, parent: x}\n",
-        ),
-        ("values.yaml", "a: top\nhere: {there: {b: top, c: top}}\n"),
-        ("templates/x.yaml", "{{ omit .Values \"below\" | toJson }}"),
-        ("charts/below/Chart.yaml", "apiVersion: v2\nname: below\nversion: 1.0.0\n"),
-        ("charts/below/values.yaml", "exports: {data: {a: below, d: 1}}\ninner: {part: {b: below}}\n"),
-    ];
-    let rendered = rendered(&chart).unwrap();
-    assert_eq!(
-        texts(&rendered)[0].1,
-        "{\"a\":\"below\",\"d\":1,\"here\":{\"there\":{\"b\":\"below\",\"c\":\"top\"}}}"
+             import-values: {imports}\n"
+        );
+        let chart = [
+            ("Chart.yaml", own.as_str()),
+            ("values.yaml", values),
+            ("templates/x.yaml", "{{ omit .Values \"below\" | toJson }}"),
+            ("charts/below/Chart.yaml", "apiVersion: v2\nname: below\nversion: 1.0.0\n"),
+            (
+                "charts/below/values.yaml",
+                "exports: {data: {a: below, d: 1}}\ninner: {part: {b: below, e: below}}\n",
+            ),
+        ];
+        assert_eq!(texts(&rendered(&chart).unwrap())[0].1, expected, "{imports} over {values}");
+    };
+    check("[data]", "a: top\n", r#"{"a":"below","d":1}"#);
+    let part = "[{child: inner.part, parent: here.there}, {child: no.such, parent: x}]";
+    check(
+        part,
+        "here: {there: {b: top, c: top}}\n",
+        r#"{"here":{"there":{"b":"top","c":"top","e":"below"}}}"#,
+    );
+    check(part, "here: {there: text}\n", r#"{"here":{"there":"text"}}"#);
+    check(part, "here: {there: {b: ~}}\n", r#"{"here":{"there":{"e":"below"}}}"#);
+    check("[{child: inner.part, parent: .}]", "b: top\n", r#"{"b":"top","e":"below"}"#);
+    // Together with an import by path, one by name gives way too.
+    check(
+        "[{child: inner.part, parent: p}, data]",
+        "a: top\n",
+        r#"{"a":"top","d":1,"p":{"b":"below","e":"below"}}"#,
     );
 }
 
