@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::ignore::Ignored;
-use super::metadata::{Dependency, Metadata};
+use super::metadata::Metadata;
 use super::values::{Table, coalesced};
 use super::{ChartError, RenderError};
 use crate::decompress::{Bounded, Compression};
@@ -88,9 +88,8 @@ impl Chart {
 
     /// Charts that it and the charts below it need and do not have.
     pub(super) fn missing(&self) -> Vec<String> {
-        let has = |name: &str| self.charts.iter().any(|chart| chart.name() == name);
-        let wanted = self.metadata.dependencies.iter().map(Dependency::key);
-        let own = wanted.filter(|name| !has(name)).map(|name| format!("{}/charts/{name}", self.name()));
+        let absent = self.metadata.dependencies.iter().filter(|dependency| !dependency.is_there);
+        let own = absent.map(|dependency| format!("{}/charts/{}", self.name(), dependency.key()));
         own.chain(self.charts.iter().flat_map(Self::missing)).collect()
     }
 
@@ -144,6 +143,9 @@ impl Chart {
                 _ => files,
             };
             loaded.push(Self::load_below(chart, depth + 1, room)?);
+        }
+        for dependency in &mut metadata.dependencies {
+            dependency.is_there = loaded.iter().any(|chart: &Self| chart.name() == dependency.name);
         }
         Ok(Self { metadata, values, schema, templates, files: others, charts: loaded })
     }

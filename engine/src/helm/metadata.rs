@@ -50,6 +50,9 @@ pub(super) struct Dependency {
     pub(super) condition: String,
     pub(super) tags: Vec<String>,
     pub(super) import_values: Vec<Json>,
+    /// Whether a chart of its name is there. Its version may be another: Helm takes no such chart for the dependency,
+    /// and does not miss it either.
+    pub(super) is_there: bool,
 }
 
 impl Dependency {
@@ -62,6 +65,7 @@ impl Dependency {
             condition: text(&json["condition"]),
             tags: texts("tags").map(text).collect(),
             import_values: texts("import-values").cloned().collect(),
+            is_there: false,
         }
     }
 

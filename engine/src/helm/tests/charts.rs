@@ -370,3 +370,20 @@ fn texts_of_a_chart_that_look_like_numbers_are_what_go_makes_of_them() {
         "20210101 123456.79 1000000 [2097151 1e+06 2.02101e+07 1e-05 18446744073709551615 -5 true 1.1] map[a:20210101 b:3]"
     );
 }
+
+#[test]
+fn charts_below_of_other_versions_are_there_under_their_own_names() {
+    for dependency in ["version: 2.0.0, alias: t", "version: 2.0.0", "version: bad !, alias: t", "alias: t"] {
+        let own = format!(
+            "apiVersion: v2\nname: top\nversion: 1.0.0\ndependencies:\n- {{name: s, {dependency}}}\n"
+        );
+        let chart = [
+            ("Chart.yaml", own.as_str()),
+            ("values.yaml", "s: {v: 1}\nt: {v: 2}\n"),
+            ("charts/s/Chart.yaml", "apiVersion: v2\nname: s\nversion: 1.5.0\n"),
+            ("charts/s/templates/x.yaml", "{{ .Chart.Name }} {{ .Values.v }}"),
+        ];
+        let expected = if dependency == "alias: t" { "t 2" } else { "s 1" };
+        assert_eq!(texts(&rendered(&chart).unwrap())[0].1, expected, "{dependency}");
+    }
+}
