@@ -118,9 +118,11 @@ impl Chart {
                     _ => return Err(ChartError::Values),
                 },
                 "values.schema.json" => schema = Some(bytes.into()),
-                "requirements.yaml" if metadata.is_first_version() => {
+                "requirements.yaml" => {
                     metadata.add_requirements(&yaml(&path, &bytes)?);
-                    others.push((path, bytes.into()));
+                    if metadata.is_first_version() {
+                        others.push((path, bytes.into()));
+                    }
                 }
                 _ if path.starts_with("templates/") => {
                     templates.push((path, String::from_utf8_lossy(&bytes).into()));

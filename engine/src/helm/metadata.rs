@@ -95,15 +95,16 @@ impl Metadata {
         Ok(Self { name, version, kind, api_version, dependencies, all: json.clone() })
     }
 
-    /// Whether dependencies may stand in a file of their own.
+    /// Whether dependencies stand in a file of their own, which is one of the chart's files then.
     pub(super) fn is_first_version(&self) -> bool {
         self.api_version == "v1"
     }
 
-    /// Adds what `requirements.yaml` says.
+    /// Takes the dependencies of `requirements.yaml`, if it has some.
     pub(super) fn add_requirements(&mut self, json: &Json) {
-        self.dependencies =
-            json["dependencies"].as_array().into_iter().flatten().map(Dependency::of).collect();
+        if let Some(dependencies) = json["dependencies"].as_array() {
+            self.dependencies = dependencies.iter().map(Dependency::of).collect();
+        }
     }
 
     /// `.Chart`

@@ -387,3 +387,30 @@ fn charts_below_of_other_versions_are_there_under_their_own_names() {
         assert_eq!(texts(&rendered(&chart).unwrap())[0].1, expected, "{dependency}");
     }
 }
+
+#[test]
+fn requirements_count_beside_a_newer_chart_too() {
+    let check = |own: &str, requirements: &str, expected: &[(&str, &str)]| {
+        let own = format!("apiVersion: v2\nname: top\nversion: 1.0.0\n{own}");
+        let chart = [
+            ("Chart.yaml", own.as_str()),
+            ("requirements.yaml", requirements),
+            ("values.yaml", "s: {use: false}\n"),
+            ("templates/x.yaml", "files: {{ len .Files }} {{ len .Chart.Dependencies }}"),
+            ("charts/s/Chart.yaml", "apiVersion: v2\nname: s\nversion: 1.0.0\n"),
+            ("charts/s/templates/x.yaml", "s: on"),
+        ];
+        let rendered = rendered(&chart).unwrap();
+        let on = rendered.documents.iter().filter(|document| document.enabled);
+        let on: Vec<_> = on.map(|document| (document.path.as_str(), document.text.as_str())).collect();
+        assert_eq!(on, expected, "{own} with {requirements}");
+    };
+    let dependency = "dependencies: [{name: s, version: 1.0.0, condition: s.use}]\n";
+    check("", dependency, &[("top/templates/x.yaml", "files: 0 0")]);
+    check(dependency, "other: 1\n", &[("top/templates/x.yaml", "files: 0 0")]);
+    check(
+        dependency,
+        "dependencies: [{name: s, version: 1.0.0}]\n",
+        &[("top/charts/s/templates/x.yaml", "s: on"), ("top/templates/x.yaml", "files: 0 1")],
+    );
+}
