@@ -213,4 +213,10 @@ impl Call<'_> {
         self.run.work.bytes(items.len() * size_of::<Value>())?;
         Ok(Value::list(items))
     }
+
+    /// The same of a function that gives Go's nil where nothing comes together.
+    fn listed_or_nil(&self, items: Vec<Value>) -> Outcome<Value> {
+        self.run.work.bytes(items.len() * size_of::<Value>())?;
+        Ok(Value::list_or_nil(items))
+    }
 }

@@ -51,7 +51,11 @@ pub(super) enum Object {
 
 /// An immutable list.
 #[derive(Debug, Default)]
-pub(super) struct List(Vec<Value>);
+pub(super) struct List {
+    items: Vec<Value>,
+    /// Nobody made it, as Go puts it: it is empty, and `null` in JSON.
+    is_nil: bool,
+}
 
 /// A map that everybody who has it sees change.
 #[derive(Debug, Default)]
@@ -61,13 +65,13 @@ impl std::ops::Deref for List {
     type Target = [Value];
 
     fn deref(&self) -> &[Value] {
-        &self.0
+        &self.items
     }
 }
 
 impl Drop for List {
     fn drop(&mut self) {
-        drop_all(std::mem::take(&mut self.0));
+        drop_all(std::mem::take(&mut self.items));
     }
 }
 
@@ -83,7 +87,7 @@ fn drop_all(mut values: Vec<Value>) {
         match value {
             Value::List(list) => {
                 if let Some(mut list) = Rc::into_inner(list) {
-                    values.append(&mut list.0);
+                    values.append(&mut list.items);
                 }
             }
             Value::Map(map) => {
@@ -140,7 +144,12 @@ impl Value {
     }
 
     pub(super) fn list(items: Vec<Self>) -> Self {
-        Self::List(Rc::new(List(items)))
+        Self::List(Rc::new(List { items, is_nil: false }))
+    }
+
+    /// A list that is `null` in JSON where it is empty: what Go's `append` gives.
+    pub(super) fn list_or_nil(items: Vec<Self>) -> Self {
+        Self::List(Rc::new(List { is_nil: items.is_empty(), items }))
     }
 
     pub(super) fn map(entries: impl IntoIterator<Item = (Rc<str>, Self)>) -> Self {
@@ -269,6 +278,7 @@ impl Value {
                 work.bytes(bytes.len())?;
                 Json::String(super::functions::base64(bytes))
             }
+            Self::List(items) if items.is_nil => Json::Null,
             Self::List(items) => Json::Array(
                 items.iter().map(|item| item.json_below(work, depth + 1)).collect::<Outcome<_>>()?,
             ),
@@ -296,6 +306,7 @@ impl Value {
         check_depth(depth)?;
         work.bytes(32)?;
         Ok(match self {
+            Self::List(items) if items.is_nil => self.clone(),
             Self::List(items) => {
                 Self::list(items.iter().map(|item| item.copy_below(work, depth + 1)).collect::<Outcome<_>>()?)
             }

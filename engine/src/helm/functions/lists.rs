@@ -56,14 +56,14 @@ fn concat(call: &Call<'_>) -> Outcome<Value> {
     for at in 0..call.args.len() {
         items.extend(call.items(at)?);
     }
-    call.listed(items)
+    call.listed_or_nil(items)
 }
 
 /// A list without some items at its ends.
 fn part(call: &Call<'_>, from_start: usize, from_end: usize) -> Outcome<Value> {
     let items = call.items(0)?;
     if items.is_empty() {
-        return Ok(Value::list(items));
+        return Ok(Value::list_or_nil(items));
     }
     call.listed(items[from_start..items.len() - from_end].to_vec())
 }

@@ -83,7 +83,7 @@ fn find(call: &Call<'_>) -> Outcome<Value> {
 fn find_all(call: &Call<'_>) -> Outcome<Value> {
     let (regex, limit) = (compiled(call)?, limit(call)?);
     let found = regex.find_iter(call.text(1)?).take(limit).map(|found| call.made(found.as_str()));
-    call.listed(found.collect::<Outcome<_>>()?)
+    call.listed_or_nil(found.collect::<Outcome<_>>()?)
 }
 
 fn replaced(call: &Call<'_>, expands: bool) -> Outcome<Value> {
@@ -109,7 +109,7 @@ fn replaced(call: &Call<'_>, expands: bool) -> Outcome<Value> {
 fn split(call: &Call<'_>) -> Outcome<Value> {
     let (regex, text, limit) = (compiled(call)?, call.text(1)?, limit(call)?);
     if limit == 0 {
-        return Ok(Value::list(Vec::new()));
+        return Ok(Value::list_or_nil(Vec::new()));
     }
     let mut parts = Vec::new();
     let (mut start, mut end) = (0, 0);
