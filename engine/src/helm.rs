@@ -16,6 +16,7 @@ mod ignore;
 mod metadata;
 mod objects;
 mod print;
+mod records;
 mod render;
 mod schema;
 mod set;

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 
 use super::ChartError;
-use super::value::Value;
+use super::records::{Field, Record};
+use super::value::{Object, Value};
 use crate::yaml::float_text;
 
 /// What a chart says about itself.
@@ -50,6 +51,7 @@ pub(super) struct Dependency {
     pub(super) condition: String,
     pub(super) tags: Vec<String>,
     pub(super) import_values: Vec<Json>,
+    repository: String,
     /// Whether a chart of its name is there. Its version may be another: Helm takes no such chart for the dependency,
     /// and does not miss it either.
     pub(super) is_there: bool,
@@ -65,8 +67,32 @@ impl Dependency {
             condition: text(&json["condition"]),
             tags: texts("tags").map(text).collect(),
             import_values: texts("import-values").cloned().collect(),
+            repository: text(&json["repository"]),
             is_there: false,
         }
+    }
+
+    /// An item of `.Chart.Dependencies`.
+    fn to_value(&self) -> Value {
+        let imports = self.import_values.iter().filter_map(Import::of).map(|import| {
+            let pairs = [("child", &*import.child), ("parent", import.parent)];
+            Value::map(pairs.map(|(key, path)| (Rc::from(key), Value::text(path))))
+        });
+        let string = |name, json, text: &str| Field::of(name, json, Value::text(text));
+        let tags = self.tags.iter().map(|tag| Value::text(tag.as_str()));
+        Value::object(Object::Record(Record::new(
+            "*chart.Dependency",
+            vec![
+                string("Name", "name", self.key()),
+                string("Version", "version", &self.version),
+                string("Repository", "repository", &self.repository).kept(),
+                string("Condition", "condition", &self.condition),
+                Field::of("Tags", "tags", Value::list_or_nil(tags.collect())),
+                Field::of("Enabled", "enabled", Value::Bool(true)),
+                Field::of("ImportValues", "import-values", Value::list_or_nil(imports.collect())),
+                string("Alias", "alias", &self.alias),
+            ],
+        )))
     }
 
     /// What it is called in the values.
@@ -109,48 +135,55 @@ impl Metadata {
 
     /// `.Chart`
     pub(super) fn to_value(&self, is_root: bool) -> Value {
-        let texts = |json: &Json| Value::texts(json.as_array().into_iter().flatten().map(text));
         let string = |key: &str| Value::text(text(&self.all[key]));
-        let object = |fields: Vec<(&str, Value)>| {
-            Value::map(fields.into_iter().map(|(key, value)| (Rc::from(key), value)))
+        let texts = |key: &str| {
+            let texts = self.all[key].as_array().into_iter().flatten();
+            Value::list_or_nil(texts.map(|json| Value::text(text(json))).collect())
         };
-        let maintainers = self.all["maintainers"].as_array().into_iter().flatten().map(|maintainer| {
-            let part = |key: &str| Value::text(text(&maintainer[key]));
-            object(vec![("Name", part("name")), ("Email", part("email")), ("URL", part("url"))])
-        });
-        let dependencies = self.dependencies.iter().map(|dependency| {
-            object(vec![
-                ("Name", Value::text(dependency.key())),
-                ("Version", Value::text(dependency.version.as_str())),
-                ("Condition", Value::text(dependency.condition.as_str())),
-                ("Tags", Value::texts(dependency.tags.iter().map(String::as_str))),
-                ("Enabled", Value::Bool(true)),
-                ("Alias", Value::text(dependency.alias.as_str())),
-            ])
-        });
+        let maintainers = self.all["maintainers"].as_array().into_iter().flatten().map(maintainer);
+        let dependencies = self.dependencies.iter().map(Dependency::to_value);
         let annotations = self.all["annotations"].as_object().into_iter().flatten();
         let annotations = annotations.map(|(key, value)| (Rc::from(key.as_str()), Value::text(text(value))));
-        object(vec![
-            ("Name", Value::text(self.name.as_str())),
-            ("Home", string("home")),
-            ("Sources", texts(&self.all["sources"])),
-            ("Version", Value::text(self.version.as_str())),
-            ("Description", string("description")),
-            ("Keywords", texts(&self.all["keywords"])),
-            ("Maintainers", Value::list(maintainers.collect())),
-            ("Icon", string("icon")),
-            ("APIVersion", Value::text(self.api_version.as_str())),
-            ("Condition", string("condition")),
-            ("Tags", string("tags")),
-            ("AppVersion", string("appVersion")),
-            ("Deprecated", Value::Bool(self.all["deprecated"].as_bool().unwrap_or(false))),
-            ("Annotations", Value::map(annotations)),
-            ("KubeVersion", string("kubeVersion")),
-            ("Dependencies", Value::list(dependencies.collect())),
-            ("Type", Value::text(self.kind.as_str())),
-            ("IsRoot", Value::Bool(is_root)),
-        ])
+        let own = Record::new(
+            "chart.Metadata",
+            vec![
+                Field::of("Name", "name", Value::text(self.name.as_str())),
+                Field::of("Home", "home", string("home")),
+                Field::of("Sources", "sources", texts("sources")),
+                Field::of("Version", "version", Value::text(self.version.as_str())),
+                Field::of("Description", "description", string("description")),
+                Field::of("Keywords", "keywords", texts("keywords")),
+                Field::of("Maintainers", "maintainers", Value::list_or_nil(maintainers.collect())),
+                Field::of("Icon", "icon", string("icon")),
+                Field::of("APIVersion", "apiVersion", Value::text(self.api_version.as_str())),
+                Field::of("Condition", "condition", string("condition")),
+                Field::of("Tags", "tags", string("tags")),
+                Field::of("AppVersion", "appVersion", string("appVersion")),
+                Field::of(
+                    "Deprecated",
+                    "deprecated",
+                    Value::Bool(self.all["deprecated"].as_bool().unwrap_or(false)),
+                ),
+                Field::of("Annotations", "annotations", Value::map(annotations)),
+                Field::of("KubeVersion", "kubeVersion", string("kubeVersion")),
+                Field::of("Dependencies", "dependencies", Value::list_or_nil(dependencies.collect())),
+                Field::of("Type", "type", Value::text(self.kind.as_str())),
+            ],
+        );
+        Value::object(Object::Record(Record::new(
+            "struct { chart.Metadata; IsRoot bool }",
+            vec![
+                Field::embedded("Metadata", own),
+                Field::of("IsRoot", "IsRoot", Value::Bool(is_root)).kept(),
+            ],
+        )))
     }
+}
+
+fn maintainer(json: &Json) -> Value {
+    let part = |name, key: &'static str| Field::of(name, key, Value::text(text(&json[key])));
+    let parts = vec![part("Name", "name"), part("Email", "email"), part("URL", "url")];
+    Value::object(Object::Record(Record::new("*chart.Maintainer", parts)))
 }
 
 /// A field that is text in Go, whatever it looks like in YAML.

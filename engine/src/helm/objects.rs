@@ -51,6 +51,11 @@ pub(super) fn member(object: &Object, name: &str, args: &[Value], work: &Work) -
         },
         Object::Version(version) => version_member(version, name, args)?,
         Object::Time(seconds) => time_member(*seconds, name, args)?,
+        Object::Record(record) => {
+            let field = record.get(name).filter(|_| args.is_empty());
+            let unknown = || format!("can't evaluate field {name} in type {}", record.type_name);
+            return field.cloned().ok_or_else(|| Fault::failed(unknown()));
+        }
         Object::KubeVersion(_) => None,
     };
     found.ok_or_else(|| {

@@ -219,6 +219,14 @@ impl Printer<'_> {
             Object::KubeVersion(version) => Value::text(format!("v{version}")),
             Object::Version(version) => Value::text(version.to_string()),
             Object::Time(seconds) => Value::text(go_time(*seconds, "2006-01-02 15:04:05 -0700 MST")),
+            Object::Record(record) => {
+                self.push("{")?;
+                for (at, item) in record.values().enumerate() {
+                    self.push(if at > 0 { " " } else { "" })?;
+                    self.value(item, verb, spec, depth + 1)?;
+                }
+                return self.push("}");
+            }
         };
         self.value(&plain, verb, spec, depth + 1)
     }

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use super::fault::{Fault, Outcome};
 use super::files::Files;
+use super::records::Record;
 use super::versions::Version;
 use super::work::Work;
 
@@ -47,6 +48,8 @@ pub(super) enum Object {
     Version(Version),
     /// A point in time: seconds since 1970, UTC.
     Time(i64),
+    /// A struct: `.Chart` and what is in it.
+    Record(Record),
 }
 
 /// An immutable list.
@@ -216,7 +219,8 @@ impl Value {
                 Object::Files(_) => "map",
                 Object::ApiVersions(_) => "slice",
                 Object::Version(_) => "ptr",
-                Object::KubeVersion(_) | Object::Time(_) => "struct",
+                Object::Record(record) if record.type_name.starts_with('*') => "ptr",
+                Object::KubeVersion(_) | Object::Time(_) | Object::Record(_) => "struct",
             },
             _ => self.type_name(),
         }
@@ -380,6 +384,7 @@ impl Object {
             Self::KubeVersion(_) => "chartutil.KubeVersion",
             Self::Version(_) => "*semver.Version",
             Self::Time(_) => "time.Time",
+            Self::Record(record) => record.type_name,
         }
     }
 
@@ -401,6 +406,7 @@ impl Object {
             }),
             Self::Version(version) => Json::String(version.to_string()),
             Self::Time(seconds) => Json::String(super::functions::rfc3339(*seconds)),
+            Self::Record(record) => record.to_json(work)?,
         })
     }
 }

@@ -372,6 +372,28 @@ fn texts_of_a_chart_that_look_like_numbers_are_what_go_makes_of_them() {
 }
 
 #[test]
+fn dependencies_of_a_chart_show_where_they_come_from_and_what_they_hand_up() {
+    let chart = [
+        (
+            "Chart.yaml",
+            "apiVersion: v2\nname: c\nversion: 1.2.3\ndependencies:\n- {name: s, version: 1.0.0, alias: t, tags: [q], \
+             repository: 'file://x', import-values: [data, {child: a, parent: b}]}\n",
+        ),
+        (
+            "templates/x.yaml",
+            "{{ range .Chart.Dependencies }}{{ .Repository }} {{ .ImportValues }}\n{{ toYaml . }}\n{{ . }}{{ end }}",
+        ),
+        ("charts/s/Chart.yaml", "apiVersion: v2\nname: s\nversion: 1.0.0\n"),
+    ];
+    assert_eq!(
+        texts(&rendered(&chart).unwrap())[0].1,
+        "file://x [map[child:exports.data parent:.] map[child:a parent:b]]\nalias: t\nenabled: true\nimport-values:\n\
+         - child: exports.data\n  parent: .\n- child: a\n  parent: b\nname: t\nrepository: file://x\ntags:\n- q\n\
+         version: 1.0.0\n{t 1.0.0 file://x  [q] true [map[child:exports.data parent:.] map[child:a parent:b]] t}"
+    );
+}
+
+#[test]
 fn charts_below_of_other_versions_are_there_under_their_own_names() {
     for dependency in ["version: 2.0.0, alias: t", "version: 2.0.0", "version: bad !, alias: t", "alias: t"] {
         let own = format!(
