@@ -13,6 +13,7 @@ use super::objects;
 use super::print::print;
 use super::templates::{Run, Scope, Template};
 use super::value::{Object, Value};
+use crate::yaml::to_yaml;
 
 /// Runs a template.
 ///
@@ -347,12 +348,15 @@ impl Machine<'_> {
         for (at, field) in fields.iter().enumerate() {
             let args = if at + 1 == fields.len() { args } else { &[] };
             value = match &value {
-                Value::Map(_) if !args.is_empty() => {
-                    return Err(Fault::failed(format!("{field} is not a method but has arguments")));
-                }
+                Value::Map(map) if !args.is_empty() => objects::map_member(map, field, args)?,
                 Value::Map(map) => match map.get(field) {
-                    // The one method of values that charts use, because some functions want a plain map.
+                    // Methods of values without arguments; of what is below them, only the first is told.
                     None if field == "AsMap" => value.clone(),
+                    None if field == "YAML" && at > 0 && fields[at - 1] == "Values" => {
+                        let text = to_yaml(&value.to_json(&self.run.work)?);
+                        self.run.work.bytes(text.len())?;
+                        Value::text(text)
+                    }
                     found => found.unwrap_or_default(),
                 },
                 Value::Object(object) => objects::member(object, field, args, &self.run.work)?,

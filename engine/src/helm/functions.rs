@@ -29,7 +29,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
 
-pub(super) use self::dates::{go_time, rfc3339};
+pub(super) use self::dates::{counted_text, go_time, later, rfc3339, time_zero, weekday, year_day};
 pub(super) use self::encoding::base64;
 use super::fault::{Fault, Outcome};
 use super::print::text_of;

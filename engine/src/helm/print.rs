@@ -1,7 +1,7 @@
 //! Go's `fmt` for values of a rendering: `%v`, `printf` and its complaints.
 
 use super::fault::Outcome;
-use super::functions::go_time;
+use super::functions::{counted_text, go_time};
 use super::value::{Object, Value, check_depth};
 use super::work::Work;
 use crate::yaml::float_text;
@@ -219,6 +219,10 @@ impl Printer<'_> {
             Object::KubeVersion(version) => Value::text(format!("v{version}")),
             Object::Version(version) => Value::text(version.to_string()),
             Object::Time(seconds) => Value::text(go_time(*seconds, "2006-01-02 15:04:05 -0700 MST")),
+            Object::Counted(counted, number) if matches!(verb, 'v' | 's' | 'q') => {
+                Value::text(counted_text(*counted, *number))
+            }
+            Object::Counted(_, number) => Value::Int(*number),
             Object::Record(record) => {
                 self.push("{")?;
                 for (at, item) in record.values().enumerate() {

@@ -48,8 +48,21 @@ pub(super) enum Object {
     Version(Version),
     /// A point in time: seconds since 1970, UTC.
     Time(i64),
+    /// A number with a name: a month, a day of the week, a duration in nanoseconds.
+    Counted(Counted, i64),
     /// A struct: `.Chart` and what is in it.
     Record(Record),
+}
+
+/// What a number with a name counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// From January, 1.
+    Month,
+    /// From Sunday, 0.
+    Weekday,
+    /// Nanoseconds.
+    Duration,
 }
 
 /// An immutable list.
@@ -167,6 +180,18 @@ impl Value {
         Self::list(items.into_iter().map(|item| Self::text(item)).collect())
     }
 
+    /// The number of what is one in Go, with whatever name.
+    pub(super) fn whole(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) => Some(*number),
+            Self::Object(object) => match &**object {
+                Object::Counted(_, number) => Some(*number),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Length of what has one.
     pub(super) fn len(&self) -> Option<usize> {
         match self {
@@ -190,6 +215,7 @@ impl Value {
             Self::Bool(value) => *value,
             Self::Int(number) => *number != 0,
             Self::Float(number) => *number != 0.0,
+            Self::Object(object) if let Object::Counted(_, number) = &**object => *number != 0,
             _ => self.len() != Some(0),
         }
     }
@@ -221,6 +247,8 @@ impl Value {
                 Object::Version(_) => "ptr",
                 Object::Record(record) if record.type_name.starts_with('*') => "ptr",
                 Object::KubeVersion(_) | Object::Time(_) | Object::Record(_) => "struct",
+                Object::Counted(Counted::Duration, _) => "int64",
+                Object::Counted(..) => "int",
             },
             _ => self.type_name(),
         }
@@ -384,6 +412,9 @@ impl Object {
             Self::KubeVersion(_) => "chartutil.KubeVersion",
             Self::Version(_) => "*semver.Version",
             Self::Time(_) => "time.Time",
+            Self::Counted(Counted::Month, _) => "time.Month",
+            Self::Counted(Counted::Weekday, _) => "time.Weekday",
+            Self::Counted(Counted::Duration, _) => "time.Duration",
             Self::Record(record) => record.type_name,
         }
     }
@@ -406,6 +437,7 @@ impl Object {
             }),
             Self::Version(version) => Json::String(version.to_string()),
             Self::Time(seconds) => Json::String(super::functions::rfc3339(*seconds)),
+            Self::Counted(_, number) => Json::from(*number),
             Self::Record(record) => record.to_json(work)?,
         })
     }

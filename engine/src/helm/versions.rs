@@ -28,13 +28,7 @@ impl Version {
         let (bare, metadata) = bare.split_once('+').map_or((bare, None), |(bare, after)| (bare, Some(after)));
         let (bare, prerelease) =
             bare.split_once('-').map_or((bare, None), |(bare, after)| (bare, Some(after)));
-        let are_words = |text: Option<&str>| {
-            let is_word = |word: &str| {
-                !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            };
-            text.is_none_or(|text| text.split('.').all(is_word))
-        };
-        if !are_words(metadata) || !are_words(prerelease) {
+        if !metadata.is_none_or(are_words) || !prerelease.is_none_or(are_words) {
             return None;
         }
         let mut numbers = [0; 3];
@@ -58,6 +52,42 @@ impl Version {
         })
     }
 
+    /// The version after it, by the method of Go that makes it: a release comes after what precedes it.
+    pub(super) fn next(&self, method: &str) -> Self {
+        let (major, minor, patch) = match method {
+            "IncMajor" => (self.major.saturating_add(1), 0, 0),
+            "IncMinor" => (self.major, self.minor.saturating_add(1), 0),
+            _ if self.prerelease.is_empty() => (self.major, self.minor, self.patch.saturating_add(1)),
+            _ => (self.major, self.minor, self.patch),
+        };
+        self.changed(Self {
+            major,
+            minor,
+            patch,
+            prerelease: String::new(),
+            metadata: String::new(),
+            original: String::new(),
+        })
+    }
+
+    /// The same with other words behind `-`, if they are such.
+    pub(super) fn with_prerelease(&self, words: &str) -> Option<Self> {
+        let is_right = words.is_empty() || are_words(words);
+        is_right.then(|| self.changed(Self { prerelease: words.to_owned(), ..self.clone() }))
+    }
+
+    /// The same with other words behind `+`, if they are such.
+    pub(super) fn with_metadata(&self, words: &str) -> Option<Self> {
+        let is_right = words.is_empty() || are_words(words);
+        is_right.then(|| self.changed(Self { metadata: words.to_owned(), ..self.clone() }))
+    }
+
+    /// A version made of this one is written with a `v` where this one is.
+    fn changed(&self, version: Self) -> Self {
+        let prefix = if self.original.starts_with('v') { "v" } else { "" };
+        Self { original: format!("{prefix}{version}"), ..version }
+    }
+
     /// The order of versions; what follows `+` has no part in it.
     pub(super) fn compare(&self, other: &Self) -> Ordering {
         let numbers = |version: &Self| (version.major, version.minor, version.patch);
@@ -65,6 +95,14 @@ impl Version {
             .cmp(&numbers(other))
             .then_with(|| compare_prerelease(&self.prerelease, &other.prerelease))
     }
+}
+
+/// Words of letters, digits and hyphens, with dots between.
+fn are_words(text: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    text.split('.').all(is_word)
 }
 
 impl fmt::Display for Version {

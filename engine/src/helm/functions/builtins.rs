@@ -83,6 +83,9 @@ fn equal(call: &Call<'_>, a: &Value, b: &Value) -> Outcome<bool> {
         (Value::Int(a), Value::Int(b)) => a == b,
         (Value::Float(a), Value::Float(b)) => a == b,
         (Value::Text(a), Value::Text(b)) => a == b,
+        (Value::Object(_), _) | (_, Value::Object(_)) if a.whole().is_some() && b.whole().is_some() => {
+            a.whole() == b.whole()
+        }
         (Value::Object(_), Value::Object(_)) => a.deep_equal(b, &call.run.work)?,
         (Value::List(_) | Value::Map(_) | Value::Bytes(_), _) => {
             return Err(call.wrong(format!("uncomparable type {}", a.type_name())));
@@ -93,7 +96,7 @@ fn equal(call: &Call<'_>, a: &Value, b: &Value) -> Outcome<bool> {
 
 fn order(call: &Call<'_>) -> Outcome<Ordering> {
     match (call.arg(0), call.arg(1)) {
-        (Value::Int(a), Value::Int(b)) => Ok(a.cmp(b)),
+        (a, b) if let (Some(a), Some(b)) = (a.whole(), b.whole()) => Ok(a.cmp(&b)),
         (Value::Float(a), Value::Float(b)) => Ok(a.partial_cmp(b).unwrap_or(Ordering::Greater)),
         (Value::Text(a), Value::Text(b)) => Ok(a.cmp(b)),
         (

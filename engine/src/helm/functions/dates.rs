@@ -2,7 +2,7 @@
 
 use super::{Call, Entry};
 use crate::helm::fault::Outcome;
-use crate::helm::value::{Object, Value};
+use crate::helm::value::{Counted, Object, Value};
 
 pub(super) const TABLE: &[Entry] = &[
     ("now", 0, 0, |_| Ok(Value::object(Object::Time(0)))),
@@ -41,7 +41,7 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// Seconds of what a date function takes; now for anything else.
 fn seconds(value: &Value) -> i64 {
@@ -75,6 +75,48 @@ fn days_of(year: i64, month: i64, day: i64) -> i64 {
     let shifted = (month + 9) % 12;
     let day_of_year = (153 * shifted + 2) / 5 + day - 1;
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+/// Most years, months or days that a date is moved by, so that no count of days overflows.
+const MOVE_LIMIT: i64 = 1_000_000_000;
+
+/// Go's `AddDate`: a day that its month does not have is one of the next.
+pub(in crate::helm) fn later(seconds: i64, [years, months, days]: [i64; 3]) -> i64 {
+    let [years, months, days] = [years, months, days].map(|count| count.clamp(-MOVE_LIMIT, MOVE_LIMIT));
+    let (year, month, day) = civil(seconds.div_euclid(86_400));
+    let months = month as i64 - 1 + months;
+    let first = days_of(year + years + months.div_euclid(12), months.rem_euclid(12) + 1, 1);
+    ((first + day - 1 + days) * 86_400).saturating_add(seconds.rem_euclid(86_400))
+}
+
+/// The time that Go calls zero: the beginning of year 1.
+pub(in crate::helm) fn time_zero() -> i64 {
+    days_of(1, 1, 1) * 86_400
+}
+
+/// The day of the year, from 1.
+pub(in crate::helm) fn year_day(seconds: i64) -> i64 {
+    let days = seconds.div_euclid(86_400);
+    days - days_of(civil(days).0, 1, 1) + 1
+}
+
+/// The day of the week, from Sunday, 0.
+pub(in crate::helm) fn weekday(seconds: i64) -> i64 {
+    // 1970 began on a Thursday.
+    (seconds.div_euclid(86_400) + 4).rem_euclid(7)
+}
+
+/// The name of a number.
+pub(in crate::helm) fn counted_text(counted: Counted, number: i64) -> String {
+    let named = |names: &[&str], from: i64| {
+        let at = usize::try_from(number - from).ok();
+        at.and_then(|at| names.get(at)).map_or_else(|| number.to_string(), |name| (*name).to_owned())
+    };
+    match counted {
+        Counted::Month => named(&MONTHS, 1),
+        Counted::Weekday => named(&DAYS, 0),
+        Counted::Duration => duration_text(number),
+    }
 }
 
 /// The parts a layout of Go can name, longest first where one begins another.
@@ -122,7 +164,7 @@ fn next_part(layout: &str) -> Option<(&str, &'static str, &str)> {
 pub(in crate::helm) fn go_time(seconds: i64, layout: &str) -> String {
     let (days, clock) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);
-    let weekday = DAYS[usize::try_from(days.rem_euclid(7)).unwrap_or(0)];
+    let weekday = DAYS[usize::try_from(weekday(seconds)).unwrap_or(0)];
     let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
     let twelve = if hour % 12 == 0 { 12 } else { hour % 12 };
     let name = MONTHS[month - 1];
@@ -142,7 +184,7 @@ pub(in crate::helm) fn go_time(seconds: i64, layout: &str) -> String {
             "02" => format!("{day:02}"),
             "_2" => format!("{day:2}"),
             "2" => day.to_string(),
-            "002" => format!("{:03}", days - days_of(year, 1, 1) + 1),
+            "002" => format!("{:03}", year_day(seconds)),
             "15" => format!("{hour:02}"),
             "03" => format!("{twelve:02}"),
             "3" => twelve.to_string(),
@@ -252,7 +294,7 @@ fn to_date(call: &Call<'_>) -> Outcome<Value> {
         None if call.name.starts_with("must") => {
             Err(call.wrong(format!("cannot parse `{text}` as `{layout}`")))
         }
-        None => Ok(Value::object(Object::Time(days_of(1, 1, 1) * 86_400))),
+        None => Ok(Value::object(Object::Time(time_zero()))),
     }
 }
 
