@@ -276,3 +276,31 @@ fn charts_that_refuse_their_values_are_told_of() {
     assert!(run.stderr.contains("what is not enabled in it could not all be rendered"), "{}", run.stderr);
     assert!(references(&run).contains("q.io/idle:1.10"), "{}", run.stderr);
 }
+
+#[test]
+fn what_links_lead_to_counts_and_those_that_lead_out_are_told_of() {
+    let space = Space::new();
+    chart(&space, "c");
+    let link = |target: &str, path: &str| {
+        let path = space.context().join(path);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+    };
+    space
+        .file("c/files/t.txt", "image: {{ .Values.image.repository }}:linked\n")
+        .file("m/a.txt", "image: r/text:v1\n");
+    fs_err::rename(space.context().join("c/values.yaml"), space.context().join("c/files/v.yaml")).unwrap();
+    link("../files/t.txt", "c/templates/t.yaml");
+    link("files/v.yaml", "c/values.yaml");
+    link("a.txt", "m/a.yaml");
+    link("../outside.yaml", "m/out.yaml");
+    space.kubefile("FROM scratch\nCOPY c charts/c\nCOPY m manifests\n");
+    let run = build(&space);
+    let found: Vec<String> = references(&run).into_iter().collect();
+    assert_eq!(
+        found,
+        ["q.io/idle:1.10", "r/main:init", "r/main:linked", "r/main:v1", "r/notes:v1", "r/text:v1"]
+    );
+    let text = "symbolic links that lead nowhere in the directory they belong to were not followed: manifests/out.yaml";
+    assert!(run.stderr.contains(text), "{}", run.stderr);
+}

@@ -122,6 +122,8 @@ pub struct Discovered {
     pub charts: Vec<SearchedChart>,
     /// Files that are no YAML, though they are called so: searched by lines alone.
     pub unparsed: Vec<String>,
+    /// Symbolic links that lead out of the place they are in, or nowhere.
+    pub unfollowed: Vec<String>,
 }
 
 /// How many places a warning names.
@@ -151,6 +153,7 @@ impl Discovered {
             notes: chart.notes.clone(),
         }));
         self.unparsed.extend(search.unparsed.iter().map(|path| at(path)));
+        self.unfollowed.extend(search.unfollowed.iter().map(|path| at(path)));
     }
 
     /// Whether an application has a chart.
@@ -186,6 +189,16 @@ impl Discovered {
                     some(&self.unparsed)
                 ),
                 "templates are best called `.tmpl`".to_owned(),
+            ));
+        }
+        if !self.unfollowed.is_empty() {
+            warnings.push((
+                format!(
+                    "symbolic links that lead nowhere in the directory they belong to were not followed: {}",
+                    some(&self.unfollowed)
+                ),
+                "container images that only their targets name are not found: copy what they lead to"
+                    .to_owned(),
             ));
         }
         warnings

@@ -1,4 +1,4 @@
-//! Searches one place: which of its files are read, and by which rule.
+//! Searches one place: what of its files is read by which rule.
 //!
 //! Spec §3.5, and more: packaged charts, charts deeper down in an application, and fields of parsed YAML.
 
@@ -9,6 +9,7 @@ use solver::TreeDigest;
 
 use super::Scan;
 use super::charts::{self, Searched};
+use super::collect::{ChartDir, FILE_LIMIT, Wanted, collect, ends_with};
 use super::documents::named;
 use super::found::{ChartOf, FoundBy, Rendering};
 use super::lines::{by_line, is_word, listed};
@@ -18,15 +19,8 @@ use crate::contents::Contents;
 use crate::delta::OpenDir;
 use crate::error::BuildError;
 use crate::helm::{Chart, ChartError, ChartFiles};
-use crate::tree::{Directory, Entry, Meta, Node, Trees, components};
+use crate::tree::{Entry, Meta, Node, Trees, components};
 use crate::upstream::Upstream;
-
-/// Largest file that is read, in bytes; what is larger is no manifest.
-const FILE_LIMIT: u64 = 64 << 20;
-/// Largest packaged chart, in bytes; Helm's own limit for what a chart holds is a fifth of it.
-const ARCHIVE_LIMIT: u64 = 25 << 20;
-/// Most bytes of a chart in a directory, and of one file in it.
-const CHART_LIMIT: u64 = 64 << 20;
 
 /// What the files of one place name; paths are those below the place.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +30,8 @@ pub(crate) struct Search {
     pub(super) skipped: BTreeSet<(String, u64, String)>,
     pub(super) charts: Vec<Searched>,
     pub(super) unparsed: Vec<String>,
+    /// Links that lead out of the place, or nowhere.
+    pub(super) unfollowed: Vec<String>,
 }
 
 /// A reference and where it stands.
@@ -134,34 +130,16 @@ impl Searcher<'_> {
     }
 }
 
-/// Files to read: paths below the place, and what they hold.
-#[derive(Debug, Default)]
-struct Wanted {
-    texts: Vec<(Vec<u8>, Entry)>,
-    archives: Vec<(Vec<u8>, Entry)>,
-    charts: Vec<ChartDir>,
-}
-
-/// A chart in a directory.
-#[derive(Debug)]
-struct ChartDir {
-    /// With a `/` at its end, or empty.
-    path: Vec<u8>,
-    files: Vec<(Vec<u8>, Entry)>,
-    /// Nothing was left out for its size.
-    is_whole: bool,
-}
-
 impl Searcher<'_> {
     /// Searches a place whose files are a tree.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub(super) fn search(&self, unit: &Unit, tree: &TreeDigest) -> Result<Search, BuildError> {
-        let mut wanted = Wanted::default();
-        self.collect(unit, &mut Vec::new(), tree, &mut wanted)?;
+        let wanted = collect(self.trees, unit, tree)?;
         self.provide(&wanted)?;
-        let mut search = Search::default();
+        let unfollowed = wanted.unfollowed.iter().map(|path| lossy(path)).collect();
+        let mut search = Search { unfollowed, ..Search::default() };
         for (path, entry) in &wanted.texts {
             self.search_text(unit, path, entry, &wanted, &mut search)?;
         }
@@ -207,79 +185,6 @@ impl Searcher<'_> {
         Ok(())
     }
 
-    /// Goes through a directory. Charts are not gone into where sealer does not go into them either.
-    fn collect(
-        &self,
-        unit: &Unit,
-        path: &mut Vec<u8>,
-        tree: &TreeDigest,
-        wanted: &mut Wanted,
-    ) -> Result<(), BuildError> {
-        let directory = self.trees.load(tree)?;
-        let is_app = matches!(unit, Unit::Application(_));
-        let inside = is_app && wanted.charts.iter().any(|chart| path.starts_with(&chart.path));
-        if *unit != Unit::Manifests && !inside && is_chart(&directory) {
-            let mut files = Vec::new();
-            let mut total = 0;
-            self.files_of_chart(&mut Vec::new(), tree, &mut total, &mut files)?;
-            let is_sealers = path.is_empty() && directory.entries.contains(b"values.yaml");
-            let mut dir = path.clone();
-            if !dir.is_empty() {
-                dir.push(b'/');
-            }
-            wanted.charts.push(ChartDir { path: dir, files, is_whole: total <= CHART_LIMIT });
-            if !is_app || is_sealers {
-                return Ok(());
-            }
-        }
-        for (name, entry) in directory.entries.iter() {
-            let length = path.len();
-            crate::tree::push_name(path, name);
-            match &entry.node {
-                Node::Dir(child) => self.collect(unit, path, child, wanted)?,
-                Node::File { size, .. } => {
-                    let is_text = ends_with(name, &[b".yaml", b".yml", b".tmpl"])
-                        || (*unit == Unit::Manifests && *path == b"imageList");
-                    if is_text && *unit != Unit::Charts && *size <= FILE_LIMIT {
-                        wanted.texts.push((path.clone(), entry.clone()));
-                    }
-                    let is_archive = ends_with(name, &[b".tgz", b".tar.gz"]) && *size <= ARCHIVE_LIMIT;
-                    if is_archive && *unit != Unit::Manifests && !inside {
-                        wanted.archives.push((path.clone(), entry.clone()));
-                    }
-                }
-                Node::Symlink(_) | Node::Device { .. } | Node::Whiteout => {}
-            }
-            path.truncate(length);
-        }
-        Ok(())
-    }
-
-    fn files_of_chart(
-        &self,
-        path: &mut Vec<u8>,
-        tree: &TreeDigest,
-        total: &mut u64,
-        files: &mut Vec<(Vec<u8>, Entry)>,
-    ) -> Result<(), BuildError> {
-        for (name, entry) in self.trees.load(tree)?.entries.iter() {
-            let length = path.len();
-            crate::tree::push_name(path, name);
-            match &entry.node {
-                Node::Dir(child) => self.files_of_chart(path, child, total, files)?,
-                Node::File { size, .. } => {
-                    *total += size;
-                    if *total <= CHART_LIMIT {
-                        files.push((path.clone(), entry.clone()));
-                    }
-                }
-                _ => {}
-            }
-            path.truncate(length);
-        }
-        Ok(())
-    }
-
     /// Makes sure that the files can be opened, and nothing else is brought out of a layer for that.
     fn provide(&self, wanted: &Wanted) -> Result<(), BuildError> {
         let mut only = OpenDir::root();
@@ -306,19 +211,6 @@ impl Searcher<'_> {
             _ => Ok(Vec::new()),
         }
     }
-}
-
-/// Whether a directory looks like a chart. Sealer asks for `values.yaml` too, Helm does not.
-fn is_chart(directory: &Directory) -> bool {
-    let is_file =
-        |name: &[u8]| matches!(directory.entries.get(name), Some(Entry { node: Node::File { .. }, .. }));
-    let is_dir = |name: &[u8]| matches!(directory.entries.get(name), Some(Entry { node: Node::Dir(_), .. }));
-    is_file(b"Chart.yaml") && is_dir(b"templates")
-}
-
-fn ends_with(name: &[u8], endings: &[&[u8]]) -> bool {
-    let lower = name.to_ascii_lowercase();
-    endings.iter().any(|ending| lower.ends_with(ending))
 }
 
 fn lossy(bytes: &[u8]) -> String {
