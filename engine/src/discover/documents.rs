@@ -1,5 +1,5 @@
-//! Images in parsed YAML, as Kubernetes means them: `image` of a container, and what custom resources have instead,
-//! a repository and a tag in fields of their own.
+//! Images in parsed YAML, as Kubernetes means them: `image` of a container or of a volume, and what custom resources
+//! have instead, a repository and a tag in fields of their own.
 
 use std::collections::HashSet;
 
@@ -106,8 +106,9 @@ impl<'n> Walker<'n, '_> {
             let is_image = key == "image";
             if let Some(text) = value.text() {
                 // Other fields may be about pictures: a tag or a digest says that it is a container image.
-                let is_named =
-                    is_image || ((key.ends_with("image") || key.ends_with("Image")) && is_precise(text));
+                let is_named = is_image
+                    || ((key.ends_with("image") || key.ends_with("Image")) && is_precise(text))
+                    || (key == "reference" && self.is_volume());
                 if is_named && split.is_none() && is_reference(text) {
                     self.add(name.line, text, Some(key));
                 }
@@ -129,6 +130,11 @@ impl<'n> Walker<'n, '_> {
             }
             self.path.pop();
         }
+    }
+
+    /// Whether it is at the `image` of a volume, which is mounted as a file system.
+    fn is_volume(&self) -> bool {
+        matches!(self.path.as_slice(), [.., Step::Key("volumes"), Step::Index(_), Step::Key("image")])
     }
 
     fn add(&mut self, line: usize, reference: &str, key: Option<&str>) {
@@ -213,6 +219,15 @@ mod tests {
             "---\n# nothing\n---\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  spec:\n    ephemeralContainers:\n    - \
              image: >-\n        c:1\n",
             &[(10, "c:1", "Pod", "items[0].spec.ephemeralContainers[0].image")],
+        );
+    }
+
+    #[test]
+    fn volumes_may_be_images() {
+        check(
+            "kind: Pod\nspec:\n  volumes:\n  - name: a\n    image: {reference: 'q.io/models:1', pullPolicy: Always}\n  - name: b\n    \
+             configMap: {reference: x}\n  other: {image: {reference: y}}\n",
+            &[(5, "q.io/models:1", "Pod", "spec.volumes[0].image.reference")],
         );
     }
 
