@@ -17,8 +17,8 @@ pub(super) const TABLE: &[Entry] = &[
     ("trimSuffix", 2, 2, |call| {
         call.made(call.text(1)?.strip_suffix(&**call.text(0)?).unwrap_or(call.text(1)?))
     }),
-    ("upper", 1, 1, |call| call.made(upper(call.text(0)?))),
-    ("lower", 1, 1, |call| call.made(lower(call.text(0)?))),
+    ("upper", 1, 1, |call| call.made(call.text(0)?.chars().map(capital).collect::<String>())),
+    ("lower", 1, 1, |call| call.made(call.text(0)?.chars().map(small).collect::<String>())),
     ("contains", 2, 2, |call| Ok(Value::Bool(call.text(1)?.contains(&**call.text(0)?)))),
     ("hasPrefix", 2, 2, |call| Ok(Value::Bool(call.text(1)?.starts_with(&**call.text(0)?)))),
     ("hasSuffix", 2, 2, |call| Ok(Value::Bool(call.text(1)?.ends_with(&**call.text(0)?)))),
@@ -41,21 +41,14 @@ pub(super) const TABLE: &[Entry] = &[
     ("regexQuoteMeta", 1, 1, |call| call.made(go_quote_meta(call.text(0)?))),
 ];
 
-/// Go changes letter by letter: what would become two stays.
-fn upper(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            Some(c.to_uppercase()).filter(|upper| upper.len() == 1).and_then(|mut c| c.next()).unwrap_or(c)
-        })
-        .collect()
+/// A letter as a capital. Go changes letter by letter: what would become two stays.
+pub(super) fn capital(c: char) -> char {
+    Some(c.to_uppercase()).filter(|upper| upper.len() == 1).and_then(|mut c| c.next()).unwrap_or(c)
 }
 
-fn lower(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            Some(c.to_lowercase()).filter(|lower| lower.len() == 1).and_then(|mut c| c.next()).unwrap_or(c)
-        })
-        .collect()
+/// A letter as a small one, by the same rule.
+pub(super) fn small(c: char) -> char {
+    Some(c.to_lowercase()).filter(|lower| lower.len() == 1).and_then(|mut c| c.next()).unwrap_or(c)
 }
 
 fn trim_all(call: &Call<'_>) -> Outcome<Value> {

@@ -1,5 +1,6 @@
 //! Texts as words: cases, plurals, abbreviations, wrapping.
 
+use super::strings::{capital, small};
 use super::wrapping::wrapped;
 use super::{Call, Entry};
 use crate::helm::fault::Outcome;
@@ -7,7 +8,7 @@ use crate::helm::value::Value;
 
 pub(super) const TABLE: &[Entry] = &[
     ("title", 1, 1, |call| call.made(title(call.text(0)?))),
-    ("untitle", 1, 1, |call| call.made(per_word(call.text(0)?, |c| c.to_lowercase().collect()))),
+    ("untitle", 1, 1, |call| call.made(per_word(call.text(0)?, small))),
     ("swapcase", 1, 1, |call| call.made(swapped(call.text(0)?))),
     ("snakecase", 1, 1, |call| call.made(lower_with(call.text(0)?, '_'))),
     ("kebabcase", 1, 1, |call| call.made(lower_with(call.text(0)?, '-'))),
@@ -26,9 +27,9 @@ fn title(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if after_separator {
-            out.extend(c.to_uppercase())
+            out.push(capital(c));
         } else {
-            out.push(c)
+            out.push(c);
         }
         after_separator = !(c.is_alphanumeric() || c == '_') && (c.is_ascii() || c.is_whitespace());
     }
@@ -36,14 +37,14 @@ fn title(text: &str) -> String {
 }
 
 /// Changes the first letter of each word.
-fn per_word(text: &str, change: impl Fn(char) -> String) -> String {
+fn per_word(text: &str, change: impl Fn(char) -> char) -> String {
     let mut after_blank = true;
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if after_blank {
-            out.push_str(&change(c))
+            out.push(change(c));
         } else {
-            out.push(c)
+            out.push(c);
         }
         after_blank = c.is_whitespace();
     }
@@ -51,10 +52,7 @@ fn per_word(text: &str, change: impl Fn(char) -> String) -> String {
 }
 
 fn swapped(text: &str) -> String {
-    let swap = |c: char| -> String {
-        if c.is_uppercase() { c.to_lowercase().collect() } else { c.to_uppercase().collect() }
-    };
-    text.chars().map(swap).collect()
+    text.chars().map(|c| if c.is_uppercase() { small(c) } else { capital(c) }).collect()
 }
 
 fn initials(text: &str) -> String {
