@@ -287,7 +287,7 @@ impl Machine<'_> {
             return self.short_circuit(dot, name == "and", rest, piped);
         }
         let args = self.arguments(dot, rest, piped)?;
-        functions::call(&Call { run: self.run, scope: self.scope, name, args: &args })
+        functions::call(&Call { run: self.run, scope: self.scope, name, args: &args, written: rest })
     }
 
     /// `and` and `or` evaluate no more arguments than they need.

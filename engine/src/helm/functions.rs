@@ -29,6 +29,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
 
+use gotmpl::parse::Expr;
+
 pub(super) use self::dates::{counted_text, go_time, later, rfc3339, time_zero, weekday, year_day};
 pub(super) use self::encoding::base64;
 use super::fault::{Fault, Outcome};
@@ -43,6 +45,8 @@ pub(super) struct Call<'a> {
     pub(super) scope: &'a Scope<'a>,
     pub(super) name: &'a str,
     pub(super) args: &'a [Value],
+    /// The arguments as they are written; one that is piped is not among them.
+    pub(super) written: &'a [Expr],
 }
 
 /// What stands behind a name.
@@ -50,6 +54,9 @@ type Function = fn(&Call<'_>) -> Outcome<Value>;
 
 /// Name, fewest and most arguments, function.
 type Entry = (&'static str, usize, usize, Function);
+
+/// Floats below it are integers of 64 bits, if they are whole.
+const INTEGERS: f64 = 9_223_372_036_854_775_808.0;
 
 /// As many arguments as one likes.
 const ANY: usize = usize::MAX;
@@ -136,10 +143,17 @@ impl Call<'_> {
         text_of(self.arg(at), &self.run.work)
     }
 
-    /// An argument that Go declares an integer.
+    /// An argument that Go declares an integer. A constant may be written as a float if it is whole.
     fn int(&self, at: usize) -> Outcome<i64> {
         match self.arg(at) {
             Value::Int(number) => Ok(*number),
+            Value::Float(number)
+                if matches!(self.written.get(at), Some(Expr::Number(..)))
+                    && number.fract() == 0.0
+                    && number.abs() < INTEGERS =>
+            {
+                Ok(*number as i64)
+            }
             other => Err(self.mismatch("int", other)),
         }
     }
