@@ -236,7 +236,8 @@ impl Lowering<'_> {
     fn local(&mut self, context: &str, pattern: &str, parents: bool, span: Span) -> VertexDigest {
         let pattern = paths::without_pivot(pattern);
         let op = LocalSource { context: context.to_owned(), pattern: pattern.clone(), parents };
-        self.definition.add(Op::Local(op), Vec::new(), hidden(format!("[{context}] {pattern}"), span))
+        let name = format!("[{context}] {}", LocalSource::shown(&pattern));
+        self.definition.add(Op::Local(op), Vec::new(), hidden(name, span))
     }
 
     fn image(&mut self, key: &ImageKey, how: &str, span: Span) -> VertexDigest {

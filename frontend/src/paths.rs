@@ -35,6 +35,13 @@ pub(crate) fn without_pivot(pattern: &str) -> String {
     pattern.replacen("/./", "/", 1)
 }
 
+/// A source of COPY and ADD as a pattern, with the pivot of `--parents`. Without wildcards it is a path, as in BuildKit: a
+/// backslash is one of its characters.
+pub(crate) fn source_pattern(source: &str, parents: bool) -> String {
+    let cleaned = if parents { clean_with_pivot(source) } else { clean(source) };
+    if cleaned.contains(['*', '?', '[']) { cleaned } else { literal_pattern(&cleaned) }
+}
+
 /// A pattern that matches a path alone, whatever characters are in it.
 pub(crate) fn literal_pattern(path: &str) -> String {
     let mut pattern = String::with_capacity(path.len());
@@ -126,6 +133,15 @@ mod tests {
             [("./a", "a"), ("/a//b/", "a/b"), ("../../a", "a"), ("a/../..", "."), (".", "."), ("", ".")]
         {
             assert_eq!(clean(path), cleaned, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_backslash_escapes_wildcards_and_is_a_character_where_there_are_none() {
+        for (source, pattern) in
+            [("n/a", "n/a"), (r"n/back\slash", r"n/back\\slash"), (r"a\*b", r"a\*b"), (r"./[a]\b", r"[a]\b")]
+        {
+            assert_eq!(source_pattern(source, false), pattern, "{source}");
         }
     }
 

@@ -4,6 +4,8 @@
 //! features bring become variants of this enum, and the compiler's exhaustive matches lead to every place that must
 //! know them.
 
+use std::borrow::Cow;
+
 use crate::{BlobDigest, Chmod, Chown, Descriptor, ExecOp, GitSource, ManifestDigest, Platform};
 
 /// One kind of work with its parameters.
@@ -51,6 +53,20 @@ impl LocalSource {
     /// A context that the command line gave a name.
     pub fn named(name: &str) -> String {
         format!("{}:{name}", Self::OWN)
+    }
+
+    /// A pattern as people wrote it: one path without its escapes, wildcards as they are.
+    pub fn shown(pattern: &str) -> Cow<'_, str> {
+        let mut path = String::with_capacity(pattern.len());
+        let mut chars = pattern.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '*' | '?' | '[' => return pattern.into(),
+                '\\' => path.extend(chars.next()),
+                c => path.push(c),
+            }
+        }
+        path.into()
     }
 }
 

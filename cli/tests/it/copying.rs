@@ -349,3 +349,24 @@ fn capabilities_and_attributes_of_users_are_kept() {
     space.built(&[]);
     assert_eq!(attributes()[1], "sub/ user.dir [110, 111]");
 }
+
+#[test]
+fn a_backslash_is_a_character_of_a_source_without_wildcards() {
+    let space = Space::new();
+    space.file(r"n/back\slash", "b").file("n/st*r", "s").file("n/star", "");
+    space.kubefile(concat!(
+        "FROM scratch\n",
+        r"COPY n/back\\slash /a",
+        "\n",
+        r"COPY 'n/back\slash' /b",
+        "\n",
+        r"COPY 'n/st\*r' /c",
+        "\n",
+        r#"COPY ["n/st\\*r", "/d"]"#,
+        "\n",
+    ));
+    space.built(&[]);
+    let root = space.rootfs("localhost/x:1");
+    let found = ["a", "b", "c", "d"].map(|path| String::from_utf8_lossy(&root[path].content).into_owned());
+    assert_eq!(found, ["b", "b", "s", "s"]);
+}

@@ -94,8 +94,8 @@ impl Scan<'_> {
 
     /// Why a source gives nothing; `path` is how far its links were followed.
     fn absent(&self, path: &[Name], source: &LocalSource, ignored: bool) -> LocalError {
-        let (host, pattern, context) =
-            (self.context.host(path), source.pattern.clone(), self.context.root.clone());
+        let (host, context) = (self.context.host(path), self.context.root.clone());
+        let pattern = LocalSource::shown(&source.pattern).into_owned();
         let kind = rustix::fs::lstat(&host).ok().map(|stat| FileType::from_raw_mode(stat.st_mode));
         match (kind, fs_err::read_link(&host)) {
             (Some(FileType::Socket), _) if !ignored => LocalError::Special { path: host, kind: "socket" },

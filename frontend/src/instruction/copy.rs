@@ -112,9 +112,8 @@ fn source(
         evaluator.report(diagnostic::empty_path(word, "a source"));
         return None;
     }
-    let clean = if context.parents { paths::clean_with_pivot } else { paths::clean };
     if let Some(from) = context.from {
-        let pattern = clean(&text);
+        let pattern = paths::source_pattern(&text, context.parents);
         return from.clone().map(|from| match from {
             Origin::Stage(index) => CopyFrom::Stage { index, pattern },
             Origin::Image(image) => CopyFrom::Image { image, pattern },
@@ -125,8 +124,8 @@ fn source(
         return git(evaluator, statement, word, &text);
     }
     if !paths::is_remote(&text) {
-        let context = LocalSource::OWN.to_owned();
-        return Some(CopyFrom::Local { context, pattern: clean(&text) });
+        let own = LocalSource::OWN.to_owned();
+        return Some(CopyFrom::Local { context: own, pattern: paths::source_pattern(&text, context.parents) });
     }
     let fault = if statement.keyword == "COPY" {
         diagnostic::copy_remote(word.span)

@@ -1,5 +1,7 @@
 //! Sources and the build context, where somebody looked there.
 
+use solver::LocalSource;
+
 use super::{ContextSource, Subject};
 use crate::check::Selection;
 use crate::diagnostic::{self, Diagnostic};
@@ -23,5 +25,5 @@ fn selected(
 ) -> Vec<Diagnostic> {
     let sources = subject.context_sources();
     let such = sources.filter(|source| subject.selections.get(&source.pattern) == Some(&selection));
-    such.map(|source| diagnostic(&source, &source.pattern)).collect()
+    such.map(|source| diagnostic(&source, &LocalSource::shown(&source.pattern))).collect()
 }

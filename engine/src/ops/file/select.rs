@@ -1,6 +1,6 @@
 //! What is copied: the matches of a pattern in an input, and a tree without what is left out.
 
-use solver::TreeDigest;
+use solver::{LocalSource, TreeDigest};
 
 use super::{FileError, lossy};
 use crate::ops::Input;
@@ -22,7 +22,7 @@ pub(super) fn select(
         Input::State(state) => (state.clone(), false),
     };
     let pattern = Pattern::new(&text.replacen(PIVOT, "/", 1))?;
-    let not_found = || FileError::NotFound { pattern: text.to_owned() };
+    let not_found = || FileError::NotFound { pattern: LocalSource::shown(text).into_owned() };
     let resolve = |path: &[u8]| -> Result<Found, FileError> {
         let resolved = state.resolve(trees, path)?;
         if resolved.is_loop() {

@@ -23,7 +23,7 @@ impl Files<'_> {
             Some(real) => self.matches(&pattern, &joined(&prefix), &real, into)?,
         };
         let not_found = |ignored| LocalError::NotFound {
-            pattern: source.pattern.clone(),
+            pattern: LocalSource::shown(&source.pattern).into_owned(),
             context: PathBuf::from(&self.shown),
             ignored,
         };
