@@ -90,22 +90,27 @@ pub struct StepError {
     pub source: OpError,
 }
 
+/// An application whose content says nothing about how it is launched (spec §1.5).
+#[derive(Debug, Error)]
+#[error("app {name} need to specify APPCMDS if no app type detected")]
+pub struct UntypedApp {
+    /// Application.
+    pub name: String,
+    /// Its declaration.
+    pub span: Span,
+    /// Whether it has several sources.
+    pub several_sources: bool,
+}
+
 /// Why a build gave no image.
 #[derive(Debug, Error)]
 pub enum BuildError {
     /// Steps failed; those that failed together are told together.
     #[error("{} of the build failed", if .0.len() == 1 { "a step" } else { "steps" })]
     Steps(Vec<StepError>),
-    /// An application whose content says nothing about how it is launched (spec §1.5).
-    #[error("app {name} need to specify APPCMDS if no app type detected")]
-    UntypedApp {
-        /// Application.
-        name: String,
-        /// Its declaration.
-        span: Span,
-        /// Whether one of several sources is a packaged chart.
-        several_sources: bool,
-    },
+    /// Applications whose content says nothing about how they are launched.
+    #[error("{} without type", if .0.len() == 1 { "an application" } else { "applications" })]
+    UntypedApps(Vec<UntypedApp>),
     /// Container images that cannot be had.
     #[error("{} cannot be had", if .0.len() == 1 { "a container image" } else { "container images" })]
     ContainerImages(Vec<FailedImage>),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use solver::{AppFacts, AppSpec, Application, ImageSpec, Layer, VertexDigest};
 
 use crate::container::{Carried, annotate};
-use crate::error::BuildError;
+use crate::error::{BuildError, UntypedApp};
 use crate::extension::{BuildClient, Extension, SCHEMA_VERSION, go_json};
 use crate::images::StoredImage;
 use crate::oci::{self, BASE_DIGEST, BASE_NAME, CONTAINER_IMAGES_COMPLETE, EXTENSION, INLINE_CACHE};
@@ -57,7 +57,7 @@ pub struct Assembled {
 /// Puts config and manifest together.
 ///
 /// # Errors
-/// [`BuildError::UntypedApp`] for an application nobody knows how to launch.
+/// [`BuildError::UntypedApps`] for applications nobody knows how to launch.
 pub fn assemble(parts: &Parts<'_>) -> Result<Assembled, BuildError> {
     let config = config(parts);
     let blob = oci::described(&config);
@@ -169,8 +169,16 @@ fn annotations(parts: &Parts<'_>) -> Result<HashMap<String, String>, BuildError>
 }
 
 fn extension(parts: &Parts<'_>) -> Result<Extension, BuildError> {
-    let applications = parts.spec.apps.iter().map(|app| application(app, parts.facts));
-    let applications: Vec<Application> = applications.collect::<Result<_, _>>()?;
+    let (mut applications, mut untyped) = (Vec::new(), Vec::new());
+    for app in &parts.spec.apps {
+        match application(app, parts.facts) {
+            Ok(application) => applications.push(application),
+            Err(app) => untyped.push(app),
+        }
+    }
+    if !untyped.is_empty() {
+        return Err(BuildError::UntypedApps(untyped));
+    }
     Ok(Extension {
         build_client: BuildClient {
             sealer_version: parts.sealer_version.to_owned(),
@@ -186,7 +194,7 @@ fn extension(parts: &Parts<'_>) -> Result<Extension, BuildError> {
 }
 
 /// An application as it is stored. One without type needs commands, its own or those of a packaged chart.
-fn application(app: &AppSpec, facts: &HashMap<VertexDigest, AppFacts>) -> Result<Application, BuildError> {
+fn application(app: &AppSpec, facts: &HashMap<VertexDigest, AppFacts>) -> Result<Application, UntypedApp> {
     let (name, vertex, env, cmds, single_source, span) = match app {
         AppSpec::Inherited(application) => return Ok(application.clone()),
         AppSpec::Declared { name, vertex, env, cmds, single_source, span, .. } => {
@@ -209,11 +217,7 @@ fn application(app: &AppSpec, facts: &HashMap<VertexDigest, AppFacts>) -> Result
                 application.cmds = vec![format!("helm install {name} {file}")];
             }
             None => {
-                return Err(BuildError::UntypedApp {
-                    name: name.clone(),
-                    span,
-                    several_sources: !single_source,
-                });
+                return Err(UntypedApp { name: name.clone(), span, several_sources: !single_source });
             }
         }
     }

@@ -68,7 +68,7 @@ pub use contents::ContentError;
 pub use discover::{
     ChartOf, Discovered, FoundBy, FoundImage, Rendering, SearchedChart, SkippedWord, ValuesError,
 };
-pub use error::{BuildError, OpError, StepError};
+pub use error::{BuildError, OpError, StepError, UntypedApp};
 pub use explain::{FileChange, StepReport, Why};
 pub use export::{Export, Exported, export, gather, keep_finished};
 pub use extension::Extension;

@@ -10,10 +10,10 @@ use engine::source::http::HttpError;
 use engine::transport::TransportError;
 use engine::{
     BuildError, ContainerError, ContentError, ContextError, ExecError, FailedImage, FetchError, GitError,
-    ImagesError, LocalError, LockError, OpError, RegistryError, ValuesError,
+    ImagesError, LocalError, LockError, OpError, RegistryError, UntypedApp, ValuesError,
 };
 use frontend::{Diagnostic, nearest};
-use solver::{SourceFile, Span};
+use solver::SourceFile;
 
 use super::Page;
 
@@ -79,8 +79,8 @@ impl Failure {
             BuildError::Steps(steps) => {
                 Self::Pages(steps.iter().map(|step| of_step(&step.source).at(source, &step.spans)).collect())
             }
-            BuildError::UntypedApp { span, several_sources, .. } => {
-                untyped_app(&error, source, span, several_sources).into()
+            BuildError::UntypedApps(apps) => {
+                Self::Pages(apps.iter().map(|app| untyped_app(app, source)).collect())
             }
             BuildError::ContainerImages(failed) => {
                 Self::Pages(failed.iter().map(|one| container_image(one).at(source, &one.spans)).collect())
@@ -422,11 +422,12 @@ const OFFLINE: &str = "run it once without `--offline`: what it fetches stays in
 const CHANGED: &str =
     "if nobody writes there, `--paranoid` reads every file again, whatever its size and times say";
 
-fn untyped_app(error: &BuildError, source: &Arc<SourceFile>, span: Span, several_sources: bool) -> Page {
-    let page = Page::of("untyped-app", error)
-        .at(source, &[span])
-        .hint("say how it is launched: APPCMDS NAME [\"COMMAND\"]");
-    if several_sources {
+fn untyped_app(app: &UntypedApp, source: &Arc<SourceFile>) -> Page {
+    let page = Page::of("untyped-app", app)
+        .at(source, &[app.span])
+        .hint(format!("say how it is launched: APPCMDS {} [\"COMMAND\"]", app.name));
+    let written = source.text.get(app.span.start..app.span.end).unwrap_or_default();
+    if app.several_sources && [".tgz", ".tar.gz"].iter().any(|ending| written.contains(ending)) {
         page.hint("a packaged chart launches by itself only when it is the application's one source")
     } else {
         page

@@ -170,6 +170,21 @@ fn a_source_that_gives_nothing_says_what_it_is() {
 }
 
 #[test]
+fn all_applications_without_type_are_told_at_once() {
+    let space = Space::new();
+    space.file("mix/a.sh", "").file("mix/a.yaml", "kind: A\n").file("b.txt", "").file("c.tgz", "");
+    space.kubefile("FROM scratch\nAPP m local://mix local://mix/a.sh\nAPP b local://b.txt\nAPP c local://c.tgz local://b.txt\n");
+    let text = "need to specify APPCMDS if no app type detected";
+    let told = [format!("app m {text}"), format!("app b {text}"), "Kubefile:4:1".to_owned()];
+    check(&space, &[], "Kubefile:2:1", &told.each_ref().map(String::as_str));
+    let run = space.build(&[]);
+    assert_eq!(run.stderr.matches("a packaged chart launches by itself").count(), 1, "{}", run.stderr);
+    assert!(run.stderr.contains("hint: say how it is launched: APPCMDS b ["), "{}", run.stderr);
+    space.kubefile("FROM scratch\nAPP e local://*.yaml\n");
+    check(&space, &[], "Kubefile:2:1", &["`*.yaml` is not in the build context"]);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let space = Space::new();
     space.file("locked", "x").kubefile("FROM scratch\nCOPY locked /x\n");
