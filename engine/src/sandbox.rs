@@ -60,6 +60,12 @@ pub(crate) struct Watch<'a> {
 /// # Errors
 /// When the sandbox cannot be made, or the command fails, takes too long, or is stopped; then all of it has ended.
 pub(crate) fn run(spec: &Spec, watch: &Watch<'_>) -> Result<(), SandboxError> {
+    // The Kubefile has none; a base image and a secret may.
+    if let Some((name, _)) =
+        spec.env.iter().find(|(name, value)| [name, value].iter().any(|text| text.contains('\0')))
+    {
+        return Err(SandboxError::NulInVariable(name.escape_debug().to_string()));
+    }
     let (reader, writer) = io::pipe()?;
     let mut helper = Command::new(SELF)
         .args([ROLE, helper::OUTER])

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use solver::SourceFile;
+use solver::{SourceFile, Span};
 
 use crate::ast::{Arguments, File, Flag, Pair, Quoting, Statement, Word};
 use crate::diagnostic::{self, Diagnostic};
@@ -36,6 +36,8 @@ pub fn parse(source: &SourceFile) -> Parsed {
     let has_instructions = !lexed.lines.is_empty();
     let statements = lexed.lines.into_iter().filter_map(|line| parser.statement(line)).collect();
     let mut diagnostics = parser.diagnostics;
+    // The first one is enough: the others are of the same kind, and there may be millions.
+    diagnostics.extend(source.text.find('\0').map(|at| diagnostic::nul(Span::new(at, at + 1))));
     if !has_instructions {
         diagnostics.push(diagnostic::empty_file());
     }
@@ -63,6 +65,7 @@ impl Parser {
         };
         let (flags, rest) = self.flags(&text, end, instruction);
         let arguments = self.arguments(&text, rest, instruction)?;
+        self.diagnostics.extend(nul_in_json(instruction.keyword, &arguments).map(diagnostic::nul));
         if !matches!(instruction.keyword, "COPY" | "ADD" | "RUN") {
             for heredoc in &heredocs {
                 self.diagnostics.push(diagnostic::heredoc_not_allowed(heredoc.operator, instruction.keyword));
@@ -201,6 +204,21 @@ impl Parser {
         }
         Some(pairs)
     }
+}
+
+/// Where a JSON array has a NUL, which it writes as `\u0000`.
+fn nul_in_json(keyword: &str, arguments: &Arguments) -> Option<Span> {
+    let raw = match arguments {
+        Arguments::Words(words) => {
+            let has_nul = |word: &&Word| word.quoting == Quoting::Literal && word.text.contains('\0');
+            return words.iter().find(has_nul).map(|word| word.span);
+        }
+        Arguments::Named(_, raw) => raw,
+        Arguments::Raw(raw) if keyword == "RUN" => raw,
+        Arguments::Raw(_) | Arguments::Pairs(_) => return None,
+    };
+    let JsonList::Strings(strings) = words::json_list(&raw.text, 0) else { return None };
+    strings.iter().any(|(string, _)| string.contains('\0')).then_some(raw.span)
 }
 
 fn skip_space(text: &str, from: usize) -> usize {

@@ -17,6 +17,19 @@ pub(crate) fn clean(path: &str) -> String {
     if kept.is_empty() { ".".to_owned() } else { kept.join("/") }
 }
 
+/// The longest name Linux file systems take, in bytes.
+const NAME_LIMIT: usize = 255;
+
+/// The first component of a path that no file of an image can be called: a whiteout (OCI image-spec, layer), or too long.
+pub(crate) fn unfit_name(path: &str) -> Option<&str> {
+    path.split('/').find(|name| is_whiteout(name) || name.len() > NAME_LIMIT)
+}
+
+/// Whether a name marks a deletion in a layer.
+pub(crate) fn is_whiteout(name: &str) -> bool {
+    name.starts_with(".wh.")
+}
+
 /// The same of a source of `COPY --parents`, with the first `/./` kept: directories before it are left behind.
 pub(crate) fn clean_with_pivot(path: &str) -> String {
     let whole = clean(path);
@@ -142,6 +155,20 @@ mod tests {
             [("n/a", "n/a"), (r"n/back\slash", r"n/back\\slash"), (r"a\*b", r"a\*b"), (r"./[a]\b", r"[a]\b")]
         {
             assert_eq!(source_pattern(source, false), pattern, "{source}");
+        }
+    }
+
+    #[test]
+    fn whiteouts_and_long_names_are_no_names_of_files() {
+        let long = "é".repeat(128);
+        for (path, unfit) in [
+            ("/etc/.who/x.wh.y", None),
+            ("/.wh.d/f", Some(".wh.d")),
+            (".wh..wh..opq", Some(".wh..wh..opq")),
+            (&"f".repeat(255), None),
+            (&long, Some(&*long)),
+        ] {
+            assert_eq!(unfit_name(path), unfit, "{path}");
         }
     }
 

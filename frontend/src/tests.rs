@@ -301,6 +301,34 @@ fn applications_are_checked_and_lowered() {
 }
 
 #[test]
+fn a_nul_byte_is_one_error_wherever_it_stands() {
+    let nul = "there is a NUL byte";
+    check("FROM scratch\nENV A=a\0b\nLABEL x=\0\nRUN \0", &[&format!("error 2:8 {nul}")]);
+    check("FROM scratch\n# \0\n", &[&format!("error 2:3 {nul}")]);
+    check("FROM scratch\nCOPY <<E /\n\0\nE", &[&format!("error 3:1 {nul}")]);
+    check(
+        r#"FROM scratch
+COPY ["a", "/a\u0000b"]
+RUN ["/f", "\u0000"]
+APP x local://a
+APPCMDS x ["\u0000"]
+CMDS ["a", "\u0000"]"#,
+        &[
+            &format!("error 2:12 {nul}"),
+            &format!("error 3:5 {nul}"),
+            &format!("error 5:11 {nul}"),
+            &format!("error 6:12 {nul}"),
+        ],
+    );
+    check(
+        r#"FROM scratch
+LABEL a='["\u0000"]'
+RUN echo '\u0000'"#,
+        &[r#"label a=["\u0000"]"#],
+    );
+}
+
+#[test]
 fn image_facts_come_from_env_label_arg_and_the_rest() {
     check(
         "FROM scratch\nENV A=1 B=\"$A x\"\nENV C ${A:-n} d\nenv A=2",

@@ -25,6 +25,9 @@ pub(super) fn hint(error: &SandboxError) -> Option<String> {
         SandboxError::MissingAgent(id) => {
             return Some(format!("give it: `--ssh {id}` or `--ssh {id}=SOCKET`"));
         }
+        SandboxError::NulInVariable(_) => {
+            "it is the base image's, or a secret's: leave out `env` of the mount, and read the secret from its file"
+        }
         SandboxError::StoreFileSystem(_) => {
             "put the store on ext4, xfs, btrfs or tmpfs: `--root DIR` or SEALER_ROOT; in a container, on a volume"
         }

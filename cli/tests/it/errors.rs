@@ -144,6 +144,12 @@ fn nothing_leaves_the_context() {
     check(&space, &[], "Kubefile:2:1", &["is a FIFO"]);
     space.file(".wh.x", "").kubefile("FROM scratch\nCOPY .wh.x /x\n");
     check(&space, &[], "Kubefile:2:1", &["mark deletions"]);
+    symlink(".wh.d", space.context().join("tree/hidden")).unwrap();
+    fs_err::remove_file(space.context().join("tree/circle")).unwrap();
+    for copy in ["COPY tree/x /hidden/", "ADD tree/x /hidden"] {
+        space.kubefile(&format!("FROM scratch\nCOPY tree /\n{copy}\n"));
+        check(&space, &[], "Kubefile:3:1", &["/.wh.d", "cannot be copied to", "mark deletions"]);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::space::{Run, Space, has_peer, has_program, install, is_root, run, skipped};
+use crate::space::{Run, Space, has_peer, has_program, ignores, install, is_root, run, skipped};
 
 /// The one program of the root.
 const BUSYBOX: &str = "/bin/busybox";
@@ -517,11 +517,16 @@ fn a_user_without_rights_builds_the_same_image() {
     assert_eq!(metadata["containerimage.digest"], digest.as_str());
 }
 
-/// Whether a signal is ignored here, and so by every program that starts from here.
-fn ignores(signal: rustix::process::Signal) -> bool {
-    let status = fs_err::read_to_string("/proc/self/status").unwrap();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
-    u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << (signal.as_raw() - 1)) != 0
+#[test]
+fn a_secret_that_no_variable_can_hold_is_told() {
+    let Some(space) = place() else { return };
+    fs_err::write(space.root().join("key"), "a\0b").unwrap();
+    failed(
+        &space,
+        "RUN --mount=type=secret,id=key,env=KEY true\n",
+        &["--secret", "id=key,src=../key"],
+        &["the variable `KEY` has a NUL byte in it", "Kubefile:3:1", "hint: "],
+    );
 }
 
 #[test]

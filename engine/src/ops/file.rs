@@ -71,6 +71,12 @@ pub enum FileError {
         /// As written.
         path: String,
     },
+    /// Links below the destination lead to a name that no file of a layer can have.
+    #[error("`/{path}` cannot be copied to: names that start with `.wh.` mark deletions in image layers")]
+    WhiteoutName {
+        /// Where the destination is.
+        path: String,
+    },
     /// The pattern is not one.
     #[error(transparent)]
     Pattern(#[from] PatternError),
@@ -159,7 +165,7 @@ impl<'a> Prepared<'a> {
             Some(Input::State(state)) if op.below => state.clone(),
             _ => State::default(),
         };
-        let destination = below.resolve(trees, op.destination.as_bytes())?;
+        let destination = resolve(&below, trees, op.destination.as_bytes())?;
         if destination.is_loop() {
             return Err(FileError::LinkLoop { path: op.destination.clone() });
         }
@@ -388,6 +394,15 @@ impl<'a> Prepared<'a> {
         };
         Ok(Some(restyle_entry(trees, &entry, self.owner, self.op.chmod.as_ref())?))
     }
+}
+
+/// Where a path is in a state, if files can be there.
+fn resolve(below: &State, trees: &Trees<'_>, path: &[u8]) -> Result<Resolved, FileError> {
+    let resolved = below.resolve(trees, path)?;
+    if components(&resolved.path).any(|name| name.starts_with(b".wh.")) {
+        return Err(FileError::WhiteoutName { path: lossy(&resolved.path) });
+    }
+    Ok(resolved)
 }
 
 fn file_in_the_way(at: &Resolved, depth: usize) -> Option<String> {

@@ -82,6 +82,9 @@ pub enum SandboxError {
     /// An agent that must be there was not given.
     #[error("SSH agent `{0}` is required and was not given")]
     MissingAgent(String),
+    /// The kernel ends texts at a NUL.
+    #[error("the variable `{0}` has a NUL byte in it, which no environment can hold")]
+    NulInVariable(String),
     /// A mount's source is nowhere.
     #[error("`{path}` is not in what is mounted from")]
     NoSource {

@@ -4,6 +4,7 @@ use solver::Span;
 
 use super::Diagnostic;
 use crate::ast::Word;
+use crate::paths;
 
 pub(crate) fn invalid_copy(span: Span, keyword: &str, line: &str) -> Diagnostic {
     let message = format!("invalid {} instruction: {line}", keyword.to_lowercase());
@@ -24,6 +25,19 @@ pub(crate) fn empty_path(word: &Word, what: &str) -> Diagnostic {
     }
     Diagnostic::error("empty-path", word.span, message, "nothing is left after expansion")
         .hint("give the variable a value, or a default: `${NAME:-value}`")
+}
+
+/// `name` is a component of a path in the image.
+pub(crate) fn unfit_name(span: Span, name: &str) -> Diagnostic {
+    if paths::is_whiteout(name) {
+        let message =
+            format!("`{name}` cannot be a file: names that start with `.wh.` mark deletions in image layers");
+        return Diagnostic::error("file-name", span, message, "not the name of a file")
+            .hint("use another name");
+    }
+    let message = format!("a name of {} bytes is too long for a file", name.len());
+    Diagnostic::error("file-name", span, message, "not the name of a file")
+        .hint("a name has 255 bytes at most, and each directory above it too")
 }
 
 pub(crate) fn copy_remote(span: Span) -> Diagnostic {
@@ -94,7 +108,7 @@ pub(crate) fn app_without_name(span: Span, syntax: &str) -> Diagnostic {
 pub(crate) fn invalid_app_name(span: Span, name: &str) -> Diagnostic {
     let message = format!("`{name}` cannot be the name of an application");
     let diagnostic = Diagnostic::error("invalid-app-name", span, message, "becomes a directory name")
-        .hint("letters, digits, `.`, `_` and `-`, not starting with `.` or `-`");
+        .hint("letters, digits, `.`, `_` and `-`, not starting with `.` or `-`; 255 at most");
     if name.contains("://") { diagnostic.hint("the name comes before the sources") } else { diagnostic }
 }
 

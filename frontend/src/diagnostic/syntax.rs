@@ -14,6 +14,12 @@ pub(crate) fn invalid_escape(span: Span, found: &str) -> Diagnostic {
     )
 }
 
+pub(crate) fn nul(span: Span) -> Diagnostic {
+    let message = "there is a NUL byte: no name, argument or variable can hold one";
+    Diagnostic::error("nul-byte", span, message, "here")
+        .hint("take it out; files with any bytes come in by COPY")
+}
+
 pub(crate) fn escape_twice(span: Span) -> Diagnostic {
     Diagnostic::error("escape-twice", span, "only one escape parser directive can be used", "a second one")
 }

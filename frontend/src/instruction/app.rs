@@ -52,7 +52,8 @@ fn app_name(evaluator: &mut Evaluator<'_>, statement: &Statement, word: &Word) -
         evaluator.report(diagnostic::app_without_name(word.span, instruction::syntax(statement.keyword)));
         return None;
     }
-    let valid = !name.starts_with(['.', '-'])
+    let valid = paths::unfit_name(&name).is_none()
+        && !name.starts_with(['.', '-'])
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
     if !valid {
         evaluator.report(diagnostic::invalid_app_name(word.span, &name));

@@ -82,6 +82,10 @@ fn directory_or_file(
         evaluator.report(diagnostic::empty_path(word, "the destination"));
         return None;
     }
+    if let Some(name) = paths::unfit_name(&path) {
+        evaluator.report(diagnostic::unfit_name(word.span, name));
+        return None;
+    }
     if matches!(path.rsplit('/').next(), Some("." | "..")) {
         path.push('/');
     }
@@ -101,6 +105,10 @@ fn source(
     if let Some(heredoc) = heredoc(statement, word) {
         if heredoc.name.contains('/') || matches!(heredoc.name.as_str(), "." | "..") {
             evaluator.report(diagnostic::heredoc_name(word.span, &heredoc.name));
+            return None;
+        }
+        if let Some(name) = paths::unfit_name(&heredoc.name) {
+            evaluator.report(diagnostic::unfit_name(word.span, name));
             return None;
         }
         let body = Word { text: heredoc.content.clone(), span: heredoc.span, quoting: Quoting::Literal };

@@ -280,10 +280,14 @@ impl Reading<'_, '_, '_> {
 
     /// An absolute path that is not the root itself.
     fn target(&mut self) -> Option<String> {
-        match self.target.as_deref().map(paths::clean).filter(|path| path != ".") {
-            Some(path) => Some(format!("/{path}")),
-            None => self.invalid("target", "a path below `/`"),
+        let Some(path) = self.target.as_deref().map(paths::clean).filter(|path| path != ".") else {
+            return self.invalid("target", "a path below `/`");
+        };
+        if let Some(name) = paths::unfit_name(&path) {
+            self.evaluator.report(diagnostic::unfit_name(self.flag.span, name));
+            return None;
         }
+        Some(format!("/{path}"))
     }
 
     /// `from=` and `source=`; without `from` the build context is meant.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use solver::{HardLinks, TreeDigest};
 
-use super::{FileError, Prepared};
+use super::{FileError, Prepared, resolve};
 use crate::delta::OpenDir;
 use crate::state::{Found, Resolved, State};
 use crate::tree::{Entry, Node, Trees, push_name};
@@ -26,7 +26,8 @@ impl Prepared<'_> {
         let find = |dir: Vec<u8>| {
             let mut path = destination.to_vec();
             push_name(&mut path, &dir);
-            Ok((dir, below.resolve(trees, &path)?))
+            let place = resolve(below, trees, &path)?;
+            Ok((dir, place))
         };
         dirs.into_iter().map(find).collect()
     }
@@ -58,7 +59,7 @@ impl Prepared<'_> {
                 None if has_implied(implied, &path) && is_directory(trees, &to.found, name)? => {
                     let mut place = to.path.clone();
                     push_name(&mut place, name);
-                    let there = self.below.resolve(trees, &place)?;
+                    let there = resolve(&self.below, trees, &place)?;
                     self.directory(root, trees, &there, &[], true)?.set_meta(entry.meta.clone());
                     self.spread(root, trees, (child, &path), &there, implied)?;
                 }
