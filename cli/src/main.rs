@@ -23,7 +23,6 @@ use crate::report::{Failure, Page, Reporter};
 
 fn main() -> ! {
     let code = start();
-    let _ = std::io::Write::flush(&mut std::io::stdout());
     // Nothing is left to be done. What `exit` would still do is to take tables of RocksDB apart, entry by entry.
     signal_hook::low_level::exit(code.into())
 }

@@ -74,7 +74,11 @@ impl Reporter {
 
     /// Prints the warnings, then the failure, and gives the exit code.
     pub(crate) fn end(&self, result: Result<(), Failure>) -> u8 {
-        let result = result.and_then(|()| self.check_strict());
+        let lost = lost();
+        let result = result.and_then(|()| self.check_strict()).and_then(|()| match lost {
+            Some(page) => Err(page.into()),
+            None => Ok(()),
+        });
         let warnings = std::mem::take(&mut *self.lock());
         if !self.quiet {
             self.print(&warnings);
@@ -117,6 +121,12 @@ impl Reporter {
     }
 }
 
+/// Data that was lost, on a full disk for one, is a failure whatever else went well.
+fn lost() -> Option<Page> {
+    let page = |error| Page::error("output", format!("standard output cannot be written: {error}"));
+    ui::lost().map(page)
+}
+
 /// Where every text starts.
 const START: Position = Position { line: 1, column: 1 };
 
@@ -131,7 +141,15 @@ pub(crate) fn usage(error: &clap::Error, format: ErrorFormat) -> u8 {
         ui::message(&page.json(&|_| START).to_string());
         return 1;
     }
-    // Whether it can be printed changes nothing about the exit code.
-    let _ = error.print();
-    u8::from(error.use_stderr())
+    let printed = error.print();
+    if error.use_stderr() {
+        return 1;
+    }
+    ui::keep(printed);
+    let Some(page) = lost() else { return 0 };
+    ui::message(&match format {
+        ErrorFormat::Text => page.text(false, &|_| START),
+        ErrorFormat::Json => page.json(&|_| START).to_string(),
+    });
+    1
 }

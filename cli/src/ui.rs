@@ -1,26 +1,41 @@
 //! The only writer of standard output and standard error. Data goes to the first, everything else to the second.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use crate::args::Color;
 
-/// Prints data. A reader that went away is no error worth telling.
+/// What became of data that could not be written; the first failure says enough.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints data. That it did not arrive is told in the end, by [`lost`].
 pub(crate) fn data(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    keep(writeln!(io::stdout().lock(), "{text}"));
 }
 
 /// Prints a message for people.
 pub(crate) fn message(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Prints data as it is, with a newline only where a person reads it.
 pub(crate) fn raw_data(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    if std::io::stdout().is_terminal() {
-        let _ = out.write_all(b"\n");
+    let end = if io::stdout().is_terminal() { "\n" } else { "" };
+    keep(write!(io::stdout().lock(), "{text}{end}"));
+}
+
+/// Remembers why something did not arrive.
+pub(crate) fn keep(written: io::Result<()>) {
+    if let Err(error) = written {
+        // Whoever comes second has nothing new to say.
+        let _ = LOST.set(error);
     }
+}
+
+/// Writes out what is left of the data, and says why some of it was lost. A reader that went away wants no more.
+pub(crate) fn lost() -> Option<&'static io::Error> {
+    keep(io::stdout().flush());
+    LOST.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
 }
 
 /// Prints rows in columns, three spaces apart; the last column is as wide as its text.
@@ -46,12 +61,12 @@ pub(crate) fn table(rows: &[Vec<String>]) {
 
 /// Whether standard output is a terminal, which archives must not reach.
 pub(crate) fn stdout_is_terminal() -> bool {
-    std::io::stdout().is_terminal()
+    io::stdout().is_terminal()
 }
 
 /// Whether standard input is a terminal, where nobody types archives.
 pub(crate) fn stdin_is_terminal() -> bool {
-    std::io::stdin().is_terminal()
+    io::stdin().is_terminal()
 }
 
 /// Whether messages may be coloured.
@@ -59,6 +74,6 @@ pub(crate) fn coloured(color: Color) -> bool {
     match color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => console::colors_enabled_stderr() && std::io::stderr().is_terminal(),
+        Color::Auto => console::colors_enabled_stderr() && io::stderr().is_terminal(),
     }
 }

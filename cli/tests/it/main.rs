@@ -46,3 +46,4 @@ mod terminal;
 mod timings;
 mod together;
 mod transport;
+mod usage;
