@@ -2,7 +2,6 @@
 //!
 //! The only place that reads the environment.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +16,7 @@ mod context;
 mod exec;
 mod image_lists;
 mod output;
+mod pairs;
 mod registry;
 
 pub(crate) use self::cache::{Caches, cache_place, days, key_in};
@@ -24,6 +24,7 @@ pub(crate) use self::context::{BuildContexts, KubefilePlace, git_environment, ku
 pub(crate) use self::exec::{allows_insecure, exec};
 pub(crate) use self::image_lists::{ImageLists, archives};
 pub(crate) use self::output::{Output, OutputType, check_stdout, outputs};
+pub(crate) use self::pairs::pairs;
 pub(crate) use self::registry::{
     boolean, certificates_of, credentials, pull_policy, registry, registry_with,
 };
@@ -146,15 +147,6 @@ fn platform_of(text: &str) -> Result<Platform, Failure> {
 /// This machine's platform; images are for Linux wherever they are built.
 pub(crate) fn host_platform() -> Platform {
     Platform::new("linux", std::env::consts::ARCH, None)
-}
-
-/// `KEY=VALUE` words; the value may hold more `=`.
-pub(crate) fn pairs(words: &[String], what: &str) -> Result<BTreeMap<String, String>, Failure> {
-    let pair = |word: &String| match word.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(Failure::usage(format!("{what} should be key=value, not `{word}`"))),
-    };
-    words.iter().map(pair).collect()
 }
 
 /// `zstd`, `gzip` or `uncompressed`, with the format's own levels.

@@ -45,8 +45,8 @@ pub(crate) struct Planning {
     /// Build this stage instead of the last
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
-    /// Value of an ARG
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Values of ARGs: with commas between several, and quotes around one that has a comma in it, as '"KEY=a,b"'
+    #[arg(long, value_name = "KEY=VALUE,…")]
     pub(crate) build_arg: Vec<String>,
     /// When to ask registries for base images: always, ifnewer, missing or never
     #[arg(long, value_name = "POLICY", default_value = "ifnewer")]
@@ -101,11 +101,11 @@ pub(crate) struct Build {
     /// Look for no container images in an application; may be given several times
     #[arg(long, value_name = "APP", value_delimiter = ',')]
     pub(crate) no_discover: Vec<String>,
-    /// Label of the image; any replaces io.sealer.version, as in sealer
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Labels of the image, written as `--build-arg`; any replaces io.sealer.version, as in sealer
+    #[arg(long, value_name = "KEY=VALUE,…")]
     pub(crate) label: Vec<String>,
-    /// Annotation of the manifest
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Annotations of the manifest, written as `--build-arg`
+    #[arg(long, value_name = "KEY=VALUE,…")]
     pub(crate) annotation: Vec<String>,
     /// Write what names led to into `Kubefile.lock` next to the Kubefile; what is in there stays as it is
     #[arg(long, conflicts_with = "locked")]

@@ -110,7 +110,7 @@ fn add_all(
 
 /// Says of an entry what the flags say.
 fn describe(entry: &mut engine::images::Entry, flags: &EntryFlags) -> Result<(), Failure> {
-    let annotations = settings::pairs(&flags.annotation, "annotations")?;
+    let annotations = settings::pairs("--annotation", &flags.annotation, "annotations")?;
     if !annotations.is_empty() {
         let mut all = entry.annotations().clone().unwrap_or_default();
         all.extend(annotations);

@@ -68,13 +68,14 @@ fn what_is_only_said_of_the_image_remakes_no_layer() {
         "LAUNCH [\"one\"]",
         "ENV A=1\nLABEL l=m\nAPPENV two K=V\nAPPCMDS two [\"x\"]\nLAUNCH [\"two\"]",
     ));
-    let cost = space.built(&["--type", "app-installer", "--annotation", "k=a,b"]);
+    let cost = space.built(&["--type", "app-installer", "--annotation", "\"k=a,b\",j=c"]);
     assert_eq!((&cost["executed"], &cost["layers_made"]), (&json!(0), &json!(0)));
     assert_ne!(digest, space.digest());
     let extension = space.extension("localhost/x:1");
     assert_eq!(extension["launch"], json!({"app_names": ["two"]}));
     assert_eq!(extension["type"], "app-installer");
     assert_eq!(space.manifest("localhost/x:1")["annotations"]["k"], "a,b");
+    assert_eq!(space.manifest("localhost/x:1")["annotations"]["j"], "c");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::space::Space;
+use crate::space::{Space, run};
 
 fn space() -> Space {
     let space = Space::new();
@@ -51,4 +51,15 @@ fn run_into(space: &Space, words: &[&str], out: Stdio) -> (Option<i32>, String) 
     let output = space.command().args(words).stdout(out).stderr(Stdio::piped()).spawn().unwrap();
     let output = output.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn several_pairs_stand_in_one_flag() {
+    let space = space();
+    space.kubefile("FROM scratch\nARG A\nARG B\nLABEL a=$A b=$B\nCOPY a.yaml /\n");
+    space.built(&["--build-arg", r#""A=1,2",B=3"#, "--label", "l=x,m=y", "--annotation", "n=z"]);
+    let labels = space.config("localhost/x:1")["config"]["Labels"].clone();
+    assert_eq!(labels, serde_json::json!({ "a": "1,2", "b": "3", "l": "x", "m": "y" }));
+    let help = run(space.command().args(["build", "--help"]));
+    assert!(help.stdout.contains("--build-arg <KEY=VALUE,…>"), "{}", help.stdout);
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cache::Store;
+use engine::oci::EXTENSION;
 use engine::{
     BuildOptions, Cancel, Contexts, ExecOptions, Export, PullPolicy, Reference, Registry, TimePolicy,
     full_name,
@@ -45,7 +46,14 @@ impl Settings {
         let times = settings::times(args.tunables.timestamp.as_deref())?;
         let outputs = settings::outputs(&args.output)?;
         let names: Vec<String> = args.tag.iter().map(|tag| full_name(tag)).collect::<Result<_, _>>()?;
-        let build_args = settings::pairs(&args.build_arg, "build args")?;
+        let build_args = settings::pairs("--build-arg", &args.build_arg, "build args")?;
+        let annotations = settings::pairs("--annotation", &args.annotation, "annotations")?;
+        if annotations.contains_key(EXTENSION) {
+            return Err(Failure::usage(format!(
+                "the annotation `{EXTENSION}` is written by the build itself"
+            ))
+            .hint("what stands in it comes from the Kubefile and from `--type`"));
+        }
         let platforms = settings::platforms(&args.platform)?;
         check_outputs(&outputs, platforms.len())?;
         let allows_insecure = settings::allows_insecure(&args.allow)?;
@@ -75,7 +83,7 @@ impl Settings {
                 is_lazy: args.lazy,
                 names,
                 image_type: settings::image_type(&args.image_type)?,
-                annotations: settings::pairs(&args.annotation, "annotations")?,
+                annotations,
                 inline_cache: None,
                 created: times.fixed(),
                 now: settings::now(),
@@ -89,7 +97,7 @@ impl Settings {
             times,
             compression: settings::compression(&args.tunables.compression)?,
             download_limit_bytes: settings::size(&args.tunables.max_download)?,
-            labels: settings::pairs(&args.label, "labels")?,
+            labels: settings::pairs("--label", &args.label, "labels")?,
             exec: settings::exec(args, &build_args)?,
         })
     }
