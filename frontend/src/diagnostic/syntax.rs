@@ -68,7 +68,7 @@ fn instead(keyword: &str) -> Option<&'static str> {
         "ENTRYPOINT" => "use LAUNCH to start applications or CMDS to run commands",
         "EXPOSE" => "a cluster image opens no ports: use a Service in the application's manifests",
         "VOLUME" => "a cluster image has no volumes: use a PersistentVolumeClaim in the manifests",
-        "SHELL" => "commands run with `/bin/bash -c`: call another shell inside the command",
+        "SHELL" => "RUN runs its command with `/bin/sh -c`: call another shell in it, or use the JSON form",
         "ONBUILD" => "write the instruction in the Kubefile that needs it",
         "STOPSIGNAL" | "HEALTHCHECK" => "a cluster image runs no process: use a probe in the manifests",
         _ => return None,

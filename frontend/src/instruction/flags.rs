@@ -39,11 +39,14 @@ impl FlagSyntax {
 
 pub(super) const CHOWN: FlagSyntax = FlagSyntax::new(
     "chown",
-    "UID[:GID]",
-    "the owner of what is copied, in numbers; 0:0 without it. Without GID the group has the user's number",
+    "USER[:GROUP]",
+    "the owner of what is copied, by numbers, or by names that `/etc/passwd` and `/etc/group` of the files below have; 0:0 without it. Without GROUP it is the user's own, and that of the same number for a number",
 );
-pub(super) const CHMOD: FlagSyntax =
-    FlagSyntax::new("chmod", "MODE", "the octal mode of what is copied; the sources' own modes without it");
+pub(super) const CHMOD: FlagSyntax = FlagSyntax::new(
+    "chmod",
+    "MODE",
+    "the mode of what is copied, octal or as changes such as `u=rwX,go-w`; the sources' own modes without it",
+);
 pub(super) const EXCLUDE: FlagSyntax =
     FlagSyntax::new("exclude", "PATTERN", "leaves out what matches, with `**` for any number of directories")
         .repeating();

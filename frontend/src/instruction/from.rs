@@ -163,7 +163,7 @@ fn on_scratch() -> Stage {
 /// What buildah sets for images from scratch.
 const SCRATCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Takes over everything but steps, history, ARGs and launch.
+/// Takes over everything but steps, history and launch.
 fn on_stage(evaluator: &Evaluator<'_>, below: usize) -> Stage {
     let parent = &evaluator.stages[below];
     Stage {
@@ -172,7 +172,6 @@ fn on_stage(evaluator: &Evaluator<'_>, below: usize) -> Stage {
         history: Vec::new(),
         copies_from: Vec::new(),
         images_from: Vec::new(),
-        args: BTreeMap::new(),
         launch: Launch::default(),
         ..parent.clone()
     }
