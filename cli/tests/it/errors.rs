@@ -4,8 +4,10 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::server::{Response, Server, Stored};
-use crate::space::Space;
+use crate::space::{Space, ignores, skipped};
 
 /// Builds and checks that it fails with all of these texts, at this place, without a trace.
 fn check(space: &Space, flags: &[&str], place: &str, texts: &[&str]) {
@@ -488,6 +490,18 @@ fn secrets_of_a_url_are_told_to_nobody() {
 
 #[test]
 fn ctrl_c_ends_with_130_and_the_next_build_succeeds() {
+    stopped(Signal::INT, 130);
+}
+
+#[test]
+fn a_closed_terminal_ends_a_build_as_sigterm_does() {
+    if ignores(Signal::HUP) {
+        return skipped("who is started by nohup outlives its terminal");
+    }
+    stopped(Signal::HUP, 143);
+}
+
+fn stopped(signal: Signal, code: i32) {
     let server = Server::start();
     let stored = Stored::new(b"kind: A\n".to_vec());
     server.route("/f.yaml", move |request| {
@@ -502,8 +516,8 @@ fn ctrl_c_ends_with_130_and_the_next_build_succeeds() {
         std::thread::yield_now();
     }
     let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    rustix::process::kill_process(pid, signal).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(code));
     assert_eq!(fs_err::read_dir(space.store().join("tmp")).map_or(0, Iterator::count), 0);
     space.built(&[]);
 }
