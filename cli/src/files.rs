@@ -40,6 +40,17 @@ pub(crate) fn place(option: &str, path: &Path) -> Result<PathBuf, Failure> {
     Ok(real)
 }
 
+/// The same for a file that is written as it is, which may be a device or a pipe, too.
+pub(crate) fn check(option: &str, path: &Path) -> Result<(), Failure> {
+    if !fs_err::metadata(path).is_ok_and(|found| !found.is_dir()) {
+        return place(option, path).map(drop);
+    }
+    access(path, Access::WRITE_OK).map_err(|error| {
+        let error = std::io::Error::from(error);
+        Failure::usage(format!("`{option} {}` cannot be written: {error}", path.display()))
+    })
+}
+
 /// Replaces a file whole; where it is a link, what that leads to.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let path = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());

@@ -14,7 +14,7 @@ mod ui;
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::args::{Args, Command};
@@ -89,8 +89,27 @@ fn parse(
     match likely {
         Some(Err(error)) if error.kind() == ErrorKind::DisplayVersion => Err(error),
         Some(Ok(matches)) => Ok(matches),
-        Some(Err(_)) | None => with(Args::command()).try_get_matches_from(words),
+        Some(Err(_)) | None => {
+            let all = with(Args::command()).try_get_matches_from(words);
+            all.map_err(|error| with_plain_usage(error, words))
+        }
     }
+}
+
+/// The usage as help has it: in its errors clap shows what comes from the environment as if it had to be typed.
+fn with_plain_usage(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+    if error.get(ContextKind::Usage).is_some() {
+        let mut root = Args::command();
+        root.build();
+        let mut command = &mut root;
+        for word in words.iter().filter_map(|word| word.to_str()) {
+            if command.find_subcommand(word).is_some() {
+                command = command.find_subcommand_mut(word).expect("it was found just now");
+            }
+        }
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(command.render_usage()));
+    }
+    error
 }
 
 fn is_json(path: &std::path::Path) -> bool {

@@ -225,10 +225,14 @@ pub(crate) fn kubefile(build: &Build) -> Result<PathBuf, Failure> {
     if here.exists() {
         return Ok(here);
     }
+    const HINT: &str = "name it with `-f FILE`";
+    if in_context == here {
+        return Err(Failure::usage("there is no `Kubefile` in this directory").hint(HINT));
+    }
     let tried = [in_context.display().to_string(), here.display().to_string()];
     Err(Failure::usage(format!("there is no Kubefile: neither `{}` nor `{}`", tried[0], tried[1]))
         .tried(tried)
-        .hint("name it with `-f FILE`"))
+        .hint(HINT))
 }
 
 /// Seconds since 1970.

@@ -2,6 +2,9 @@
 
 use crate::images::ImagesError;
 
+/// Most bytes of a name without tag and digest (distribution's `NameTotalLengthMax`).
+pub(crate) const NAME_LIMIT: usize = 255;
+
 /// The full name an image is stored under: `localhost/` before short names, `:latest` where no tag is given.
 ///
 /// # Errors
@@ -40,7 +43,11 @@ pub fn full_name(name: &str) -> Result<String, ImagesError> {
             "each part may have lower-case letters, digits and single `.`, `_`, `-` between them only",
         ));
     }
-    Ok(format!("{}/{rest}:{}", domain.unwrap_or("localhost"), tag.unwrap_or("latest")))
+    let domain = domain.unwrap_or("localhost");
+    if domain.len() + 1 + rest.len() > NAME_LIMIT {
+        return Err(fail("a name has 255 characters at most"));
+    }
+    Ok(format!("{domain}/{rest}:{}", tag.unwrap_or("latest")))
 }
 
 /// `host[:port]` (distribution's grammar).

@@ -87,7 +87,7 @@ pub(crate) struct Build {
     #[command(flatten)]
     pub(crate) planning: Planning,
     /// Name of the image; may be given several times
-    #[arg(short, long, value_name = "NAME", required_unless_present = "check")]
+    #[arg(short, long, value_name = "NAME")]
     pub(crate) tag: Vec<String>,
     /// Where the image goes; may be given several times. Types: store, oci-archive, docker-archive, oci-dir, docker-dir, rootfs, tar. `dest=-` is standard output [default: type=store]
     #[arg(short, long, value_name = "type=TYPE,dest=PATH")]
@@ -197,7 +197,7 @@ impl Build {
         let command = Self::augment_args(clap::Command::new("build"));
         let matches = command.try_get_matches_from(["build", "--tag", "plan"]);
         let defaults = matches.and_then(|matches| Self::from_arg_matches(&matches));
-        let defaults = defaults.expect("nothing but a name has to be given");
+        let defaults = defaults.expect("nothing has to be given");
         Self { planning: planning.clone(), ..defaults }
     }
 }

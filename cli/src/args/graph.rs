@@ -22,7 +22,7 @@ pub(crate) enum GraphFormat {
 pub(crate) struct Graph {
     #[command(flatten)]
     pub(crate) planning: Planning,
-    /// How the graph is written [default: what the name of the file says, else dot]
+    /// How the graph is written [default: what the ending of the file's name says; dot without one]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<GraphFormat>,
     /// Write the graph to a file [default: standard output]

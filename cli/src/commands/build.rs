@@ -29,6 +29,7 @@ use self::options::Settings;
 use self::reading::Reading;
 use self::work::Work;
 use crate::args::{Build, Global};
+use crate::files;
 use crate::interrupt::Interrupt;
 use crate::observe::{self, Observer};
 use crate::progress::{self, Watcher};
@@ -41,6 +42,9 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     let start = Instant::now();
     let settings = Settings::new(args)?;
     let places = observe::Places::new(args)?;
+    for (option, file) in [("--iidfile", &args.iidfile), ("--metadata-file", &args.metadata_file)] {
+        file.as_deref().map_or(Ok(()), |file| files::check(option, file))?;
+    }
     if args.check {
         return check::run(args, &settings, global, reporter, root);
     }

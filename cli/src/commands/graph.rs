@@ -19,8 +19,12 @@ use crate::ui;
 pub(crate) fn run(args: &Graph, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
     let place = args.output.as_deref().map(|path| files::place("--output", path)).transpose()?;
     let show = |source: &_, graph: &_, planned: &engine::Planned| View::new(source, graph, planned.plan());
+    let format = match args.format {
+        Some(format) => format,
+        None => format_of(args.output.as_deref())?,
+    };
     let view = build::foreseen(&args.planning, global, reporter, root, show)?;
-    let text = match args.format.unwrap_or_else(|| format_of(args.output.as_deref())) {
+    let text = match format {
         GraphFormat::Dot => dot::dot(&view),
         GraphFormat::Svg => svg::svg(&view),
         GraphFormat::Json => json::json(&view),
@@ -37,11 +41,18 @@ pub(crate) fn run(args: &Graph, global: &Global, reporter: &Reporter, root: &Pat
 }
 
 /// What the name of a file says it is.
-fn format_of(path: Option<&Path>) -> GraphFormat {
-    let extension = path.and_then(Path::extension).and_then(|extension| extension.to_str());
-    match extension {
-        Some("svg") => GraphFormat::Svg,
-        Some("json") => GraphFormat::Json,
-        _ => GraphFormat::Dot,
+fn format_of(path: Option<&Path>) -> Result<GraphFormat, Failure> {
+    let Some((path, ending)) = path.and_then(|path| Some((path, path.extension()?))) else {
+        return Ok(GraphFormat::Dot);
+    };
+    match ending.to_str() {
+        Some("dot" | "gv") => Ok(GraphFormat::Dot),
+        Some("svg") => Ok(GraphFormat::Svg),
+        Some("json") => Ok(GraphFormat::Json),
+        _ => Err(Failure::usage(format!(
+            "the name `{}` does not say how the graph is written",
+            path.display()
+        ))
+        .hint("let it end in .dot, .svg or .json, or say it with `--format`")),
     }
 }

@@ -50,6 +50,9 @@ impl BuildContexts {
             Some("-") => ContextSource::Stdin,
             _ => source(build.path.as_os_str())?,
         };
+        if let ContextSource::Directory(dir) = &own {
+            check_dir(dir)?;
+        }
         let mut contexts =
             Self { sources: BTreeMap::from([(LocalSource::OWN.to_owned(), own)]), named: BTreeMap::new() };
         for word in &build.build_context {
@@ -123,6 +126,18 @@ fn source(word: &OsStr) -> Result<ContextSource, Failure> {
         }
         _ => Ok(of_path(path)),
     }
+}
+
+/// Whether the context is there, before each source is looked for in it.
+fn check_dir(dir: &Path) -> Result<(), Failure> {
+    let reason = match fs_err::metadata(dir) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "it is neither a directory nor a file".to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::usage(format!("`{}` is no build context: {reason}", dir.display()))
+        .hint("name a directory, a tar archive, `-`, or the URL of an archive or a git repository"))
 }
 
 fn of_path(path: PathBuf) -> ContextSource {

@@ -85,7 +85,7 @@ pub(crate) fn credentials(given: Option<&Path>) -> Credentials {
 pub(crate) fn pull_policy(given: &str) -> Result<PullPolicy, Failure> {
     Ok(match given {
         "always" => PullPolicy::Always,
-        "ifnewer" | "true" | "" => PullPolicy::IfNewer,
+        "ifnewer" | "true" => PullPolicy::IfNewer,
         "missing" | "false" => PullPolicy::Missing,
         "never" => PullPolicy::Never,
         other => {
@@ -159,6 +159,6 @@ mod tests {
     fn policies_are_sealers_and_buildahs() {
         assert_eq!(pull_policy("true").unwrap(), PullPolicy::IfNewer);
         assert_eq!(pull_policy("false").unwrap(), PullPolicy::Missing);
-        assert!(pull_policy("sometimes").is_err());
+        assert!(["sometimes", ""].iter().all(|text| pull_policy(text).is_err()));
     }
 }

@@ -534,7 +534,7 @@ fn wrong_usage_is_exit_code_1() {
         (&["build", "-t", "x", "--compression", "lzma", "."], "compression `lzma` is not supported"),
         (&["build", "-t", "x", "--build-arg", "A", "."], "build args should be key=value"),
         (&["build", "-t", "x", "--image-list", "l", "."], "a list of images cannot be read"),
-        (&["build", "-t", "x", "nowhere"], "Kubefile"),
+        (&["build", "-t", "x", "nowhere"], "`nowhere` is no build context: there is no such directory"),
         (&["inspect", "nope"], "image not known"),
     ] {
         let run = space.run(words);

@@ -10,6 +10,17 @@ fn space() -> Space {
     space
 }
 
+/// It fails with these texts, and no store is made.
+fn refused(words: &[&str], texts: &[&str]) {
+    let space = space();
+    let run = space.run(words);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""), "{words:?}: {}", run.stderr);
+    for text in texts {
+        assert!(run.stderr.contains(text), "{words:?}: `{text}` is not in:\n{}", run.stderr);
+    }
+    assert!(!space.store().exists(), "{words:?}");
+}
+
 #[test]
 fn data_that_is_lost_is_a_failure() {
     let space = space();
@@ -51,6 +62,61 @@ fn run_into(space: &Space, words: &[&str], out: Stdio) -> (Option<i32>, String) 
     let output = space.command().args(words).stdout(out).stderr(Stdio::piped()).spawn().unwrap();
     let output = output.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_before_anything_is_done() {
+    let long = "a".repeat(256);
+    let build = |words: &[&str], texts: &[&str]| {
+        refused(&[&["build", "-t", "x:1", "--build-mode", "lite"], words, &["."]].concat(), texts);
+    };
+    build(&["--iidfile", "nowhere/id"], &["`--iidfile nowhere/id` cannot be written: there is no directory"]);
+    build(&["--metadata-file", "."], &["`--metadata-file .` cannot be written: it is a directory"]);
+    build(&["--pull="], &["unsupported pull policy \"\""]);
+    build(&["--annotation", "sealer.image.extension=x"], &["is written by the build itself"]);
+    build(&["-t", &long], &["a name has 255 characters at most"]);
+    build(
+        &["--build-arg", "A=1,2"],
+        &["not `2`", r#"hint: a comma stands between two; quotes keep it: `--build-arg '"A=1,2"'`"#],
+    );
+    refused(&["build", "-t", "x", "a.yaml/x"], &["`a.yaml/x` is no build context: "]);
+    refused(&["graph", "-o", "x.png", "."], &["`x.png` does not say how", "--format"]);
+    refused(&["build", "."], &["--tag should be specified", "hint: `-t NAME`"]);
+    refused(&["build", "-t", "x", ".", "more"], &["Usage: sealer build [OPTIONS] [PATH|URL|-]\n"]);
+}
+
+#[test]
+fn a_graph_is_what_the_ending_says() {
+    let space = space();
+    for (flags, start) in [
+        (&["-o", "g.gv"][..], "digraph"),
+        (&["-o", "g.svg"], "<svg"),
+        (&["-o", "g.x", "--format", "json"], "{"),
+    ] {
+        let run = space.run(&[&["graph"], flags, &["."]].concat());
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let text = fs_err::read_to_string(space.context().join(flags[1])).unwrap();
+        assert!(text.trim_start().starts_with(start), "{text}");
+    }
+}
+
+#[test]
+fn an_image_id_goes_into_files_and_devices() {
+    let space = space();
+    space.built(&["--iidfile", "../id"]);
+    space.built(&["--iidfile", "/dev/null"]);
+    assert!(fs_err::read_to_string(space.root().join("id")).unwrap().starts_with("sha256:"));
+}
+
+#[test]
+fn a_missing_kubefile_is_told_once() {
+    let space = Space::new();
+    let run = space.run(&["build", "-t", "x:1", "."]);
+    assert_eq!(run.code, Some(1));
+    assert_eq!(run.stderr, "error: there is no `Kubefile` in this directory\nhint: name it with `-f FILE`\n");
+    fs_err::create_dir(space.context().join("d")).unwrap();
+    let run = space.run(&["build", "-t", "x:1", "d"]);
+    assert!(run.stderr.contains("neither `d/Kubefile` nor `Kubefile`"), "{}", run.stderr);
 }
 
 #[test]

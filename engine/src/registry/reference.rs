@@ -13,8 +13,6 @@ const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 
 /// Digits of an image's id, which distribution takes for no name.
 const ID_DIGITS: usize = 64;
-/// Most bytes of a name without tag and digest (distribution's `NameTotalLengthMax`).
-const NAME_LIMIT: usize = 255;
 
 /// A repository of a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -112,7 +110,7 @@ impl Reference {
         if !reference.repository.path.split('/').all(is_component) {
             return Err(fail("`.`, `_`, `__` and dashes may only stand alone between letters and digits"));
         }
-        if reference.repository.to_string().len() > NAME_LIMIT {
+        if reference.repository.to_string().len() > name::NAME_LIMIT {
             return Err(fail("a name has 255 characters at most"));
         }
         Ok(reference.to_string())

@@ -45,6 +45,9 @@ impl Settings {
         let carries_images = settings::carries_images(&args.build_mode)?;
         let times = settings::times(args.tunables.timestamp.as_deref())?;
         let outputs = settings::outputs(&args.output)?;
+        if args.tag.is_empty() && !args.check {
+            return Err(Failure::usage("--tag should be specified").hint("`-t NAME` names the image"));
+        }
         let names: Vec<String> = args.tag.iter().map(|tag| full_name(tag)).collect::<Result<_, _>>()?;
         let build_args = settings::pairs("--build-arg", &args.build_arg, "build args")?;
         let annotations = settings::pairs("--annotation", &args.annotation, "annotations")?;
