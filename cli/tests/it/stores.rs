@@ -60,6 +60,7 @@ fn a_read_only_store_can_be_looked_at() {
         "mount --bind -o ro $SEALER_ROOT $SEALER_ROOT && mount -o remount,ro,bind $SEALER_ROOT || exit 9
         $SEALER images -n && $SEALER inspect x:1 -f '{{.Name}}' && $SEALER history x:1 -n || exit 8
         $SEALER save x:1 -o $SPACE/x.tar || exit 7
+        $SEALER graph --format json . || exit 4
         $SEALER build -t y:1 --build-mode lite . && exit 6
         $SEALER rmi x:1 && exit 5
         exit 0";
@@ -70,6 +71,7 @@ fn a_read_only_store_can_be_looked_at() {
         "{}",
         ended.stdout
     );
+    assert!(ended.stdout.contains(r#""cached": 1,"#), "{}", ended.stdout);
     assert_eq!(ended.stderr.matches("Read-only file system").count(), 2, "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("hint: the store can be looked at").count(), 2, "{}", ended.stderr);
 }

@@ -1,9 +1,10 @@
 //! A build up to its plan: what would run now, and what the cache has.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Instant;
 
-use cache::Store;
+use cache::{CacheError, Store};
 use engine::{Bases, BuildError, Planned, Session};
 use solver::{Graph, SourceFile};
 
@@ -31,7 +32,7 @@ pub(crate) fn foreseen<T>(
     let lock = lock::place(args, global, settings.contexts.own())?;
     let interrupt = &Interrupt::listen()?;
     let registry = settings.registry(args, global, interrupt)?;
-    let store = Store::open(root)?;
+    let store = open(root)?;
     let options = settings.engine(args, &interrupt.cancel);
     let contexts = &settings.sources(&store, &registry, &options);
     // Nobody wants to know what takes its time.
@@ -60,4 +61,16 @@ pub(crate) fn foreseen<T>(
     lock.check(reporter)?;
     caches::check(&upstream, settings, reporter)?;
     Ok(shown)
+}
+
+/// The store; one that cannot be written is looked at, for what it has.
+fn open(root: &Path) -> Result<Store, CacheError> {
+    match Store::open(root) {
+        Err(CacheError::Io(error))
+            if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) =>
+        {
+            Store::open_existing(root)?.ok_or(CacheError::Io(error))
+        }
+        opened => opened,
+    }
 }
