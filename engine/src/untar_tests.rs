@@ -100,7 +100,9 @@ fn a_time_that_a_header_has_no_room_for_comes_back() {
         crate::layer::write_header(&mut tar, b"l", &entry, TimePolicy::Keep);
         tar.extend_from_slice(&crate::layer::END);
         let sink: &mut FileSink<'_> = &mut |_, file| copy_hashed(file, &mut io::sink());
-        let tree = read_tar(&mut tar.as_slice(), &trees, Flavour::Layer, true, sink).unwrap().tree;
+        let tree = read_tar(&mut tar.as_slice(), &trees, Flavour::Layer(&State::default()), true, sink)
+            .unwrap()
+            .tree;
         let found = trees.load(&tree).unwrap().entries.get(b"l").unwrap().clone();
         assert_eq!(found.meta.mtime, Some(mtime));
     }

@@ -469,7 +469,10 @@ fn indexes_are_put_together_pushed_and_taken_apart() {
     bad(&space, "s", &["manifest", "push", "--format", "v2s2", &list], &["no annotations"]);
     let alone: Value =
         serde_json::from_str(&good(&space, "s", &["alpha", "manifest", "inspect", "arm64:1"])).unwrap();
-    assert_eq!(alone["manifests"][0]["platform"], json!({ "architecture": "arm64", "os": "linux" }));
+    assert_eq!(
+        alone["manifests"][0]["platform"],
+        serde_json::json!({ "architecture": "arm64", "os": "linux" })
+    );
     good(&space, "s", &["manifest", "push", "--all=false", "--rm", &list, &registry.name("team/one:1")]);
     bad(&space, "s", &["manifest", "delete", &list], &["image not known"]);
     let one = good(

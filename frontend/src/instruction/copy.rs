@@ -133,7 +133,10 @@ fn source(
     }
     if !paths::is_remote(&text) {
         let own = LocalSource::OWN.to_owned();
-        return Some(CopyFrom::Local { context: own, pattern: paths::source_pattern(&text, context.parents) });
+        return Some(CopyFrom::Local {
+            context: own,
+            pattern: paths::source_pattern(&text, context.parents),
+        });
     }
     let fault = if statement.keyword == "COPY" {
         diagnostic::copy_remote(word.span)
