@@ -176,21 +176,28 @@ fn a_base_that_turns_out_to_be_damaged_is_fetched_again() {
     let space = Space::new();
     let name = registry.name("team/base:1");
     base(&space, &name);
-    let build = |file: &str| {
+    let build = |store: &str, file: &str| {
         let text = format!("FROM scratch\nCOPY --from={name} /{file} /\n");
-        built(&space, "store", &text, &["-t", "x:1"]);
+        built(&space, store, &text, &["-t", "x:1"]);
     };
-    build("etc/os");
-    let blobs = space.root().join("store/blobs/sha256");
-    for blob in fs_err::read_dir(blobs).unwrap().map(Result::unwrap) {
-        let mut bytes = fs_err::read(blob.path()).unwrap();
-        let middle = bytes.len() / 2;
-        if bytes.len() > 1 << 19 {
-            bytes[middle] ^= 1;
-            fs_err::write(blob.path(), bytes).unwrap();
+    let damage = |store: &str| {
+        let blobs = fs_err::read_dir(space.root().join(store).join("blobs/sha256")).unwrap();
+        for blob in blobs.map(Result::unwrap) {
+            let mut bytes = fs_err::read(blob.path()).unwrap();
+            let middle = bytes.len() / 2;
+            if bytes.len() > 1 << 19 {
+                bytes[middle] ^= 1;
+                fs_err::write(blob.path(), bytes).unwrap();
+            }
         }
-    }
-    build("bin/tool");
+    };
+    build("store", "etc/os");
+    damage("store");
+    build("store", "bin/tool");
+    // Nobody has looked into these before.
+    good(&space, "pulled", &["pull", "-q", &name]);
+    damage("pulled");
+    build("pulled", "etc/os");
 }
 
 #[test]

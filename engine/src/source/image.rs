@@ -109,7 +109,7 @@ pub(crate) fn index(layer: &Layer, store: &Store, trees: &Trees<'_>) -> Result<T
         return Ok(known);
     }
     let blob = store.blobs().open(&layer.blob.digest)?;
-    let tree = read_layer(layer, blob, trees)?;
+    let tree = read_layer(layer, blob, trees).inspect_err(|_| store.blobs().doubt(&layer.blob.digest))?;
     keep_tree(layer, tree, store, trees)?;
     Ok(tree)
 }

@@ -33,11 +33,11 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Builds; again if what was the reason that it failed counts as absent then: a damaged blob once, layers that caches do
-    /// not give out as long as there are more of them. No cache is asked any more after one has lied.
+    /// Builds; again if what was the reason that it failed counts as absent then: a damaged blob, or a layer that a cache does
+    /// not give out. Each time there are more of them, so it ends. No cache is asked any more after one has lied.
     pub(super) fn build(&self, carries_images: bool) -> Result<Built, BuildError> {
-        let mut damaged = Some(self.store.blobs().damaged());
-        let mut lost = 0;
+        let blobs = self.store.blobs();
+        let (mut damaged, mut lost) = (blobs.damaged(), 0);
         loop {
             match self.attempt(carries_images) {
                 Err(_) if self.upstream.is_distrusted() => {
@@ -49,20 +49,18 @@ impl Work<'_> {
                     return Work { options, image_options, ..*self }.attempt(carries_images);
                 }
                 Err(_) if self.upstream.lost() > lost => {
-                    if lost == 0 {
-                        self.warn(
-                            "a remote cache does not give out what it names; what needs that was made here",
-                            "`--cache-to` puts it there again",
-                        );
-                    }
+                    self.warn(
+                        "a remote cache does not give out what it names; what needs that was made here",
+                        "`--cache-to` puts it there again",
+                    );
                     lost = self.upstream.lost();
                 }
-                Err(_) if damaged.is_some_and(|before| self.store.blobs().damaged() > before) => {
+                Err(_) if blobs.damaged() > damaged => {
                     self.warn(
                         "a blob of the store is damaged; what needs it was made again",
                         "`sealer cache verify` looks for more",
                     );
-                    damaged = None;
+                    damaged = blobs.damaged();
                 }
                 built => return built,
             }
