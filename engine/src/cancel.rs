@@ -2,6 +2,7 @@
 //!
 //! It does not know who listens. Waiters poll it, because a flag can be set from a signal handler and a channel cannot.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,6 +41,18 @@ impl From<Arc<AtomicBool>> for Cancel {
     /// Listens to a flag someone else sets, such as a signal handler.
     fn from(flag: Arc<AtomicBool>) -> Cancel {
         Cancel { own: flag, whole: None }
+    }
+}
+
+/// A stream that ends with an error when the work is given up.
+pub(crate) struct Stopping<'a, R> {
+    pub(crate) bytes: R,
+    pub(crate) cancel: &'a Cancel,
+}
+
+impl<R: Read> Read for Stopping<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() { Err(io::Error::other("cancelled")) } else { self.bytes.read(buffer) }
     }
 }
 

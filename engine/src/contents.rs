@@ -21,6 +21,7 @@ use thiserror::Error;
 pub(crate) use self::opened::Checked;
 pub use self::opened::{Opened, content_digest, copy_hashed};
 use crate::bases::Bases;
+use crate::cancel::Cancel;
 use crate::layer;
 use crate::net::FetchError;
 use crate::pieces::{self, PieceDigest};
@@ -164,6 +165,8 @@ pub struct Contents<'store> {
     bases: Option<&'store Bases<'store>>,
     /// Who is told of what comes while it is read.
     events: Option<&'store dyn EventSink>,
+    /// Stops what takes long.
+    cancel: Cancel,
     registry: Mutex<Registry>,
     image_layers: Mutex<Vec<(TreeDigest, Layer)>>,
     /// Of large files read in this build.
@@ -187,6 +190,7 @@ impl<'store> Contents<'store> {
             store,
             bases: None,
             events: None,
+            cancel: Cancel::new(),
             keep_mtime,
             registry: Mutex::default(),
             image_layers: Mutex::default(),
@@ -196,14 +200,21 @@ impl<'store> Contents<'store> {
         }
     }
 
-    /// The same, for a build whose bases may be in registries.
+    /// The same, for a build whose bases may be in registries, and which can be stopped.
     pub(crate) fn fetching(
         store: &'store Store,
         keep_mtime: bool,
         bases: &'store Bases<'store>,
         events: &'store dyn EventSink,
+        cancel: &Cancel,
     ) -> Self {
-        Self { bases: Some(bases), events: Some(events), ..Self::new(store, keep_mtime) }
+        let cancel = cancel.clone();
+        Self { bases: Some(bases), events: Some(events), cancel, ..Self::new(store, keep_mtime) }
+    }
+
+    /// Says when the build is given up.
+    pub(crate) fn cancel(&self) -> &Cancel {
+        &self.cancel
     }
 
     /// Registers many files at once.

@@ -11,6 +11,7 @@ use crate::frames::FrameError;
 use crate::images::ImagesError;
 use crate::lock::LockError;
 use crate::ops::app::AppError;
+use crate::ops::archive::ArchiveError;
 use crate::ops::exec::ExecError;
 use crate::ops::file::FileError;
 use crate::registry::RegistryError;
@@ -186,6 +187,7 @@ impl OpError {
                 | Self::Git(GitError::Cancelled)
                 | Self::Context(ContextError::Cancelled)
                 | Self::Frame(FrameError::Cancelled)
+                | Self::File(FileError::Archive(ArchiveError::Cancelled))
         ) || match self {
             Self::Base(error) => error.is_cancelled(),
             Self::Content(error) | Self::Frame(FrameError::Content(error)) => error.is_cancelled(),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use solver::ContentDigest;
 use thiserror::Error;
 
+use crate::cancel::Stopping;
 use crate::contents::{Checked, ContentError, Contents, Location, copy_hashed};
 use crate::decompress::{Bounded, Compression, expansion_limit};
 use crate::tree::Trees;
@@ -25,6 +26,9 @@ pub enum ArchiveError {
         /// Why.
         source: UntarError,
     },
+    /// The build was given up.
+    #[error("cancelled")]
+    Cancelled,
     /// Its bytes cannot be read.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -51,7 +55,8 @@ pub fn extract(
     let dir: Arc<Path> = contents.spool_dir().map_err(ContentError::from)?.into();
     let mut checked = Checked::new(opened, *file);
     let reader = compression.reader(&mut checked).map_err(|e| fail(e.into()))?;
-    let mut reader = Bounded::new(reader, expansion_limit(size));
+    let cancel = contents.cancel();
+    let mut reader = Stopping { bytes: Bounded::new(reader, expansion_limit(size)), cancel };
     let tree = read_tar(&mut reader, trees, Flavour::Archive, contents.keep_mtime(), &mut |_, file| {
         let name = spool_name();
         let mut out = fs_err::File::create(dir.join(&name))?;
@@ -60,6 +65,10 @@ pub fn extract(
         Ok(content)
     });
     drop(reader);
+    // What a reader that was stopped says is not the archive's fault.
+    if tree.is_err() && cancel.is_cancelled() {
+        return Err(ArchiveError::Cancelled);
+    }
     contents.check(checked, name)?;
     tree.map(Some).map_err(fail)
 }
@@ -166,4 +175,30 @@ pub fn has_member(
     let has = { search }().unwrap_or(false);
     contents.check(checked, name)?;
     Ok(has)
+}
+
+#[cfg(test)]
+mod tests {
+    use cache::Store;
+
+    use super::*;
+    use crate::contents::content_digest;
+
+    #[test]
+    fn a_build_that_is_given_up_extracts_no_further() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (trees, contents) = (Trees::new(&store), Contents::new(&store, false));
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(0);
+        tar.append_data(&mut header, "f", io::empty()).unwrap();
+        let tar = tar.into_inner().unwrap();
+        let content = content_digest(&tar);
+        contents.add(content, Location::Inline(tar.into()));
+        assert!(extract(&trees, &contents, &content, b"a.tar").unwrap().is_some());
+        contents.cancel().cancel();
+        let extracted = extract(&trees, &contents, &content, b"a.tar");
+        assert!(matches!(extracted, Err(ArchiveError::Cancelled)));
+    }
 }

@@ -11,8 +11,7 @@ use sha2::{Digest, Sha256};
 use solver::{BlobDigest, Descriptor, DiffId, MediaType};
 
 use super::TransportError;
-use super::parts::Stopping;
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Stopping};
 use crate::decompress::{Bounded, Compression, expansion_limit};
 
 /// Bytes that pass from hand to hand: few enough to stay in a core's cache on the way.

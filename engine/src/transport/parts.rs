@@ -13,7 +13,7 @@ use solver::BlobDigest;
 use super::TransportError;
 use super::layout::{self, METADATA};
 use super::unpack::{followed, is_needless, is_nested, is_small, link_target, normal};
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Stopping};
 use crate::decompress::{Bounded, Compression, expansion_limit};
 use crate::oci::JSON_LIMIT;
 use crate::untar::pax::PaxTap;
@@ -272,18 +272,6 @@ impl Walk<'_> {
             }
         }
         Ok(ControlFlow::Continue(()))
-    }
-}
-
-/// A stream that ends with an error when the work is given up.
-pub(super) struct Stopping<'a, R> {
-    pub(super) bytes: R,
-    pub(super) cancel: &'a Cancel,
-}
-
-impl<R: Read> Read for Stopping<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_cancelled() { Err(io::Error::other("cancelled")) } else { self.bytes.read(buffer) }
     }
 }
 

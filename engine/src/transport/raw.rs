@@ -16,8 +16,8 @@ use solver::{BlobDigest, Descriptor, DiffId};
 use self::reader::{Hashed, Reader, compressed_layers};
 use super::TransportError;
 use super::intake::Intake;
-use super::parts::{self, Looked, Parts, Stopping, each};
-use crate::cancel::Cancel;
+use super::parts::{self, Looked, Parts, each};
+use crate::cancel::{Cancel, Stopping};
 use crate::decompress::{Bounded, Compression, expansion_limit};
 use crate::registry::{RawManifest, Reference};
 

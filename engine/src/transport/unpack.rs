@@ -10,7 +10,7 @@ use super::TransportError;
 use super::docker;
 use super::intake::{Intake, Taken};
 use super::layout::{self, METADATA};
-use super::parts::Stopping;
+use crate::cancel::Stopping;
 use crate::decompress::{Bounded, Compression, expansion_limit};
 use crate::oci::JSON_LIMIT;
 use crate::untar::pax::PaxTap;
