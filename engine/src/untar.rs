@@ -26,6 +26,9 @@ const DIRECTORIES_LIMIT: usize = 1 << 30;
 /// What a directory takes that one entry is in, in bytes: a node of the map has room for eleven.
 const DIRECTORY: usize = 1 << 10;
 
+/// Most bytes that sparse files of one archive may come to: their holes take none of it, so nothing else bounds them.
+const SPARSE_LIMIT: u64 = 64 << 30;
+
 /// A tar that is refused.
 #[derive(Debug, Error)]
 pub enum UntarError {
@@ -136,7 +139,7 @@ pub fn read_tar(
     let below = if let Flavour::Layer(below) = flavour { Some(below) } else { None };
     let mut root = OpenDir::root();
     let (mut named, mut links) = (BTreeSet::new(), Names::default());
-    let mut left = DIRECTORIES_LIMIT;
+    let (mut left, mut sparse) = (DIRECTORIES_LIMIT, 0_u64);
     let tap = PaxTap::new(&mut *reader);
     let records = tap.records();
     let mut archive = tar::Archive::new(tap);
@@ -145,6 +148,12 @@ pub fn read_tar(
             return Err(UntarError::TooLarge("more than ten million entries"));
         }
         let mut entry = entry?;
+        if entry.header().entry_type() == tar::EntryType::GNUSparse {
+            sparse = sparse.saturating_add(entry.size());
+            if sparse > SPARSE_LIMIT {
+                return Err(UntarError::TooLarge("more than 64 GiB in sparse files"));
+            }
+        }
         let path = safe_path(&records.path(&entry))?;
         let meta = meta_of(&entry, &records, keep_mtime)?;
         let Some((name, parents)) = path.split_last() else { continue };

@@ -231,3 +231,24 @@ fn a_link_is_found_however_far_up_it_is() {
     }
     assert!(read("a/b", "a/b").is_ok(), "a link may be replaced");
 }
+
+#[test]
+fn holes_without_end_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let trees = Trees::new(&store);
+    let mut sparse = tar::Header::new_gnu();
+    sparse.set_entry_type(tar::EntryType::GNUSparse);
+    sparse.set_path("f").unwrap();
+    sparse.set_mode(0o644);
+    sparse.set_size(0);
+    sparse.as_gnu_mut().unwrap().set_real_size(1 << 60);
+    sparse.as_gnu_mut().unwrap().sparse[0].set_offset(1 << 60);
+    sparse.as_gnu_mut().unwrap().sparse[0].set_length(0);
+    sparse.set_cksum();
+    let tar = [sparse.as_bytes().as_slice(), &[0; 1024]].concat();
+    let read = read_tar(&mut tar.as_slice(), &trees, Flavour::Files, false, &mut |_, _| {
+        panic!("nothing of it is read")
+    });
+    assert!(matches!(read, Err(UntarError::TooLarge(_))), "{read:?}");
+}

