@@ -7,6 +7,7 @@
 //! ├── db/                                     RocksDB: everything in it is derived
 //! ├── used/                                   empty files whose mtime is the last use of a root
 //! ├── tmp/PID-N/                              what one open store is writing; swept when nobody is at work
+//! ├── lazy.json, snapshots/, mounts/, mounts-cache/   the engine's: layers that are elsewhere, what commands ran on
 //! └── lock, index.lock, flight.lock
 //! ```
 //!
