@@ -45,7 +45,16 @@ fn start() -> u8 {
     if words.get(1).is_some_and(|word| word == "alpha") {
         words.remove(1);
     }
-    match understand(&words) {
+    let mut understood = understand(&words);
+    if let Err(Misunderstood::Usage(error)) = &understood
+        && error.get(ContextKind::InvalidSubcommand) == Some(&ContextValue::String("alpha".to_owned()))
+        && let Some(place) = words.iter().position(|word| word == "alpha")
+    {
+        // Flags of every command stand before it.
+        words.remove(place);
+        understood = understand(&words);
+    }
+    match understood {
         Ok((args, matches, file)) => {
             let reporter = Reporter::new(&args);
             let result = run(&args, &matches, file.as_ref(), &reporter);

@@ -22,6 +22,21 @@ fn refused(words: &[&str], texts: &[&str]) {
 }
 
 #[test]
+fn the_word_alpha_of_older_scripts_stands_where_they_have_it() {
+    let space = space();
+    space.built(&[]);
+    for words in [
+        &["alpha", "manifest", "inspect", "x:1"][..],
+        &["-q", "--root", "../store", "alpha", "manifest", "inspect", "x:1"],
+    ] {
+        let run = space.run(words);
+        assert!(run.code == Some(0) && run.stdout.contains("manifests"), "{words:?}: {}", run.stderr);
+    }
+    refused(&["nope", "alpha"], &["unrecognized subcommand 'nope'"]);
+    refused(&["alpha", "alpha", "nope"], &["unrecognized subcommand 'nope'"]);
+}
+
+#[test]
 fn data_that_is_lost_is_a_failure() {
     let space = space();
     space.file("b", "").kubefile("FROM scratch\nCOPY b /\n").built(&["-t", "y:1"]);
