@@ -6,6 +6,7 @@
 mod by_hand;
 mod inline;
 mod same;
+mod taken;
 mod trees;
 
 use std::collections::{HashMap, HashSet};
@@ -14,24 +15,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::remote::{Exported, Limits, MacKey, NewRecord, RemoteCache, RemoteError};
 use cache::{Store, Table};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use solver::{BlobDigest, Descriptor, Layer, Record, TreeDigest};
 
 use crate::contents::ContentError;
-use crate::discover::{self, Scan};
-use crate::error::OpError;
+use crate::discover::Scan;
 use crate::frames::LayerCompression;
 use crate::registry::{Registry, RegistryError, RegistryRemote, Repository};
 use crate::remote::DirectoryRemote;
-use crate::session::STACK_SIZE;
 use crate::source::image;
-use crate::stamp;
 use crate::tree::Trees;
 
 pub use self::by_hand::{ByHandError, Imported, Listed, import, known_steps, list};
 pub use self::inline::{InlineError, inline};
 pub(crate) use self::same::same;
+use self::taken::Taken;
 pub use self::trees::Shipment;
 pub(crate) use self::trees::{PackedTree, TreeBlob};
 
@@ -267,17 +265,6 @@ pub struct Upstream<'a> {
     is_distrusted: AtomicBool,
 }
 
-/// What a cache says of a delta. It is good for this build; the store learns of it when its layer is here and was looked into.
-#[derive(Debug)]
-struct Taken {
-    layer_key: [u8; 32],
-    layer: Layer,
-    /// What nobody here looked for: it is in no digest, so the store never learns of it.
-    scan: Option<Scan>,
-    /// The steps that it answers for, by their keys.
-    steps: Vec<([u8; 32], Record)>,
-}
-
 /// What travels of a step.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Bundle {
@@ -422,60 +409,6 @@ impl<'a> Upstream<'a> {
         Ok(true)
     }
 
-    /// A step was taken from a cache. Of several layers of a delta the first counts.
-    pub(crate) fn took(&self, key: &[u8; 32], bundle: Bundle) {
-        let Bundle { record, layer_key, layer, scan, .. } = bundle;
-        let scan = scan.filter(|(key, _)| *key == discover::key_of(&record.delta)).map(|(_, scan)| scan);
-        let new = || Taken { layer_key, layer, scan, steps: Vec::new() };
-        self.lock_taken().entry(record.delta).or_insert_with(new).steps.push((*key, record));
-    }
-
-    /// The layer of a delta that was taken.
-    pub(crate) fn layer_of(&self, delta: &TreeDigest) -> Option<Layer> {
-        self.of_taken(delta, |taken| Some(taken.layer.clone()))
-    }
-
-    /// The same, if it was made by this key.
-    pub(crate) fn layer_by(&self, delta: &TreeDigest, key: &[u8; 32]) -> Option<Layer> {
-        self.of_taken(delta, |taken| (taken.layer_key == *key).then(|| taken.layer.clone()))
-    }
-
-    /// The places for container images in a delta that was taken.
-    pub(crate) fn scan_of(&self, delta: &TreeDigest) -> Option<Scan> {
-        self.of_taken(delta, |taken| taken.scan.clone())
-    }
-
-    fn of_taken<T>(&self, delta: &TreeDigest, read: impl FnOnce(&Taken) -> Option<T>) -> Option<T> {
-        if self.is_distrusted() {
-            return None;
-        }
-        self.lock_taken().get(delta).and_then(read)
-    }
-
-    /// Looks into the layers that came from caches, and remembers the steps that they are of.
-    ///
-    /// # Errors
-    /// When one cannot be read, or does not hold what its record says.
-    pub(crate) fn settle(&self, store: &Store) -> Result<(), OpError> {
-        let trees = Trees::new(store);
-        let here: Vec<(TreeDigest, Taken)> =
-            self.lock_taken().extract_if(|_, taken| store.blobs().contains(&taken.layer.blob)).collect();
-        if here.is_empty() || self.is_distrusted() {
-            return Ok(());
-        }
-        let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK_SIZE).build();
-        let pool = pool.map_err(|error| OpError::Thread(std::io::Error::other(error)))?;
-        pool.install(|| {
-            here.par_iter().try_for_each(|(delta, Taken { layer_key, layer, steps, .. })| {
-                self.look_into(layer, delta, store, &trees)?;
-                store.put(Table::Layers, layer_key, layer);
-                store.put(Table::DeltaBlobs, delta.as_bytes(), layer);
-                steps.iter().for_each(|(key, record)| stamp::put(store, Table::Steps, key, record));
-                Ok(())
-            })
-        })
-    }
-
     /// Reads a layer, which must hold a delta. If it does not, nothing of it is kept, and none of them is asked any more.
     ///
     /// # Errors
@@ -517,42 +450,5 @@ impl<'a> Upstream<'a> {
     fn lock_lost(&self) -> std::sync::MutexGuard<'_, HashSet<(usize, BlobDigest)>> {
         // As above.
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_taken(&self) -> std::sync::MutexGuard<'_, HashMap<TreeDigest, Taken>> {
-        // As above.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use solver::{DiffId, Facts, MediaType};
-
-    use super::*;
-
-    #[test]
-    fn what_was_taken_falls_with_distrust() {
-        let upstream = Upstream::default();
-        let delta = TreeDigest::from_bytes([1; 32]);
-        let layer = Layer {
-            blob: crate::oci::described(b"layer"),
-            diff_id: DiffId::from_bytes([2; 32]),
-            media_type: MediaType::Tar,
-            frames: Vec::new(),
-        };
-        let scan = |delta| Some((discover::key_of(&delta), Scan::Delta(Vec::new())));
-        let bundle =
-            |scan| Bundle::new(Record { delta, facts: Facts::None }, ([3; 32], layer.clone()), scan, "");
-        upstream.took(&[4; 32], bundle(scan(delta)));
-        assert_eq!(upstream.layer_by(&delta, &[3; 32]), Some(layer.clone()));
-        assert_eq!(upstream.layer_by(&delta, &[4; 32]), None);
-        assert!(upstream.layer_of(&delta).is_some() && upstream.scan_of(&delta).is_some());
-        upstream.distrust();
-        assert!(upstream.layer_of(&delta).is_none() && upstream.scan_of(&delta).is_none());
-        // What is said of another delta is not said of this one.
-        let upstream = Upstream::default();
-        upstream.took(&[4; 32], bundle(scan(TreeDigest::from_bytes([5; 32]))));
-        assert!(upstream.scan_of(&delta).is_none());
     }
 }
