@@ -41,16 +41,12 @@ fn start() -> u8 {
             None => return 1,
         }
     }
-    // `alpha X` is `X`: the word stays for scripts that have it.
-    if words.get(1).is_some_and(|word| word == "alpha") {
-        words.remove(1);
-    }
     let mut understood = understand(&words);
-    if let Err(Misunderstood::Usage(error)) = &understood
+    // `alpha X` is `X`, with flags before it or not: the word stays for scripts that have it.
+    while let Err(Misunderstood::Usage(error)) = &understood
         && error.get(ContextKind::InvalidSubcommand) == Some(&ContextValue::String("alpha".to_owned()))
         && let Some(place) = words.iter().position(|word| word == "alpha")
     {
-        // Flags of every command stand before it.
         words.remove(place);
         understood = understand(&words);
     }

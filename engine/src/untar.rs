@@ -8,7 +8,7 @@ pub(crate) mod pax;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read};
 
-use solver::{ContentDigest, TreeDigest};
+use solver::{ContentDigest, HardLinks, TreeDigest};
 use thiserror::Error;
 
 use self::pax::{PaxRecords, PaxTap};
@@ -92,33 +92,28 @@ pub struct Untarred {
     pub tree: TreeDigest,
     /// Paths of directories that have no entry of their own, in their order; of a layer none are told.
     pub implied: Vec<Vec<u8>>,
-    /// Sorted names of files that have several; of an archive only.
-    pub links: Vec<Vec<Vec<u8>>>,
+    /// Files that have several names; of an archive only.
+    pub links: HardLinks,
 }
 
 /// Names of files that have several, as they come.
 #[derive(Debug, Default)]
-struct Names {
+struct Linked {
     /// The first name of a file by each further one.
     first: HashMap<Vec<u8>, Vec<u8>>,
     further: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
 }
 
-impl Names {
+impl Linked {
     fn add(&mut self, name: Vec<u8>, of: Vec<u8>) {
         let first = self.first.get(&of).cloned().unwrap_or(of);
         self.first.insert(name.clone(), first.clone());
         self.further.entry(first).or_default().push(name);
     }
 
-    fn sorted(self) -> Vec<Vec<Vec<u8>>> {
-        let whole = |(first, further): (Vec<u8>, Vec<Vec<u8>>)| {
-            let mut names: Vec<Vec<u8>> = further.into_iter().chain([first]).collect();
-            names.sort_unstable();
-            names.dedup();
-            names
-        };
-        self.further.into_iter().map(whole).collect()
+    fn links(self) -> HardLinks {
+        let files = self.further.into_iter();
+        HardLinks::new(files.map(|(first, further)| further.into_iter().chain([first]).collect()))
     }
 }
 
@@ -138,7 +133,7 @@ pub fn read_tar(
 ) -> Result<Untarred, UntarError> {
     let below = if let Flavour::Layer(below) = flavour { Some(below) } else { None };
     let mut root = OpenDir::root();
-    let (mut named, mut links) = (BTreeSet::new(), Names::default());
+    let (mut named, mut links) = (BTreeSet::new(), Linked::default());
     let (mut left, mut sparse) = (DIRECTORIES_LIMIT, 0_u64);
     let tap = PaxTap::new(&mut *reader);
     let records = tap.records();
@@ -192,7 +187,7 @@ pub fn read_tar(
     io::copy(reader, &mut io::sink())?;
     let tree = root.finish(trees);
     let implied = if flavour == Flavour::Archive { unnamed(trees, &tree, &named)? } else { Vec::new() };
-    Ok(Untarred { tree, implied, links: links.sorted() })
+    Ok(Untarred { tree, implied, links: links.links() })
 }
 
 fn unnamed(

@@ -75,10 +75,8 @@ pub(crate) fn read(
     let directory = reader.directory(root, &[], Some(&parts))?;
     let delta = trees.add(directory);
     let found = reader.found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut links: Vec<Vec<Vec<u8>>> = found.inodes.into_values().filter(|paths| paths.len() > 1).collect();
-    links.iter_mut().for_each(|paths| paths.sort_unstable());
-    links.sort_unstable();
-    Ok(Left { delta, links: HardLinks(links), files: found.files, sockets: found.sockets })
+    let links = HardLinks::new(found.inodes.into_values());
+    Ok(Left { delta, links, files: found.files, sockets: found.sockets })
 }
 
 #[derive(Debug, Default)]

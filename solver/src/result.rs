@@ -42,6 +42,19 @@ pub enum Facts {
 pub struct HardLinks(pub Vec<Vec<Vec<u8>>>);
 
 impl HardLinks {
+    /// Of the names of each file, in any order; those of one name do not count.
+    pub fn new(files: impl IntoIterator<Item = Vec<Vec<u8>>>) -> Self {
+        let sorted = |mut names: Vec<Vec<u8>>| {
+            names.sort_unstable();
+            names.dedup();
+            (names.len() > 1).then_some(names)
+        };
+        let mut links: Vec<_> = files.into_iter().filter_map(sorted).collect();
+        links.sort_unstable();
+        links.dedup();
+        Self(links)
+    }
+
     /// Every file has one name.
     pub fn none() -> &'static Self {
         static NONE: HardLinks = HardLinks(Vec::new());

@@ -134,14 +134,17 @@ impl Sweep<'_> {
             }
             is_kept
         })?;
-        let mut gone = Vec::new();
-        self.store.scan_keys(Table::Listings, &mut |key| {
-            if !kept.contains(key) {
-                gone.push((Table::Listings, key.to_vec()));
+        self.keys(Table::Listings, |key| kept.contains(key))
+    }
+
+    /// Goes through a table by its keys alone.
+    fn keys(&mut self, table: Table, is_kept: impl Fn(&[u8]) -> bool) -> Result<(), CacheError> {
+        let gone = &mut self.gone;
+        self.store.scan_keys(table, &mut |key| {
+            if !is_kept(key) {
+                gone.push((table, key.to_vec()));
             }
-        })?;
-        self.gone.append(&mut gone);
-        Ok(())
+        })
     }
 
     /// Records that lead to a delta: kept while they are young, or while something else leads to it.
@@ -183,17 +186,12 @@ impl Sweep<'_> {
                 }
             }
         }
-        let mut gone = Vec::new();
-        let mut keep = |table: Table, is_kept: &dyn Fn([u8; 32]) -> bool| {
-            self.store.scan_keys(table, &mut |key| {
-                if !key.try_into().is_ok_and(is_kept) {
-                    gone.push((table, key.to_vec()));
-                }
-            })
-        };
-        keep(Table::Trees, &|key| reached.contains(&TreeDigest::from_bytes(key)))?;
-        keep(Table::Pieces, &|key| large.contains(&ContentDigest::from_bytes(key)))?;
-        self.gone.append(&mut gone);
-        Ok(())
+        let digest = |key: &[u8]| <[u8; 32]>::try_from(key).ok();
+        self.keys(Table::Trees, |key| {
+            digest(key).is_some_and(|key| reached.contains(&TreeDigest::from_bytes(key)))
+        })?;
+        self.keys(Table::Pieces, |key| {
+            digest(key).is_some_and(|key| large.contains(&ContentDigest::from_bytes(key)))
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use solver::{Chmod, Class, ModeChange, ModeOperator, Owner, Permission, Permissions, TreeDigest};
 
-use crate::tree::{Directory, Entry, Node, TreeError, Trees};
+use crate::tree::{Directory, Entry, Meta, Node, TreeError, Trees};
 
 /// Permission bits with set-user-id, set-group-id and sticky.
 const MODE_BITS: u32 = 0o7777;
@@ -23,18 +23,22 @@ pub fn restyle_entry(
     chmod: Option<&Chmod>,
 ) -> Result<Entry, TreeError> {
     let mut entry = entry.clone();
-    if let Some(Owner { uid, gid }) = owner {
-        entry.meta.uid = uid;
-        entry.meta.gid = gid;
-    }
     let is_dir = matches!(entry.node, Node::Dir(_));
-    if let Some(chmod) = chmod.filter(|_| !matches!(entry.node, Node::Symlink(_))) {
-        entry.meta.mode = mode(chmod, entry.meta.mode, is_dir);
-    }
+    restyle_meta(&mut entry.meta, owner, chmod.filter(|_| !matches!(entry.node, Node::Symlink(_))), is_dir);
     if let Node::Dir(child) = &entry.node {
         entry.node = Node::Dir(restyle(trees, child, owner, chmod)?);
     }
     Ok(entry)
+}
+
+/// A header with another owner or mode.
+pub(super) fn restyle_meta(meta: &mut Meta, owner: Option<Owner>, chmod: Option<&Chmod>, is_dir: bool) {
+    if let Some(Owner { uid, gid }) = owner {
+        (meta.uid, meta.gid) = (uid, gid);
+    }
+    if let Some(chmod) = chmod {
+        meta.mode = mode(chmod, meta.mode, is_dir);
+    }
 }
 
 /// A tree with another owner or mode everywhere; itself where neither is asked for.
@@ -58,7 +62,7 @@ pub fn restyle(
 }
 
 /// The mode something gets.
-pub(super) fn mode(chmod: &Chmod, before: u32, is_dir: bool) -> u32 {
+fn mode(chmod: &Chmod, before: u32, is_dir: bool) -> u32 {
     match chmod {
         Chmod::Bits(bits) => *bits,
         Chmod::Changes(changes) => {

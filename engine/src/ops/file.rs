@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::contents::{Contents, Location, content_digest};
 use crate::delta::OpenDir;
-use crate::ops::access::{self, restyle, restyle_entry};
+use crate::ops::access::{restyle, restyle_entry, restyle_meta};
 use crate::ops::{Input, accounts, archive};
 use crate::pattern::{Pattern, PatternError};
 use crate::state::{Found, Resolved, State};
@@ -276,7 +276,7 @@ impl<'a> Prepared<'a> {
                     let tree = restyle(trees, &archive.tree, self.owner, None)?;
                     self.spread(&mut root, trees, (&tree, b""), &self.destination, &found.implied)?;
                     kept_modes.extend(self.op.chmod.is_some().then(|| lossy(&found.path)));
-                    links.extend(archive.links.iter().map(|names| self.landed(names, &found.implied)));
+                    links.extend(archive.links.0.iter().map(|names| self.landed(names, &found.implied)));
                 }
                 (None, _) if self.op.parents => self.with_parents(&mut root, trees, found, entry)?,
                 (None, Node::Dir(tree)) => {
@@ -363,22 +363,12 @@ impl<'a> Prepared<'a> {
             return Ok(());
         };
         let above = &above[above.len() - found.parents.len()..];
-        let parents = above.iter().cloned().zip(found.parents.iter().map(|meta| self.dressed_parent(meta)));
-        let parents: Vec<(Name, Meta)> = parents.collect();
+        let mut parents: Vec<(Name, Meta)> = above.iter().cloned().zip(found.parents.clone()).collect();
+        for (_, meta) in &mut parents {
+            restyle_meta(meta, self.owner, self.op.chmod.as_ref(), true);
+        }
         self.directory(root, trees, &self.destination, &parents, true)?.put(trees, name, entry)?;
         Ok(())
-    }
-
-    /// The header of a directory above a match: owner and mode are those that are asked for.
-    fn dressed_parent(&self, meta: &Meta) -> Meta {
-        let mut meta = meta.clone();
-        if let Some(Owner { uid, gid }) = self.owner {
-            (meta.uid, meta.gid) = (uid, gid);
-        }
-        if let Some(chmod) = &self.op.chmod {
-            meta.mode = access::mode(chmod, meta.mode, true);
-        }
-        meta
     }
 
     /// The entry as it will stand in the image: excluded parts gone, owner and mode set.

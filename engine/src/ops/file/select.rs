@@ -17,10 +17,7 @@ pub(super) fn select(
     input: &Input,
     text: &str,
 ) -> Result<Vec<(Vec<u8>, Entry)>, FileError> {
-    let (state, clean) = match input {
-        Input::Tree(tree) | Input::Download(tree) => (State { deltas: vec![*tree] }, true),
-        Input::State(state) => (state.clone(), false),
-    };
+    let (state, clean) = (state_of(input), !matches!(input, Input::State(_)));
     let pattern = Pattern::new(&text.replacen(PIVOT, "/", 1))?;
     let not_found = || FileError::NotFound { pattern: LocalSource::shown(text).into_owned() };
     let resolve = |path: &[u8]| -> Result<Found, FileError> {
@@ -68,12 +65,17 @@ pub(super) fn select(
     if entries.is_empty() { Err(not_found()) } else { Ok(entries) }
 }
 
+/// An input as a state.
+fn state_of(input: &Input) -> State {
+    match input {
+        Input::Tree(tree) | Input::Download(tree) => State { deltas: vec![*tree] },
+        Input::State(state) => state.clone(),
+    }
+}
+
 /// Headers of the directories above a match, from the top; one that is reached through a link is plain.
 pub(super) fn headers_above(trees: &Trees<'_>, input: &Input, path: &[u8]) -> Result<Vec<Meta>, FileError> {
-    let state = match input {
-        Input::Tree(tree) | Input::Download(tree) => &State { deltas: vec![*tree] },
-        Input::State(state) => state,
-    };
+    let state = state_of(input);
     let (mut above, mut headers) = (Vec::new(), Vec::new());
     let names: Vec<&[u8]> = components(path).collect();
     for name in names.iter().take(names.len().saturating_sub(1)) {

@@ -105,15 +105,10 @@ pub(super) fn still_one(
             }
         }
         let Some((_, first)) = there.first().cloned() else { continue };
-        let mut names: Vec<_> =
-            there.into_iter().filter(|(_, entry)| *entry == first).map(|(name, _)| name).collect();
-        names.sort_unstable();
-        names.dedup();
-        kept.extend((names.len() > 1).then_some(names));
+        let same = there.into_iter().filter(|(_, entry)| *entry == first);
+        kept.push(same.map(|(name, _)| name).collect());
     }
-    kept.sort_unstable();
-    kept.dedup();
-    Ok(HardLinks(kept))
+    Ok(HardLinks::new(kept))
 }
 
 /// Whether an archive implies a directory below one of its own.

@@ -115,17 +115,15 @@ impl Scan<'_> {
         let itself = before.as_ref().and_then(|before| before.itself.as_ref());
         // No entry came or went: which it has is known without listing it.
         let same = itself.filter(|itself| itself.times == times);
-        let (listed, xattrs) = match same {
-            Some(itself) => (None, itself.xattrs.clone()),
+        let mut listed;
+        let (names, xattrs): (Vec<&[u8]>, Xattrs) = match same {
+            Some(itself) => (itself.names.iter().collect(), itself.xattrs.clone()),
             None => {
-                let mut names = names(dir).map_err(fail)?;
-                names.sort_unstable();
-                (Some(names), attributes(dir).map_err(|errno| fail(errno.into()))?)
+                listed = names(dir).map_err(fail)?;
+                listed.sort_unstable();
+                let xattrs = attributes(dir).map_err(|errno| fail(errno.into()))?;
+                (listed.iter().map(Vec::as_slice).collect(), xattrs)
             }
-        };
-        let names: Vec<&[u8]> = match (&listed, same) {
-            (None, Some(itself)) => itself.names.iter().collect(),
-            (listed, _) => listed.iter().flatten().map(Vec::as_slice).collect(),
         };
         let glances = each(&names, |name| self.glance(&place, name))?;
         let bytes = glances.iter().map(Glance::bytes).fold(0, u64::saturating_add);
