@@ -2,26 +2,19 @@
 //!
 //! A build that writes nothing onto its base and sends the result to the registry the base is in never sees its layers.
 
+mod find;
+mod layers;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cache::{Store, Table};
-use solver::{BlobDigest, Descriptor, Layer, ManifestDigest, Platform, TreeDigest};
+use cache::Store;
+use solver::{BlobDigest, ManifestDigest, Platform};
 
-use crate::contents::Contents;
-use crate::images::{Images, ImagesError, ManifestKind, StoredImage, Tagged};
+use crate::images::{Images, StoredImage, Tagged};
 use crate::lock::{Locking, image_key};
-use crate::registry::{
-    self, LayerProgress, LayerSource, Reference, Registry, RegistryError, Repository, repositories_of,
-};
-use crate::source::image;
-use crate::state::State;
-use crate::tree::Trees;
+use crate::registry::{LayerProgress, Registry, RegistryError, Repository, repositories_of};
 use crate::upstream::Upstream;
-
-/// Layers fetched at once; each registry has a limit of its own.
-const FETCHES: usize = 16;
 
 /// When a registry is asked for a base (`--pull`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,18 +106,6 @@ impl<'a> Bases<'a> {
         self.upstream
     }
 
-    /// Whether a layer is here, or in one of those caches.
-    pub(crate) fn can_have(&self, blob: &Descriptor) -> bool {
-        self.store.blobs().contains(blob) || self.upstream.is_some_and(|upstream| upstream.has(blob))
-    }
-
-    /// The layer of a delta: the store's, or that of one of those caches where it is not here.
-    pub(crate) fn layer_of(&self, delta: &TreeDigest) -> Option<Layer> {
-        let own: Option<Layer> = self.store.get(Table::DeltaBlobs, delta.as_bytes());
-        let here = own.clone().filter(|layer| self.store.blobs().contains(&layer.blob));
-        here.or_else(|| self.upstream?.layer_of(delta)).or(own)
-    }
-
     /// Finds and pins a base, as the lock file has it if there is one. `warn` hears why a registry was not of use although
     /// the build goes on.
     ///
@@ -173,142 +154,6 @@ impl<'a> Bases<'a> {
         Arc::clone(known.entry(base.image.digest).or_insert_with(|| Arc::new(base)))
     }
 
-    /// A base by what its name led to once. The registry is asked for that if the store does not have it, never for the name.
-    fn find_root(
-        &self,
-        key: &str,
-        platform: &Platform,
-        root: BlobDigest,
-        now: i64,
-    ) -> Result<BaseImage, RegistryError> {
-        let base = match self.stored(key, platform, root)? {
-            Some(base) => base,
-            None => {
-                let reference = Reference { digest: Some(root), ..Reference::parse(key)? };
-                let mut found = registry::resolve(self.store, self.registry, &reference, platform, now)?;
-                // The name itself may lead elsewhere by now, and each platform's image needs one to stay.
-                let name = format!("{}@{}", reference.repository, found.line.manifest.digest);
-                (found.line.name, found.image.name) = (Some(name.clone()), Some(name));
-                BaseImage::new(found.image, found.line, root, true)
-            }
-        };
-        Ok(BaseImage { locked_as: Some(key.to_owned()), ..base })
-    }
-
-    /// The image of a platform that a manifest or an index leads to, under whatever name the store has it.
-    fn stored(
-        &self,
-        key: &str,
-        platform: &Platform,
-        root: BlobDigest,
-    ) -> Result<Option<BaseImage>, RegistryError> {
-        let images = Images::new(self.store);
-        let mut lines = images.list()?;
-        lines.retain(|line| line.manifest.digest == root || line.origin == Some(root));
-        lines.sort_by_key(|line| line.name.as_deref() != Some(key));
-        for line in lines {
-            // What cannot be read, or is not for the platform, may be there once more.
-            let Ok(mut instance) = images.for_platform(&line, platform) else { continue };
-            let Ok(image) = images.read(&instance) else { continue };
-            let is_only = line.kind == ManifestKind::Image && line.manifest.digest == root;
-            if is_only || image.platform() == *platform {
-                instance.name.clone_from(&line.name);
-                let image = StoredImage { name: line.name, ..image };
-                return Ok(Some(BaseImage::new(image, instance, root, false)));
-            }
-        }
-        Ok(None)
-    }
-
-    fn find(
-        &self,
-        name: &str,
-        platform: &Platform,
-        policy: PullPolicy,
-        now: i64,
-        warn: &dyn Fn(String),
-    ) -> Result<BaseImage, RegistryError> {
-        let policy = match policy {
-            PullPolicy::IfNewer if self.registry.fetcher().is_offline() => PullPolicy::Missing,
-            policy => policy,
-        };
-        let images = Images::new(self.store);
-        let here = images.find(name).and_then(|line| Ok((images.for_platform(&line, platform)?, line)));
-        // What is here for another platform may be there for the right one.
-        let mut other = None;
-        let here = match here {
-            Ok((instance, line)) => {
-                let image = images.read(&instance)?;
-                if image.platform() == *platform || policy == PullPolicy::Never {
-                    Some((image, instance, line))
-                } else {
-                    let offered = vec![image.platform().to_string()];
-                    let name = line.name.unwrap_or_else(|| name.to_owned());
-                    other = Some(ImagesError::Platform { name, wanted: platform.clone(), offered });
-                    None
-                }
-            }
-            Err(ImagesError::NotFound { .. }) if policy != PullPolicy::Never => None,
-            Err(error @ ImagesError::Platform { .. }) if policy != PullPolicy::Never => {
-                other = Some(error);
-                None
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let is_local = match &here {
-            Some((.., line)) => line.name.as_ref().is_none_or(|name| name.starts_with("localhost/")),
-            None => name.starts_with("localhost/"),
-        };
-        match (here, policy) {
-            (Some((image, mut instance, line)), _)
-                if is_local || !self.is_asked(name, &line, policy, warn) =>
-            {
-                let root = line.origin.unwrap_or(line.manifest.digest);
-                instance.name = line.name;
-                let image = StoredImage { name: instance.name.clone(), ..image };
-                Ok(BaseImage::new(image, instance, root, false))
-            }
-            (None, _) if is_local => {
-                let tried = vec![name.to_owned()];
-                let not_found = || ImagesError::NotFound { name: name.to_owned(), tried };
-                Err(other.unwrap_or_else(not_found).into())
-            }
-            _ => {
-                let reference = Reference::parse(name)?;
-                let found = registry::resolve(self.store, self.registry, &reference, platform, now);
-                let found = found.map_err(|error| match other {
-                    Some(here) if !error.is_cancelled() => {
-                        RegistryError::OtherPlatform { here: Box::new(here), source: Box::new(error) }
-                    }
-                    _ => error,
-                })?;
-                let root = found.line.origin.unwrap_or(found.line.manifest.digest);
-                Ok(BaseImage::new(found.image, found.line, root, true))
-            }
-        }
-    }
-
-    /// Whether the registry has to be asked for more than what a name leads to.
-    fn is_asked(&self, name: &str, line: &Tagged, policy: PullPolicy, warn: &dyn Fn(String)) -> bool {
-        let Ok(reference) = Reference::parse(name) else { return false };
-        if reference.digest.is_some() || matches!(policy, PullPolicy::Missing | PullPolicy::Never) {
-            return false;
-        }
-        match self.registry.digest_of(&reference) {
-            Ok(Some(digest)) => digest != line.manifest.digest && line.origin != Some(digest),
-            Ok(None) => true,
-            // An image that was made here and never pushed.
-            Err(error) if policy == PullPolicy::IfNewer => {
-                if !error.is_absent() {
-                    warn(format!("whether `{name}` is the newest is not known: {error}"));
-                }
-                false
-            }
-            // The same question again gives the same error, and it is shown.
-            Err(_) => true,
-        }
-    }
-
     /// Fetches what is missing of an image and gives it its name in the store.
     ///
     /// # Errors
@@ -342,93 +187,4 @@ impl<'a> Bases<'a> {
         };
         known.values().filter_map(now).collect()
     }
-
-    /// Layers that are not in the store.
-    pub(crate) fn absent(&self, layers: &[Layer]) -> Vec<Layer> {
-        layers.iter().filter(|layer| !self.store.blobs().contains(&layer.blob)).cloned().collect()
-    }
-
-    /// The state a base is; layers that nobody looked into before are read now, and fetched first where they are not here.
-    ///
-    /// # Errors
-    /// When a layer cannot be had, or is not what the image says.
-    pub(crate) fn state(
-        &self,
-        base: &BaseImage,
-        trees: &Trees<'_>,
-        contents: &Contents<'_>,
-        progress: &LayerProgress<'_>,
-    ) -> Result<State, RegistryError> {
-        let source = self.source(base);
-        source.fetch(&base.image.layers, Some(trees), progress).map_err(|error| error.of(&shown(base)))?;
-        Ok(image::state(&base.image, self.store, trees, contents)?)
-    }
-
-    /// Makes sure that all layers of a base are in the store.
-    ///
-    /// # Errors
-    /// When one cannot be had.
-    pub(crate) fn complete(
-        &self,
-        base: &BaseImage,
-        progress: &LayerProgress<'_>,
-    ) -> Result<(), RegistryError> {
-        let source = self.source(base);
-        source.fetch(&base.image.layers, None, progress).map_err(|error| error.of(&shown(base)))
-    }
-
-    /// Fetches one layer of whichever base has it.
-    pub(crate) fn fetch_layer(&self, layer: &Layer) -> Result<(), RegistryError> {
-        let known: Vec<_> =
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        let has_it = |base: &&Arc<BaseImage>| base.image.layers.iter().any(|own| own.blob == layer.blob);
-        match known.iter().find(has_it) {
-            Some(base) => self.source(base).fetch(std::slice::from_ref(layer), None, &|_, _| {}),
-            None => self.fetch_cached(layer),
-        }
-    }
-
-    /// Fetches several, many at a time: a registry that is far away takes as long for one as for all.
-    pub(crate) fn fetch_layers(&self, layers: &[Layer]) -> Result<(), RegistryError> {
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<(), RegistryError> {
-            let mut result = Ok(());
-            while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                // What caches do not give out is known at once then, and not one by one.
-                result = result.and(self.fetch_layer(layer));
-            }
-            result
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..layers.len().min(FETCHES)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("fetching does not panic"))
-        })
-    }
-
-    /// Fetches a layer that a cache has, if one does. After a failure it does not.
-    fn fetch_cached(&self, layer: &Layer) -> Result<(), RegistryError> {
-        let Some(upstream) = self.upstream else { return Ok(()) };
-        self.fetch_from(upstream, layer).inspect_err(|error| {
-            if !error.is_cancelled() {
-                upstream.lose(&layer.blob);
-            }
-        })
-    }
-
-    fn fetch_from(&self, upstream: &Upstream<'_>, layer: &Layer) -> Result<(), RegistryError> {
-        if upstream.bring(self.store, &layer.blob)? {
-            return Ok(());
-        }
-        let Some(repository) = upstream.repository(&layer.blob) else { return Ok(()) };
-        let (registry, store, repositories) = (self.registry, self.store, vec![repository]);
-        LayerSource { registry, store, repositories }.fetch(std::slice::from_ref(layer), None, &|_, _| {})
-    }
-
-    fn source(&self, base: &BaseImage) -> LayerSource<'a> {
-        LayerSource { registry: self.registry, store: self.store, repositories: base.repositories() }
-    }
-}
-
-fn shown(base: &BaseImage) -> String {
-    base.line.name.clone().unwrap_or_else(|| base.image.digest.to_string())
 }

@@ -3,39 +3,30 @@
 //! It owns the scheduler; workers get a vertex, do it, and send one message back. The first failure stops new starts;
 //! what was finished is recorded all the same.
 
+mod layers;
 mod results;
+mod steps;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
-use cache::Table;
 use crossbeam_channel::{RecvTimeoutError, Sender};
-use rayon::prelude::*;
 use solver::{
-    Activity, AppFacts, CacheKey, ContainerImageOp, Event, ExecOp, Facts, HardLinks, Lane, Layer, Limits,
-    ManifestDigest, Op, Outcome, Plan, Record, Scheduler, Step, StepOutcome, TreeDigest, VertexDigest,
-    VertexIndex, content_key, during,
+    Activity, AppFacts, CacheKey, Event, Lane, Layer, Limits, ManifestDigest, Op, Outcome, Plan, Record,
+    Scheduler, Step, StepOutcome, TreeDigest, VertexDigest, VertexIndex, during,
 };
 
 use crate::cancel::Cancel;
-use crate::chain::{Chain, state_of};
 use crate::container::Carried;
 use crate::error::{BuildError, OpError};
 use crate::explain::{StepReport, Why};
-use crate::group::{LAYER_LIMIT, group_key, groups, merged};
-use crate::layer::TimePolicy;
-use crate::ops::{Input, app, exec, file};
-use crate::outcome::ImageOutcome;
 use crate::plan::Planned;
 use crate::session::{Pins, STACK_SIZE, Session};
 use crate::state::State;
-use crate::tree::{Entry, Node};
 use crate::upstream::StepRecord;
 
-/// Layers that steps leave to the container images that come after them.
-const IMAGE_LAYERS: usize = 16;
 /// Downloads at once; each registry has a limit of its own.
 const DOWNLOADS: usize = 16;
 /// How often a waiting loop looks whether the build was cancelled.
@@ -138,71 +129,6 @@ impl Session<'_> {
         };
         self.store.touch_root(&hex::encode(self.outcome_slot()));
         Ok(work.built(images))
-    }
-
-    /// By position: whether a step's delta is a layer of an image by itself.
-    pub(crate) fn single_layers(&self, budgets: &[usize]) -> Vec<bool> {
-        let mut makes_layer = vec![false; self.graph.len()];
-        for (chain, budget) in self.chains.iter().zip(budgets) {
-            let is_single = chain.steps.len() <= *budget;
-            chain.steps.iter().for_each(|step| makes_layer[step.position()] |= is_single);
-        }
-        makes_layer
-    }
-
-    /// How many layers the steps of each image may have.
-    pub(crate) fn layer_budgets(&self) -> Result<Vec<usize>, BuildError> {
-        let budget = |(chain, &count): (&Chain, &usize)| {
-            // A base may have more, as long as nothing is put on top of it.
-            let all = LAYER_LIMIT.saturating_sub(count);
-            let kept = if self.options.carries_images { IMAGE_LAYERS.min(all / 2) } else { 0 };
-            let budget = Some(all - kept).filter(|budget| *budget > 0 || chain.steps.is_empty());
-            budget.ok_or(BuildError::TooManyLayers { count })
-        };
-        self.chains.iter().zip(&self.layers_below).map(budget).collect()
-    }
-
-    /// The layers of an image, and for each step whether it is the first of its layer.
-    fn layers_of(
-        &self,
-        work: &Work<'_, '_>,
-        chain: &Chain,
-        budget: usize,
-    ) -> Result<ImageOutcome, BuildError> {
-        let members: Vec<_> = chain.steps.iter().map(|&step| self.member(step, work.delta(step))).collect();
-        let groups = groups(&self.trees, &members, budget)?;
-        let make = |group: &Vec<usize>| -> Result<Layer, BuildError> {
-            let key = group_key(&members, group);
-            // Putting a group together looks at every directory of it.
-            if group.len() > 1
-                && let Some(delta) = self.store.get(Table::Groups, &key)
-                && let Some(layer) =
-                    self.known_layer(&delta, HardLinks::none()).filter(|_| !self.options.no_cache)
-            {
-                return Ok(layer);
-            }
-            if group.len() > 1 {
-                let deltas: Vec<TreeDigest> = group.iter().map(|member| members[*member].delta).collect();
-                self.readable(&deltas)
-                    .map_err(|error| self.failure(vec![self.step_error(chain.steps[group[0]], error)]))?;
-            }
-            let delta = merged(&self.trees, &members, group)?;
-            if group.len() > 1 {
-                self.store.put(Table::Groups, &key, &delta);
-            }
-            let links = match group[..] {
-                [only] => work.result(chain.steps[only]).links(),
-                // Layers that were put together have none.
-                _ => HardLinks::none(),
-            };
-            let layer = self.layer(delta, links, &|_| {});
-            layer.map_err(|error| self.failure(vec![self.step_error(chain.steps[group[0]], error.into())]))
-        };
-        let layers = self.pool.install(|| groups.par_iter().map(make).collect::<Result<Vec<_>, _>>())?;
-        let mut own_layer = vec![false; members.len()];
-        groups.iter().for_each(|group| own_layer[group[0]] = true);
-        let records = chain.steps.iter().map(|&step| work.result(step).clone()).collect();
-        Ok(ImageOutcome { records, layers, own_layer })
     }
 
     /// Whether people are told of a vertex here; a download was shown while it was pinned.
@@ -331,161 +257,5 @@ impl Work<'_, '_> {
         });
         // The loop outlives the scope's workers, so somebody listens.
         let _ = tx.send(Message::End(index, result));
-    }
-
-    fn step(&self, index: VertexIndex, tx: &Sender<Message>) -> Result<StepOutcome, OpError> {
-        let vertex = self.session.graph.vertex(index);
-        let (trees, contents) = (&self.session.trees, &self.session.contents);
-        match &vertex.op {
-            // Pinned already: their files are known.
-            Op::Local(_) | Op::Http(_) | Op::Image(_) | Op::State => Ok(StepOutcome::Done),
-            Op::Git(source) => {
-                let delta = self.session.fetch(index, source, self.pins)?;
-                self.results[index.position()].get_or_init(|| Record { delta, facts: Facts::None });
-                Ok(StepOutcome::Done)
-            }
-            Op::File(op) => {
-                let prepared = file::Prepared::new(op, &self.inputs(index)?, trees, contents)?;
-                let reads = prepared.reads();
-                let key = content_key(&vertex.op, &reads);
-                self.saw_content(index, &key);
-                if let Some(record) = self.by_content(index, &key) {
-                    return self.keep(index, None, record, tx);
-                }
-                if self.by_content_elsewhere(index, &key) {
-                    return Ok(StepOutcome::Cached);
-                }
-                let copied = prepared.run(trees, contents)?;
-                let (delta, facts) = (copied.delta, Facts::Links(copied.links));
-                self.explain(index, &reads, delta);
-                self.warn_of_copy(index, &prepared.replaced(trees, &delta)?, &copied.kept_modes);
-                self.keep(index, Some(key), Record { delta, facts }, tx)
-            }
-            Op::App(op) => {
-                let prepared = app::Prepared::new(op, &self.inputs(index)?, trees)?;
-                let reads = prepared.reads();
-                let key = content_key(&vertex.op, &reads);
-                if let Some(record) = self.by_content(index, &key) {
-                    return self.keep(index, None, record, tx);
-                }
-                let collected = prepared.run(trees, contents)?;
-                self.explain(index, &reads, collected.delta);
-                for path in collected.replaced {
-                    let text =
-                        format!("`{path}` replaces a file of an earlier source of application `{}`", op.name);
-                    self.session.warn(index, text, "rename one of the two, or leave one out");
-                }
-                let record = Record { delta: collected.delta, facts: Facts::App(collected.facts) };
-                self.keep(index, Some(key), record, tx)
-            }
-            Op::Exec(op) => self.exec(index, op, tx),
-            Op::Blob(blob) if self.session.is_deferred(index, blob) => Ok(StepOutcome::Done),
-            Op::Blob(blob) => self.session.fetch_blob(index, blob).map(|()| StepOutcome::Done),
-            Op::ContainerImage(op) => self.container_image(index, op, tx),
-        }
-    }
-
-    fn container_image(
-        &self,
-        index: VertexIndex,
-        op: &ContainerImageOp,
-        tx: &Sender<Message>,
-    ) -> Result<StepOutcome, OpError> {
-        let session = self.session;
-        let (delta, reads) = match session.stream(index, op)? {
-            Some(streamed) => streamed,
-            None => {
-                session.fetch_rest(index, op)?;
-                session.container_image(index, op)?
-            }
-        };
-        self.explain(index, &reads, delta);
-        let key = content_key(&session.graph.vertex(index).op, &reads);
-        // It waits for a network on a thread of its own; layers are made on the pool's.
-        session.pool.install(|| self.keep(index, Some(key), Record { delta, facts: Facts::None }, tx))
-    }
-
-    fn exec(&self, index: VertexIndex, op: &ExecOp, tx: &Sender<Message>) -> Result<StepOutcome, OpError> {
-        let session = self.session;
-        let prepared = exec::Prepared::new(op, &self.inputs(index)?, &session.trees)?;
-        let reads = prepared.reads();
-        let key = content_key(&session.graph.vertex(index).op, &reads);
-        if let Some(record) = self.by_content(index, &key) {
-            return self.keep(index, None, record, tx);
-        }
-        let machine = exec::Machine {
-            store: session.store,
-            trees: &session.trees,
-            contents: &session.contents,
-            snapshots: &session.snapshots,
-            cache_mounts: &session.cache_mounts,
-            options: &session.options.exec,
-            keep_mtime: session.options.times == TimePolicy::Keep,
-            cancel: &self.stop,
-            pool: &session.pool,
-        };
-        let vertex = session.graph.digest(index);
-        let told = |line: &str| session.events.event(Event::Log { vertex, line: line.to_owned() });
-        let start = Instant::now();
-        let ran = prepared.run(&machine, &told)?;
-        session.keep_took(index, start.elapsed());
-        self.explain(index, &reads, ran.delta);
-        for path in ran.sockets {
-            let text = format!("the command left the socket `/{path}`, which an image cannot hold");
-            session.warn(index, text, "remove it at the end of the command");
-        }
-        self.keep(index, Some(key), Record { delta: ran.delta, facts: Facts::Links(ran.links) }, tx)
-    }
-
-    /// Says what a copy did that is seldom meant.
-    fn warn_of_copy(&self, index: VertexIndex, replaced: &[(String, Entry)], kept_modes: &[String]) {
-        for (path, other) in replaced {
-            let what = match &other.node {
-                Node::Symlink(to) => format!("the link `/{path}` -> `{}`", String::from_utf8_lossy(to)),
-                _ => format!("the file `/{path}`"),
-            };
-            let text = format!("the directory `/{path}` replaces {what} of the state below");
-            self.session.warn(index, text, "copy into the directory the link points at");
-        }
-        for archive in kept_modes {
-            let text = format!("`{archive}` was extracted, and what is in it keeps its modes");
-            self.session.warn(index, text, "set the modes in the archive, or copy its files without it");
-        }
-    }
-
-    fn inputs(&self, index: VertexIndex) -> Result<Vec<Input>, OpError> {
-        self.session.graph.inputs(index).iter().map(|&input| self.input(input)).collect()
-    }
-
-    fn input(&self, index: VertexIndex) -> Result<Input, OpError> {
-        if let Some(input) = Session::input_of(self.pins, index) {
-            return Ok(input);
-        }
-        let session = self.session;
-        if let Op::Git(_) = &session.graph.vertex(index).op {
-            return Ok(Input::Tree(self.delta(index)));
-        }
-        let state = self.state(index)?;
-        session.readable(&state.deltas)?;
-        Ok(Input::State(state))
-    }
-
-    fn state(&self, index: VertexIndex) -> Result<State, OpError> {
-        let session = self.session;
-        let mut memo = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let delta = |step| self.delta(step);
-        let base = |index: VertexIndex| match &session.graph.vertex(index).op {
-            Op::Image(image) => session.base_state(&image.digest),
-            _ => Ok(State::default()),
-        };
-        Ok(state_of(&session.graph, &base, &delta, &mut memo, index)?)
-    }
-
-    fn delta(&self, index: VertexIndex) -> TreeDigest {
-        self.result(index).delta
-    }
-
-    fn result(&self, index: VertexIndex) -> &Record {
-        self.results[index.position()].get().expect("a state's steps are done before it is used")
     }
 }

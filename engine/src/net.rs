@@ -4,6 +4,7 @@
 //! Nothing outside this room is `async`. The runtime, the client and the certificate roots cost tens of milliseconds and
 //! two threads, so they come into being with the first request: a build that is all cache hits never pays for them.
 
+mod download;
 mod error;
 mod fetch;
 mod headers;
@@ -24,7 +25,7 @@ use tokio::sync::Semaphore;
 
 use crate::cancel::Cancel;
 
-pub(crate) use self::fetch::{MAX_WAIT, PROGRESS_BYTES, backoff};
+pub(crate) use self::download::{MAX_WAIT, PROGRESS_BYTES, backoff};
 pub(crate) use self::headers::{retry_after, unquoted};
 
 pub use self::error::{FetchError, RedirectError};

@@ -1,6 +1,8 @@
 //! One build between its definition and its layers: pin, plan, and what both need.
 
 mod costs;
+mod layers;
+mod pins;
 mod sources;
 mod upstream;
 mod urls;
@@ -8,13 +10,12 @@ mod values;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
-use cache::{OnceMap, Store, Table};
-use rayon::prelude::*;
+use cache::{OnceMap, Store};
 use solver::{
-    Activity, BlobDigest, Definition, Descriptor, Event, EventSink, Graph, HardLinks, Layer, ManifestDigest,
-    Op, Pin, Span, StepOutcome, TreeDigest, VertexIndex, during,
+    Activity, BlobDigest, Definition, Event, EventSink, Graph, Layer, ManifestDigest, Span, VertexIndex,
+    during,
 };
 
 use crate::bases::Bases;
@@ -25,28 +26,23 @@ use crate::container::BlobSources;
 use crate::contents::Contents;
 use crate::error::{BuildError, OpError, StepError};
 use crate::explain;
-use crate::frames::{FrameError, LayerCompression, LayerWriter, layer_key};
-use crate::group::Member;
+use crate::frames::LayerCompression;
 use crate::layer::TimePolicy;
 use crate::memory;
 use crate::net::Fetcher;
 use crate::ops::exec::ExecOptions;
-use crate::ops::{Input, app};
 use crate::registry::RegistryError;
 use crate::snapshot::Snapshots;
 use crate::source::context::Contexts;
-use crate::source::git::Resolved;
-use crate::source::http;
 use crate::stat::StatCache;
 use crate::state::State;
 use crate::told::Told;
 use crate::tree::Trees;
-use crate::upstream::Upstream;
+
+pub use self::pins::Pins;
 
 /// Trees are walked by recursion, and a path of 4096 bytes can be 2048 directories deep. Only what is used costs memory.
 pub(crate) const STACK_SIZE: usize = 64 << 20;
-/// Most downloads at once.
-const DOWNLOADS: usize = 32;
 
 /// How a build is done; none of it changes what the image holds, but for the times and the compression.
 #[derive(Debug, Clone)]
@@ -89,40 +85,6 @@ impl BuildOptions {
     }
 }
 
-/// A pinned source: its identity, and its files.
-#[derive(Debug, Clone)]
-struct Pinned {
-    pin: Pin,
-    /// Its files; `None` for images, whose layers may be elsewhere until somebody needs them.
-    input: Option<Input>,
-    /// What was downloaded for it, if it was.
-    body: Option<Descriptor>,
-    /// What its reference leads to, for git; its files are fetched when somebody needs them.
-    commit: Option<Resolved>,
-}
-
-impl Pinned {
-    fn new(pin: Pin, input: Option<Input>) -> Self {
-        Self { pin, input, body: None, commit: None }
-    }
-}
-
-/// All pins of a build.
-#[derive(Debug)]
-pub struct Pins(Vec<Option<Pinned>>);
-
-impl Pins {
-    /// The identity of a source.
-    pub(crate) fn pin(&self, index: VertexIndex) -> Option<&Pin> {
-        self.0[index.position()].as_ref().map(|pinned| &pinned.pin)
-    }
-
-    /// What `http` sources downloaded.
-    pub(crate) fn bodies(&self) -> Vec<Descriptor> {
-        self.0.iter().flatten().filter_map(|pinned| pinned.body).collect()
-    }
-}
-
 /// A build being made.
 pub struct Session<'a> {
     pub(crate) store: &'a Store,
@@ -142,7 +104,6 @@ pub struct Session<'a> {
     base_states: OnceMap<ManifestDigest, State>,
     pub(crate) snapshots: Snapshots<'a>,
     pub(crate) cache_mounts: CacheMounts<'a>,
-    /// Of deltas in which files have several names.
     /// Layers that this build made.
     pub(crate) layers_made: Mutex<HashSet<BlobDigest>>,
     pub(crate) fetcher: Fetcher,
@@ -238,57 +199,6 @@ impl<'a> Session<'a> {
         (self.fetcher.requests(), self.fetcher.bytes())
     }
 
-    /// Gives every source its immutable identity, all at once: downloads, and the heads of caches that are wanted in any case,
-    /// beside the walk of the context.
-    ///
-    /// # Errors
-    /// Every source that has none, together.
-    pub fn pin(&self) -> Result<Pins, BuildError> {
-        during(self.events, Activity::Pin, || self.pin_all())
-    }
-
-    fn pin_all(&self) -> Result<Pins, BuildError> {
-        let sources = |wanted: fn(&Op) -> bool| -> Vec<VertexIndex> {
-            self.graph.indices().filter(|index| wanted(&self.graph.vertex(*index).op)).collect()
-        };
-        let downloads = sources(|op| matches!(op, Op::Http(_) | Op::Git(_)));
-        let others = sources(|op| matches!(op, Op::Local(_) | Op::Image(_)));
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        let fetch = || {
-            let mut pinned = Vec::new();
-            while let Some(&index) = downloads.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                pinned.push((index, self.pin_one(index)));
-            }
-            pinned
-        };
-        // What holds nothing asks the caches for everything.
-        let asks_caches = !self.options.no_cache && self.store.is_blank();
-        let upstream = self.bases.upstream().filter(|_| asks_caches);
-        let mut results: Vec<(VertexIndex, Result<Pinned, OpError>)> = std::thread::scope(|scope| {
-            for cache in upstream.map_or(&[][..], Upstream::caches) {
-                scope.spawn(|| cache.prepare());
-            }
-            let fetchers: Vec<_> = (0..downloads.len().min(DOWNLOADS)).map(|_| scope.spawn(fetch)).collect();
-            let mut results: Vec<_> =
-                self.pool.install(|| others.par_iter().map(|&index| (index, self.pin_one(index))).collect());
-            for fetcher in fetchers {
-                results.extend(fetcher.join().expect("a fetch does not panic"));
-            }
-            results
-        });
-        self.stats.keep();
-        results.sort_by_key(|(index, _)| *index);
-        let mut pins: Vec<Option<Pinned>> = self.graph.indices().map(|_| None).collect();
-        let mut failed = Vec::new();
-        for (index, result) in results {
-            match result {
-                Ok(pinned) => pins[index.position()] = Some(pinned),
-                Err(error) => failed.push(self.step_error(index, error)),
-            }
-        }
-        if failed.is_empty() { Ok(Pins(pins)) } else { Err(self.failure(failed)) }
-    }
-
     /// What the steps are remembered by from build to build.
     pub(crate) fn identity(&self, index: VertexIndex) -> &[u8; 32] {
         let make = || explain::identities(&self.graph, &self.options.repository);
@@ -304,94 +214,6 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// The layer of a delta, if the store or a cache has it as these options want it.
-    pub(crate) fn known_layer(&self, delta: &TreeDigest, links: &HardLinks) -> Option<Layer> {
-        let key = layer_key(delta, links, self.options.times, self.options.compression);
-        let own =
-            self.store.get(Table::Layers, &key).filter(|layer: &Layer| self.bases.can_have(&layer.blob));
-        own.or_else(|| self.bases.upstream()?.layer_by(delta, &key))
-    }
-
-    /// The layer of a delta: from the store, or made now.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub(crate) fn layer(
-        &self,
-        delta: TreeDigest,
-        links: &HardLinks,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Layer, FrameError> {
-        let key = layer_key(&delta, links, self.options.times, self.options.compression);
-        self.layers.get_or_race(key, || {
-            if !self.options.no_cache
-                && let Some(layer) = self.known_layer(&delta, links)
-            {
-                return Ok(layer);
-            }
-            let layer = self.write_layer(&delta, links, self.options.compression, progress)?;
-            self.keep_layer(&delta, links, &layer)?;
-            Ok(layer)
-        })
-    }
-
-    fn write_layer(
-        &self,
-        delta: &TreeDigest,
-        links: &HardLinks,
-        compression: LayerCompression,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Layer, FrameError> {
-        let writer = LayerWriter {
-            store: self.store,
-            trees: &self.trees,
-            contents: &self.contents,
-            links,
-            times: self.options.times,
-            compression,
-            reuse: !self.options.no_cache,
-            cancel: &self.options.cancel,
-        };
-        writer.write(delta, progress)
-    }
-
-    /// Remembers a layer that was made of a delta.
-    ///
-    /// # Errors
-    /// When a directory is missing.
-    pub(crate) fn keep_layer(
-        &self,
-        delta: &TreeDigest,
-        links: &HardLinks,
-        layer: &Layer,
-    ) -> Result<(), FrameError> {
-        let key = layer_key(delta, links, self.options.times, self.options.compression);
-        self.layers_made.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.blob.digest);
-        self.trees.persist(delta)?;
-        self.store.put(Table::Layers, &key, layer);
-        self.store.put(Table::DeltaBlobs, delta.as_bytes(), layer);
-        self.store.put(Table::LayerIndex, layer.blob.digest.as_bytes(), delta);
-        Ok(())
-    }
-
-    /// What a step of the final image is called, for grouping.
-    pub(crate) fn member(&self, index: VertexIndex, delta: TreeDigest) -> Member {
-        match &self.graph.vertex(index).op {
-            Op::App(app) => Member { delta, name: app.name.clone(), own_dir: Some(app::dir(&app.name)) },
-            Op::File(file) => Member { delta, name: format!("/{}", file.destination), own_dir: None },
-            Op::Exec(_) => Member { delta, name: self.graph.metadata(index).name.clone(), own_dir: None },
-            Op::ContainerImage(image) => Member { delta, name: image.name.clone(), own_dir: None },
-            Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Image(_) | Op::Blob(_) | Op::State => {
-                Member { delta, name: String::new(), own_dir: None }
-            }
-        }
-    }
-
-    /// The files of a pinned source.
-    pub(crate) fn input_of(pins: &Pins, index: VertexIndex) -> Option<Input> {
-        pins.0[index.position()].as_ref().and_then(|pinned| pinned.input.clone())
-    }
-
     pub(crate) fn step_error(&self, index: VertexIndex, source: OpError) -> StepError {
         let metadata = self.graph.metadata(index);
         StepError { name: metadata.name.clone(), spans: metadata.spans.clone(), source }
@@ -401,40 +223,6 @@ impl<'a> Session<'a> {
     pub(crate) fn failure(&self, mut failed: Vec<StepError>) -> BuildError {
         failed.retain(|step| !step.source.is_cancelled());
         if failed.is_empty() { BuildError::Cancelled } else { BuildError::Steps(failed) }
-    }
-
-    fn pin_one(&self, index: VertexIndex) -> Result<Pinned, OpError> {
-        let vertex = self.graph.digest(index);
-        match &self.graph.vertex(index).op {
-            Op::Local(local) => {
-                let tree = self.select(&self.asker(index), local)?;
-                Ok(Pinned::new(Pin::Tree(tree), Some(Input::Tree(tree))))
-            }
-            Op::Http(source) => {
-                let name = self.graph.metadata(index).name.clone();
-                self.events.event(Event::Started { vertex, name: name.clone() });
-                let mut progress = |done_bytes, total_bytes| {
-                    self.events.event(Event::Progress { vertex, done_bytes, total_bytes });
-                };
-                let record = self.pin_url(index, source, &mut progress);
-                let outcome = if record.is_ok() { StepOutcome::Done } else { StepOutcome::Failed };
-                self.events.event(Event::Finished { vertex, name, outcome });
-                let record = record?;
-                let tree = http::tree(&record, &self.trees, &self.contents);
-                let pin = Pin::Http { content: record.content, file_name: record.file_name };
-                let body = Some(record.blob).filter(|body| self.store.blobs().contains(body));
-                Ok(Pinned { body, ..Pinned::new(pin, Some(Input::Download(tree))) })
-            }
-            Op::Git(source) => {
-                let resolved = self.resolve(index, source)?;
-                let pinned = Pinned::new(Pin::Git(resolved.commit.clone()), None);
-                Ok(Pinned { commit: Some(resolved), ..pinned })
-            }
-            Op::Image(source) => Ok(Pinned::new(Pin::Image(source.digest), None)),
-            Op::Blob(_) | Op::File(_) | Op::App(_) | Op::Exec(_) | Op::ContainerImage(_) | Op::State => {
-                unreachable!("only sources whose digest is not known are pinned")
-            }
-        }
     }
 
     pub(crate) fn warn(&self, index: VertexIndex, text: String, hint: &str) {

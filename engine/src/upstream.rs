@@ -3,40 +3,38 @@
 //! What travels of a step is one value: its record and its layer. The layer's bytes stay where they are until somebody
 //! reads them; then they must hold what the record says, or the cache is not asked again.
 
+mod bundle;
 mod by_hand;
+mod cached;
 mod inline;
 mod same;
 mod taken;
 mod trees;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use cache::remote::{Exported, Limits, MacKey, NewRecord, RemoteCache, RemoteError};
+use cache::remote::NewRecord;
 use cache::{Store, Table};
-use serde::{Deserialize, Serialize};
-use solver::{BlobDigest, Descriptor, Layer, Record, TreeDigest};
+use solver::{BlobDigest, Descriptor, Layer, TreeDigest};
 
 use crate::contents::ContentError;
-use crate::discover::Scan;
 use crate::frames::LayerCompression;
-use crate::registry::{Registry, RegistryError, RegistryRemote, Repository};
-use crate::remote::DirectoryRemote;
+use crate::registry::{RegistryError, Repository};
 use crate::source::image;
 use crate::tree::Trees;
 
+pub(crate) use self::bundle::Bundle;
 pub use self::by_hand::{ByHandError, Imported, Listed, import, known_steps, list};
+pub use self::cached::Cached;
+use self::cached::Layers;
 pub use self::inline::{InlineError, inline};
 pub(crate) use self::same::same;
 use self::taken::Taken;
 pub use self::trees::Shipment;
 pub(crate) use self::trees::{PackedTree, TreeBlob};
 
-/// Form of what travels.
-const VERSION: u8 = 3;
-/// Longest name of a step that travels, in characters.
-const NAME_LENGTH: usize = 200;
 /// Layers sent at once.
 const AT_ONCE: usize = 6;
 
@@ -90,165 +88,6 @@ impl StepRecord {
     }
 }
 
-/// Where layers of a cache are.
-#[derive(Debug)]
-enum Layers<'a> {
-    Registry(Arc<RegistryRemote<'a>>),
-    Directory(Arc<DirectoryRemote>),
-}
-
-/// One cache.
-#[derive(Debug)]
-pub struct Cached<'a> {
-    cache: RemoteCache<'a>,
-    place: CachePlace,
-    layers: Layers<'a>,
-}
-
-impl<'a> Cached<'a> {
-    /// A cache to write to, that nothing was asked of yet.
-    pub fn new(registry: &'a Registry, place: &CachePlace, key: Option<MacKey>) -> Self {
-        Self::open(place, key, |reference| RegistryRemote::new(registry, reference))
-    }
-
-    /// A cache to read, that nothing was asked of yet. It may be in an image, see [`inline`].
-    pub fn to_read(registry: &'a Registry, place: &CachePlace, key: Option<MacKey>) -> Self {
-        Self::open(place, key, |reference| RegistryRemote::new(registry, reference).reading_images())
-    }
-
-    fn open(
-        place: &CachePlace,
-        key: Option<MacKey>,
-        of_registry: impl FnOnce(&crate::registry::Reference) -> RegistryRemote<'a>,
-    ) -> Self {
-        match place {
-            CachePlace::Registry(reference) => {
-                let remote = Arc::new(of_registry(reference));
-                let cache = RemoteCache::open(Arc::<RegistryRemote<'a>>::clone(&remote), key);
-                Self { cache, place: place.clone(), layers: Layers::Registry(remote) }
-            }
-            CachePlace::Directory(dir) => {
-                let remote = Arc::new(DirectoryRemote::new(dir));
-                let cache = RemoteCache::open(Arc::<DirectoryRemote>::clone(&remote), key);
-                Self { cache, place: place.clone(), layers: Layers::Directory(remote) }
-            }
-        }
-    }
-
-    /// Reads its head, if nobody did; what goes wrong is told with the first lookup.
-    pub(crate) fn prepare(&self) {
-        self.cache.prepare();
-    }
-
-    /// Where it is.
-    pub fn place(&self) -> &CachePlace {
-        &self.place
-    }
-
-    /// Where it is, for people.
-    pub fn name(&self) -> String {
-        self.cache.remote().name()
-    }
-
-    /// Whether there is one.
-    ///
-    /// # Errors
-    /// When nobody answers, or something else is there.
-    pub fn is_there(&self) -> Result<bool, RemoteError> {
-        Ok(self.cache.remote().head()?.is_some())
-    }
-
-    /// What the user should know.
-    pub fn warnings(&self) -> Vec<String> {
-        self.cache.warnings()
-    }
-
-    /// Whether a blob is known to be there, without a request.
-    fn names(&self, blob: &Descriptor) -> bool {
-        match &self.layers {
-            Layers::Registry(remote) => remote.names(&blob.digest),
-            Layers::Directory(remote) => remote.has(blob),
-        }
-    }
-
-    /// Whether a layer that a record needs may be there: an image has its own, and no others.
-    fn may_have(&self, blob: &Descriptor) -> bool {
-        match &self.layers {
-            Layers::Registry(remote) => remote.may_have(&blob.digest),
-            Layers::Directory(_) => true,
-        }
-    }
-
-    /// Sends what a build came to: layers and trees that are not there, then the records.
-    ///
-    /// # Errors
-    /// When nobody answers, or it is not allowed.
-    pub fn export(
-        &self,
-        store: &Store,
-        near: &[Repository],
-        shipment: &Shipment,
-        limits: &Limits,
-    ) -> Result<Exported, RemoteError> {
-        let records = shipment.records.iter();
-        let mut blobs: Vec<Descriptor> = records.flat_map(|record| record.blobs.clone()).collect();
-        blobs.sort_by_key(|blob| (std::cmp::Reverse(blob.size), blob.digest));
-        blobs.dedup();
-        // What the cache names already need not be asked for one by one.
-        self.cache.prepare();
-        // A small one is sent before an answer would have come, and a new one is hardly there; of the others many may be.
-        let (unasked, asked): (Vec<Descriptor>, Vec<Descriptor>) = blobs
-            .into_iter()
-            .partition(|blob| shipment.blobs.contains_key(&blob.digest) || shipment.is_new(blob, near));
-        let has = self.cache.remote().has_blobs(&asked)?;
-        let is_here =
-            |blob: &Descriptor| shipment.blobs.contains_key(&blob.digest) || store.blobs().contains(blob);
-        let absent = asked.iter().zip(has).filter(|(_, has)| !has).map(|(blob, _)| blob);
-        let absent = absent.chain(unasked.iter().filter(|blob| !self.names(blob)));
-        // What is neither here nor there was left in another cache. Without its layer a record does not go at all.
-        let (missing, lost): (Vec<&Descriptor>, Vec<&Descriptor>) = absent.partition(|blob| is_here(blob));
-        let records = shipment.without_trees(|blob| lost.contains(&blob));
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<(), RemoteError> {
-            while let Some(blob) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.put(store, shipment, near, blob)?;
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..missing.len().min(AT_ONCE)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("sending does not panic"))
-        })?;
-        self.cache.export(&records, limits)
-    }
-
-    fn put(
-        &self,
-        store: &Store,
-        shipment: &Shipment,
-        near: &[Repository],
-        blob: &Descriptor,
-    ) -> Result<(), RemoteError> {
-        let open = || -> Result<Box<dyn std::io::Read + Send>, RegistryError> {
-            match shipment.blobs.get(&blob.digest) {
-                Some(bytes) => Ok(Box::new(std::io::Cursor::new(Arc::clone(bytes)))),
-                None => Ok(Box::new(store.blobs().open(&blob.digest)?)),
-            }
-        };
-        match &self.layers {
-            Layers::Registry(remote) if shipment.is_new(blob, near) => {
-                remote.offer_blob(blob, &open, &|_| {}).map(drop).map_err(RemoteError::transport)
-            }
-            Layers::Registry(remote) => {
-                remote.put_blob(blob, near, &open, &|_| {}).map(drop).map_err(RemoteError::transport)
-            }
-            Layers::Directory(remote) => {
-                remote.put_blob(blob, &mut open().map_err(RemoteError::transport)?).map(drop)
-            }
-        }
-    }
-}
-
 /// The caches that a build asks, in order.
 #[derive(Debug, Default)]
 pub struct Upstream<'a> {
@@ -263,55 +102,6 @@ pub struct Upstream<'a> {
     taken: Mutex<HashMap<TreeDigest, Taken>>,
     /// One of them was found to lie.
     is_distrusted: AtomicBool,
-}
-
-/// What travels of a step.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Bundle {
-    version: u8,
-    pub(crate) record: Record,
-    pub(crate) layer_key: [u8; 32],
-    pub(crate) layer: Layer,
-    /// Places for container images in its delta, and what they name.
-    pub(crate) scan: Option<(Vec<u8>, Scan)>,
-    /// The tree of its delta.
-    pub(crate) tree: Option<PackedTree>,
-    /// What the step is called, for people.
-    pub(crate) name: String,
-}
-
-impl Bundle {
-    pub(crate) fn new(
-        record: Record,
-        (layer_key, layer): ([u8; 32], Layer),
-        scan: Option<(Vec<u8>, Scan)>,
-        name: &str,
-    ) -> Self {
-        let name = name.chars().take(NAME_LENGTH).collect();
-        let layer = Layer { frames: Vec::new(), ..layer };
-        Self { version: VERSION, record, layer_key, layer, scan, tree: None, name }
-    }
-
-    /// The same with the tree of its delta.
-    pub(crate) fn with_tree(self, tree: Option<PackedTree>) -> Self {
-        Self { tree, ..self }
-    }
-
-    /// Reads what travelled; `None` for another form.
-    pub(crate) fn read(value: &[u8]) -> Option<Self> {
-        postcard::from_bytes::<Self>(value).ok().filter(|bundle| bundle.version == VERSION)
-    }
-
-    /// As a record of a cache.
-    pub(crate) fn under(&self, key: &[u8; 32]) -> NewRecord {
-        let value = postcard::to_stdvec(self).expect("plain data with known lengths always encodes");
-        let tree = self.tree.as_ref().and_then(PackedTree::blob);
-        NewRecord {
-            key: Table::Steps.key(key),
-            value,
-            blobs: [self.layer.blob].into_iter().chain(tree).collect(),
-        }
-    }
 }
 
 impl<'a> Upstream<'a> {
@@ -337,7 +127,7 @@ impl<'a> Upstream<'a> {
             if let Some(tree) = bundle.tree.take() {
                 self.trees.add(bundle.record.delta, number, tree);
             }
-            self.lock().insert(bundle.layer.blob.digest, number);
+            self.lock_lazy().insert(bundle.layer.blob.digest, number);
             Some(bundle)
         })
     }
@@ -369,12 +159,12 @@ impl<'a> Upstream<'a> {
     }
 
     fn cache_with(&self, blob: &Descriptor) -> Option<usize> {
-        self.lock().get(&blob.digest).copied().filter(|_| !self.is_distrusted())
+        self.lock_lazy().get(&blob.digest).copied().filter(|_| !self.is_distrusted())
     }
 
     /// A layer could not be had from the cache that names it. There it counts as absent from now on.
     pub(crate) fn lose(&self, blob: &Descriptor) {
-        let Some(number) = self.lock().remove(&blob.digest) else { return };
+        let Some(number) = self.lock_lazy().remove(&blob.digest) else { return };
         if let Layers::Directory(remote) = &self.caches[number].layers {
             remote.lose(&blob.digest);
         }
@@ -442,7 +232,7 @@ impl<'a> Upstream<'a> {
         self.is_distrusted.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BlobDigest, usize>> {
+    fn lock_lazy(&self) -> std::sync::MutexGuard<'_, HashMap<BlobDigest, usize>> {
         // Only whole entries are put behind it.
         self.lazy.lock().unwrap_or_else(PoisonError::into_inner)
     }

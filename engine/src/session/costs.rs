@@ -26,10 +26,9 @@ impl Session<'_> {
     }
 
     fn bytes_of(&self, pins: &Pins, index: VertexIndex) -> Option<u64> {
-        let pinned = pins.0[index.position()].as_ref()?;
-        match (&pinned.pin, pinned.body) {
-            (_, Some(body)) => Some(body.size),
-            (Pin::Tree(tree), None) => Some(self.trees.bytes_below(tree, COUNTED)),
+        match (pins.body(index), pins.pin(index)) {
+            (Some(body), _) => Some(body.size),
+            (None, Some(Pin::Tree(tree))) => Some(self.trees.bytes_below(tree, COUNTED)),
             _ => None,
         }
     }

@@ -96,8 +96,7 @@ impl Session<'_> {
         pins: &Pins,
     ) -> Result<TreeDigest, OpError> {
         let vertex = self.graph.digest(index);
-        let resolved = pins.0[index.position()].as_ref().and_then(|pinned| pinned.commit.as_ref());
-        let resolved = resolved.expect("every source was pinned");
+        let resolved = pins.commit(index).expect("every source was pinned");
         let received =
             |done_bytes| self.events.event(Event::Progress { vertex, done_bytes, total_bytes: None });
         let packed = self.contexts.git().files(source, resolved, &self.trees, &received)?;

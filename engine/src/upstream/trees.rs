@@ -119,10 +119,10 @@ impl Shipment {
 
 /// A record of a step without the blob of its tree.
 pub(super) fn bare(record: &NewRecord) -> Option<NewRecord> {
-    let bundle = Bundle::read(&record.value)?;
+    let mut bundle = Bundle::read(&record.value)?;
     let key: &[u8; 32] = record.key.get(1..)?.try_into().ok()?;
-    let tree = bundle.tree.filter(|tree| tree.blob().is_none());
-    Some(Bundle { tree, ..bundle }.under(key))
+    bundle.tree = bundle.tree.filter(|tree| tree.blob().is_none());
+    Some(bundle.under(key))
 }
 
 /// Where trees are that nobody looked at yet, with the number of the cache.

@@ -1,0 +1,145 @@
+//! Where a name leads: to an image of the store, to what a lock file pins, or to what a registry says.
+
+use solver::{BlobDigest, Platform};
+
+use super::{BaseImage, Bases, PullPolicy};
+use crate::images::{Images, ImagesError, ManifestKind, StoredImage, Tagged};
+use crate::registry::{self, Reference, RegistryError};
+
+impl Bases<'_> {
+    /// A base by what its name led to once. The registry is asked for that if the store does not have it, never for the name.
+    pub(super) fn find_root(
+        &self,
+        key: &str,
+        platform: &Platform,
+        root: BlobDigest,
+        now: i64,
+    ) -> Result<BaseImage, RegistryError> {
+        let base = match self.stored(key, platform, root)? {
+            Some(base) => base,
+            None => {
+                let reference = Reference { digest: Some(root), ..Reference::parse(key)? };
+                let mut found = registry::resolve(self.store, self.registry, &reference, platform, now)?;
+                // The name itself may lead elsewhere by now, and each platform's image needs one to stay.
+                let name = format!("{}@{}", reference.repository, found.line.manifest.digest);
+                (found.line.name, found.image.name) = (Some(name.clone()), Some(name));
+                BaseImage::new(found.image, found.line, root, true)
+            }
+        };
+        Ok(BaseImage { locked_as: Some(key.to_owned()), ..base })
+    }
+
+    /// The image of a platform that a manifest or an index leads to, under whatever name the store has it.
+    fn stored(
+        &self,
+        key: &str,
+        platform: &Platform,
+        root: BlobDigest,
+    ) -> Result<Option<BaseImage>, RegistryError> {
+        let images = Images::new(self.store);
+        let mut lines = images.list()?;
+        lines.retain(|line| line.manifest.digest == root || line.origin == Some(root));
+        lines.sort_by_key(|line| line.name.as_deref() != Some(key));
+        for line in lines {
+            // What cannot be read, or is not for the platform, may be there once more.
+            let Ok(mut instance) = images.for_platform(&line, platform) else { continue };
+            let Ok(image) = images.read(&instance) else { continue };
+            let is_only = line.kind == ManifestKind::Image && line.manifest.digest == root;
+            if is_only || image.platform() == *platform {
+                instance.name.clone_from(&line.name);
+                let image = StoredImage { name: line.name, ..image };
+                return Ok(Some(BaseImage::new(image, instance, root, false)));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn find(
+        &self,
+        name: &str,
+        platform: &Platform,
+        policy: PullPolicy,
+        now: i64,
+        warn: &dyn Fn(String),
+    ) -> Result<BaseImage, RegistryError> {
+        let policy = match policy {
+            PullPolicy::IfNewer if self.registry.fetcher().is_offline() => PullPolicy::Missing,
+            policy => policy,
+        };
+        let images = Images::new(self.store);
+        let here = images.find(name).and_then(|line| Ok((images.for_platform(&line, platform)?, line)));
+        // What is here for another platform may be there for the right one.
+        let mut other = None;
+        let here = match here {
+            Ok((instance, line)) => {
+                let image = images.read(&instance)?;
+                if image.platform() == *platform || policy == PullPolicy::Never {
+                    Some((image, instance, line))
+                } else {
+                    let offered = vec![image.platform().to_string()];
+                    let name = line.name.unwrap_or_else(|| name.to_owned());
+                    other = Some(ImagesError::Platform { name, wanted: platform.clone(), offered });
+                    None
+                }
+            }
+            Err(ImagesError::NotFound { .. }) if policy != PullPolicy::Never => None,
+            Err(error @ ImagesError::Platform { .. }) if policy != PullPolicy::Never => {
+                other = Some(error);
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let is_local = match &here {
+            Some((.., line)) => line.name.as_ref().is_none_or(|name| name.starts_with("localhost/")),
+            None => name.starts_with("localhost/"),
+        };
+        match (here, policy) {
+            (Some((image, mut instance, line)), _)
+                if is_local || !self.is_asked(name, &line, policy, warn) =>
+            {
+                let root = line.origin.unwrap_or(line.manifest.digest);
+                instance.name = line.name;
+                let image = StoredImage { name: instance.name.clone(), ..image };
+                Ok(BaseImage::new(image, instance, root, false))
+            }
+            (None, _) if is_local => {
+                let tried = vec![name.to_owned()];
+                let not_found = || ImagesError::NotFound { name: name.to_owned(), tried };
+                Err(other.unwrap_or_else(not_found).into())
+            }
+            _ => {
+                let reference = Reference::parse(name)?;
+                let found = registry::resolve(self.store, self.registry, &reference, platform, now);
+                let found = found.map_err(|error| match other {
+                    Some(here) if !error.is_cancelled() => {
+                        RegistryError::OtherPlatform { here: Box::new(here), source: Box::new(error) }
+                    }
+                    _ => error,
+                })?;
+                let root = found.line.origin.unwrap_or(found.line.manifest.digest);
+                Ok(BaseImage::new(found.image, found.line, root, true))
+            }
+        }
+    }
+
+    /// Whether the registry has to be asked for more than what a name leads to.
+    fn is_asked(&self, name: &str, line: &Tagged, policy: PullPolicy, warn: &dyn Fn(String)) -> bool {
+        let Ok(reference) = Reference::parse(name) else { return false };
+        if reference.digest.is_some() || matches!(policy, PullPolicy::Missing | PullPolicy::Never) {
+            return false;
+        }
+        match self.registry.digest_of(&reference) {
+            Ok(Some(digest)) => digest != line.manifest.digest && line.origin != Some(digest),
+            Ok(None) => true,
+            // An image that was made here and never pushed.
+            Err(error) if policy == PullPolicy::IfNewer => {
+                if !error.is_absent() {
+                    warn(format!("whether `{name}` is the newest is not known: {error}"));
+                }
+                false
+            }
+            // The same question again gives the same error, and it is shown.
+            Err(_) => true,
+        }
+    }
+}

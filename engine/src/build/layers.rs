@@ -1,0 +1,82 @@
+//! Which layers an image has: a step's own, or one for a group of steps.
+
+use cache::Table;
+use rayon::prelude::*;
+use solver::{HardLinks, Layer, TreeDigest};
+
+use super::Work;
+use crate::chain::Chain;
+use crate::error::BuildError;
+use crate::group::{LAYER_LIMIT, group_key, groups, merged};
+use crate::outcome::ImageOutcome;
+use crate::session::Session;
+
+/// Layers that steps leave to the container images that come after them.
+const IMAGE_LAYERS: usize = 16;
+
+impl Session<'_> {
+    /// By position: whether a step's delta is a layer of an image by itself.
+    pub(crate) fn single_layers(&self, budgets: &[usize]) -> Vec<bool> {
+        let mut makes_layer = vec![false; self.graph.len()];
+        for (chain, budget) in self.chains.iter().zip(budgets) {
+            let is_single = chain.steps.len() <= *budget;
+            chain.steps.iter().for_each(|step| makes_layer[step.position()] |= is_single);
+        }
+        makes_layer
+    }
+
+    /// How many layers the steps of each image may have.
+    pub(crate) fn layer_budgets(&self) -> Result<Vec<usize>, BuildError> {
+        let budget = |(chain, &count): (&Chain, &usize)| {
+            // A base may have more, as long as nothing is put on top of it.
+            let all = LAYER_LIMIT.saturating_sub(count);
+            let kept = if self.options.carries_images { IMAGE_LAYERS.min(all / 2) } else { 0 };
+            let budget = Some(all - kept).filter(|budget| *budget > 0 || chain.steps.is_empty());
+            budget.ok_or(BuildError::TooManyLayers { count })
+        };
+        self.chains.iter().zip(&self.layers_below).map(budget).collect()
+    }
+
+    /// The layers of an image, and for each step whether it is the first of its layer.
+    pub(super) fn layers_of(
+        &self,
+        work: &Work<'_, '_>,
+        chain: &Chain,
+        budget: usize,
+    ) -> Result<ImageOutcome, BuildError> {
+        let members: Vec<_> = chain.steps.iter().map(|&step| self.member(step, work.delta(step))).collect();
+        let groups = groups(&self.trees, &members, budget)?;
+        let make = |group: &Vec<usize>| -> Result<Layer, BuildError> {
+            let key = group_key(&members, group);
+            // Putting a group together looks at every directory of it.
+            if group.len() > 1
+                && let Some(delta) = self.store.get(Table::Groups, &key)
+                && let Some(layer) =
+                    self.known_layer(&delta, HardLinks::none()).filter(|_| !self.options.no_cache)
+            {
+                return Ok(layer);
+            }
+            if group.len() > 1 {
+                let deltas: Vec<TreeDigest> = group.iter().map(|member| members[*member].delta).collect();
+                self.readable(&deltas)
+                    .map_err(|error| self.failure(vec![self.step_error(chain.steps[group[0]], error)]))?;
+            }
+            let delta = merged(&self.trees, &members, group)?;
+            if group.len() > 1 {
+                self.store.put(Table::Groups, &key, &delta);
+            }
+            let links = match group[..] {
+                [only] => work.result(chain.steps[only]).links(),
+                // Layers that were put together have none.
+                _ => HardLinks::none(),
+            };
+            let layer = self.layer(delta, links, &|_| {});
+            layer.map_err(|error| self.failure(vec![self.step_error(chain.steps[group[0]], error.into())]))
+        };
+        let layers = self.pool.install(|| groups.par_iter().map(make).collect::<Result<Vec<_>, _>>())?;
+        let mut own_layer = vec![false; members.len()];
+        groups.iter().for_each(|group| own_layer[group[0]] = true);
+        let records = chain.steps.iter().map(|&step| work.result(step).clone()).collect();
+        Ok(ImageOutcome { records, layers, own_layer })
+    }
+}

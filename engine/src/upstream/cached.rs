@@ -1,0 +1,171 @@
+//! One cache: asked for its blobs, and sent what a build came to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cache::Store;
+use cache::remote::{Exported, Limits, MacKey, RemoteCache, RemoteError};
+use solver::Descriptor;
+
+use super::{AT_ONCE, CachePlace, Shipment};
+use crate::registry::{Reference, Registry, RegistryError, RegistryRemote, Repository};
+use crate::remote::DirectoryRemote;
+
+/// Where layers of a cache are.
+#[derive(Debug)]
+pub(super) enum Layers<'a> {
+    Registry(Arc<RegistryRemote<'a>>),
+    Directory(Arc<DirectoryRemote>),
+}
+
+/// One cache.
+#[derive(Debug)]
+pub struct Cached<'a> {
+    pub(super) cache: RemoteCache<'a>,
+    place: CachePlace,
+    pub(super) layers: Layers<'a>,
+}
+
+impl<'a> Cached<'a> {
+    /// A cache to write to, that nothing was asked of yet.
+    pub fn new(registry: &'a Registry, place: &CachePlace, key: Option<MacKey>) -> Self {
+        Self::open(place, key, |reference| RegistryRemote::new(registry, reference))
+    }
+
+    /// A cache to read, that nothing was asked of yet. It may be in an image, see [`inline`].
+    pub fn to_read(registry: &'a Registry, place: &CachePlace, key: Option<MacKey>) -> Self {
+        Self::open(place, key, |reference| RegistryRemote::new(registry, reference).reading_images())
+    }
+
+    fn open(
+        place: &CachePlace,
+        key: Option<MacKey>,
+        of_registry: impl FnOnce(&Reference) -> RegistryRemote<'a>,
+    ) -> Self {
+        match place {
+            CachePlace::Registry(reference) => {
+                let remote = Arc::new(of_registry(reference));
+                let cache = RemoteCache::open(Arc::<RegistryRemote<'a>>::clone(&remote), key);
+                Self { cache, place: place.clone(), layers: Layers::Registry(remote) }
+            }
+            CachePlace::Directory(dir) => {
+                let remote = Arc::new(DirectoryRemote::new(dir));
+                let cache = RemoteCache::open(Arc::<DirectoryRemote>::clone(&remote), key);
+                Self { cache, place: place.clone(), layers: Layers::Directory(remote) }
+            }
+        }
+    }
+
+    /// Reads its head, if nobody did; what goes wrong is told with the first lookup.
+    pub(crate) fn prepare(&self) {
+        self.cache.prepare();
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &CachePlace {
+        &self.place
+    }
+
+    /// Where it is, for people.
+    pub fn name(&self) -> String {
+        self.cache.remote().name()
+    }
+
+    /// Whether there is one.
+    ///
+    /// # Errors
+    /// When nobody answers, or something else is there.
+    pub fn is_there(&self) -> Result<bool, RemoteError> {
+        Ok(self.cache.remote().head()?.is_some())
+    }
+
+    /// What the user should know.
+    pub fn warnings(&self) -> Vec<String> {
+        self.cache.warnings()
+    }
+
+    /// Whether a blob is known to be there, without a request.
+    fn names(&self, blob: &Descriptor) -> bool {
+        match &self.layers {
+            Layers::Registry(remote) => remote.names(&blob.digest),
+            Layers::Directory(remote) => remote.has(blob),
+        }
+    }
+
+    /// Whether a layer that a record needs may be there: an image has its own, and no others.
+    pub(super) fn may_have(&self, blob: &Descriptor) -> bool {
+        match &self.layers {
+            Layers::Registry(remote) => remote.may_have(&blob.digest),
+            Layers::Directory(_) => true,
+        }
+    }
+
+    /// Sends what a build came to: layers and trees that are not there, then the records.
+    ///
+    /// # Errors
+    /// When nobody answers, or it is not allowed.
+    pub fn export(
+        &self,
+        store: &Store,
+        near: &[Repository],
+        shipment: &Shipment,
+        limits: &Limits,
+    ) -> Result<Exported, RemoteError> {
+        let records = shipment.records.iter();
+        let mut blobs: Vec<Descriptor> = records.flat_map(|record| record.blobs.clone()).collect();
+        blobs.sort_by_key(|blob| (std::cmp::Reverse(blob.size), blob.digest));
+        blobs.dedup();
+        // What the cache names already need not be asked for one by one.
+        self.cache.prepare();
+        // A small one is sent before an answer would have come, and a new one is hardly there; of the others many may be.
+        let (unasked, asked): (Vec<Descriptor>, Vec<Descriptor>) = blobs
+            .into_iter()
+            .partition(|blob| shipment.blobs.contains_key(&blob.digest) || shipment.is_new(blob, near));
+        let has = self.cache.remote().has_blobs(&asked)?;
+        let is_here =
+            |blob: &Descriptor| shipment.blobs.contains_key(&blob.digest) || store.blobs().contains(blob);
+        let absent = asked.iter().zip(has).filter(|(_, has)| !has).map(|(blob, _)| blob);
+        let absent = absent.chain(unasked.iter().filter(|blob| !self.names(blob)));
+        // What is neither here nor there was left in another cache. Without its layer a record does not go at all.
+        let (missing, lost): (Vec<&Descriptor>, Vec<&Descriptor>) = absent.partition(|blob| is_here(blob));
+        let records = shipment.without_trees(|blob| lost.contains(&blob));
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<(), RemoteError> {
+            while let Some(blob) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.put(store, shipment, near, blob)?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..missing.len().min(AT_ONCE)).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("sending does not panic"))
+        })?;
+        self.cache.export(&records, limits)
+    }
+
+    fn put(
+        &self,
+        store: &Store,
+        shipment: &Shipment,
+        near: &[Repository],
+        blob: &Descriptor,
+    ) -> Result<(), RemoteError> {
+        let open = || -> Result<Box<dyn std::io::Read + Send>, RegistryError> {
+            match shipment.blobs.get(&blob.digest) {
+                Some(bytes) => Ok(Box::new(std::io::Cursor::new(Arc::clone(bytes)))),
+                None => Ok(Box::new(store.blobs().open(&blob.digest)?)),
+            }
+        };
+        match &self.layers {
+            Layers::Registry(remote) if shipment.is_new(blob, near) => {
+                remote.offer_blob(blob, &open, &|_| {}).map(drop).map_err(RemoteError::transport)
+            }
+            Layers::Registry(remote) => {
+                remote.put_blob(blob, near, &open, &|_| {}).map(drop).map_err(RemoteError::transport)
+            }
+            Layers::Directory(remote) => {
+                remote.put_blob(blob, &mut open().map_err(RemoteError::transport)?).map(drop)
+            }
+        }
+    }
+}
