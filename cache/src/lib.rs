@@ -15,6 +15,7 @@
 //! holds `lock` shared while it works; equal work of several is done by one (`flight`). Blobs and records become visible only at [`Store::commit`]: one
 //! `syncfs`, renames, the caller's index, then records. The crate knows neither OCI image building nor Kubefiles.
 
+mod at_once;
 mod blobs;
 mod codec;
 #[cfg(any(test, feature = "testing"))]
@@ -28,6 +29,7 @@ pub mod remote;
 mod store;
 mod tmp;
 
+pub use at_once::{at_once, try_at_once};
 pub use blobs::{BlobStore, BlobWriter, NEAR, PartReader, PrehashedWriter};
 pub use error::CacheError;
 use flight::Flight;

@@ -1,10 +1,10 @@
 //! Reading: the head once, shards as somebody asks for what may be in them, several at a time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::format::{self, Body, Entries, Entry, Shard};
 use super::{Head, ListedRecord, MacKey, Remote, RemoteError, RemoteRecord};
+use crate::at_once;
 
 /// Objects asked for at once; what the engine allows itself with one registry.
 const AT_ONCE: usize = 8;
@@ -117,9 +117,7 @@ impl<'a> RemoteCache<'a> {
 
     /// The records of shards, each asked for, in their order.
     pub(super) fn fetch(&self, shards: &[&Shard]) -> Vec<Result<Entries, RemoteError>> {
-        let found: Vec<OnceLock<_>> = shards.iter().map(|_| OnceLock::new()).collect();
-        several(shards.len(), &|at| drop(found[at].set(self.fetch_one(shards[at]))));
-        found.into_iter().map(|one| one.into_inner().expect("every shard was asked for")).collect()
+        at_once(shards, AT_ONCE, |shard| self.fetch_one(shard))
     }
 
     fn fetch_one(&self, shard: &Shard) -> Result<Entries, RemoteError> {
@@ -167,8 +165,8 @@ impl<'a> RemoteCache<'a> {
         wanted.sort_unstable();
         wanted.dedup();
         wanted.retain(|&at| slots[at].entries.get().is_none());
-        several(wanted.len(), &|n| {
-            let slot = &slots[wanted[n]];
+        at_once(&wanted, AT_ONCE, |&at| {
+            let slot = &slots[at];
             slot.entries.get_or_init(|| {
                 let entries = self.fetch_one(&slot.shard).map(Arc::new);
                 entries.map_err(|error| self.fail(error)).ok()
@@ -184,22 +182,4 @@ impl<'a> RemoteCache<'a> {
         }
         Some(RemoteRecord { value: value.clone(), blobs: blobs.clone() })
     }
-}
-
-/// Does so many pieces of work, [`AT_ONCE`] at a time.
-fn several(count: usize, work: &(dyn Fn(usize) + Sync)) {
-    if count <= 1 {
-        (0..count).for_each(work);
-        return;
-    }
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..count.min(AT_ONCE) {
-            scope.spawn(|| {
-                while let Some(n) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < count) {
-                    work(n);
-                }
-            });
-        }
-    });
 }

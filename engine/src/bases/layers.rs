@@ -1,9 +1,8 @@
 //! Layers of bases and of steps that caches know: fetched when somebody needs them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use cache::Table;
+use cache::{Table, at_once};
 use solver::{Descriptor, Layer, TreeDigest};
 
 use super::{BaseImage, Bases};
@@ -77,19 +76,8 @@ impl<'a> Bases<'a> {
 
     /// Fetches several, many at a time: a registry that is far away takes as long for one as for all.
     pub(crate) fn fetch_layers(&self, layers: &[Layer]) -> Result<(), RegistryError> {
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<(), RegistryError> {
-            let mut result = Ok(());
-            while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                // What caches do not give out is known at once then, and not one by one.
-                result = result.and(self.fetch_layer(layer));
-            }
-            result
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..layers.len().min(FETCHES)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("fetching does not panic"))
-        })
+        // All of them, whatever fails: what caches do not give out is known at once then, and not one by one.
+        at_once(layers, FETCHES, |layer| self.fetch_layer(layer)).into_iter().collect()
     }
 
     /// Fetches a layer that a cache has, if one does. After a failure it does not.

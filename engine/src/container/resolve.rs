@@ -3,10 +3,7 @@
 //! A name is resolved once, whatever the number of platforms. What it led to is remembered, manifests included, so that
 //! the next build asks one question a tag.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use cache::{CacheError, Store, Table};
+use cache::{CacheError, Store, Table, at_once};
 use oci_spec::image::ImageManifest;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -134,20 +131,7 @@ impl Resolver<'_> {
         &self,
         wanted: &[(&Reference, &[Platform])],
     ) -> Vec<Result<Vec<ResolvedImage>, ContainerError>> {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut done = Vec::new();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some((reference, platforms)) = wanted.get(at) else { return done };
-                done.push((at, self.resolve(reference, platforms)));
-            }
-        };
-        let mut answers: BTreeMap<usize, _> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..wanted.len().min(AT_ONCE)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().flat_map(|worker| worker.join().expect("resolving does not panic")).collect()
-        });
-        (0..wanted.len()).map(|at| answers.remove(&at).expect("each question is answered once")).collect()
+        at_once(wanted, AT_ONCE, |(reference, platforms)| self.resolve(reference, platforms))
     }
 
     fn resolve(

@@ -1,9 +1,8 @@
 //! Pushing: blobs first, manifests after them, the tag last, so that whoever sees the tag finds everything.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use cache::Store;
+use cache::{Store, try_at_once};
 use serde_json::Value;
 use solver::{BlobDigest, Descriptor};
 
@@ -88,39 +87,23 @@ impl Push<'_> {
     fn send(&self, missing: &[&Descriptor], mounts: bool) -> Result<Pushed, RegistryError> {
         let repository = &self.to.repository;
         let neighbours = if missing.is_empty() { HashMap::new() } else { self.neighbours()? };
-        let mut pushed = Pushed::default();
-        let next = AtomicUsize::new(0);
-        let failed = AtomicBool::new(false);
-        let work = || -> Result<Pushed, RegistryError> {
-            let mut done = Pushed::default();
-            while let Some(blob) =
-                missing.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !failed.load(Ordering::Relaxed))
-            {
-                let from = neighbours.get(&blob.digest).map(Vec::as_slice).unwrap_or_default();
-                let open = || self.open(blob).map(|file| Box::new(file) as _);
-                let is_elsewhere = mounts && !from.is_empty() && !self.store.blobs().contains(blob);
-                let arrival = if is_elsewhere {
-                    self.registry.send_new_blob(repository, blob, from, &open, self.progress)
-                } else {
-                    self.registry.send_blob(repository, blob, from, &open, self.progress)
-                };
-                match arrival.inspect_err(|_| failed.store(true, Ordering::Relaxed))? {
-                    Arrival::Present => done.present += 1,
-                    Arrival::Mounted => done.mounted += 1,
-                    Arrival::Uploaded => done.uploaded += 1,
-                }
+        let send = |blob: &&Descriptor| {
+            let from = neighbours.get(&blob.digest).map(Vec::as_slice).unwrap_or_default();
+            let open = || self.open(blob).map(|file| Box::new(file) as _);
+            let is_elsewhere = mounts && !from.is_empty() && !self.store.blobs().contains(blob);
+            if is_elsewhere {
+                self.registry.send_new_blob(repository, blob, from, &open, self.progress)
+            } else {
+                self.registry.send_blob(repository, blob, from, &open, self.progress)
             }
-            Ok(done)
         };
-        let results: Vec<_> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..missing.len().min(AT_ONCE)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().map(|worker| worker.join().expect("a push does not panic")).collect()
-        });
-        for done in results {
-            let done = done?;
-            pushed.present += done.present;
-            pushed.mounted += done.mounted;
-            pushed.uploaded += done.uploaded;
+        let mut pushed = Pushed::default();
+        for arrival in try_at_once(missing, AT_ONCE, send)? {
+            match arrival {
+                Arrival::Present => pushed.present += 1,
+                Arrival::Mounted => pushed.mounted += 1,
+                Arrival::Uploaded => pushed.uploaded += 1,
+            }
         }
         Ok(pushed)
     }

@@ -5,10 +5,11 @@
 
 use std::collections::HashSet;
 use std::io::Cursor;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use cache::at_once;
 use cache::remote::{HEAD_LIMIT, Head, Publication, Published, Remote, RemoteError};
 use solver::{BlobDigest, Descriptor};
 
@@ -190,7 +191,7 @@ impl<'a> RegistryRemote<'a> {
 
     /// Sends objects that are not there.
     fn send(&self, objects: &[(Descriptor, &[u8])]) -> Result<(), RemoteError> {
-        let sent = several(objects, |(object, bytes)| {
+        let sent = at_once(objects, AT_ONCE, |(object, bytes)| {
             let open = || Ok(Box::new(Cursor::new(bytes.to_vec())) as _);
             self.registry.send_new_blob(self.repository(), object, &[], &open, &|_| {})
         });
@@ -236,7 +237,7 @@ impl<'a> RegistryRemote<'a> {
 
     /// Which of some blobs are really not there.
     fn missing(&self, blobs: &[Descriptor]) -> Result<Vec<BlobDigest>, RemoteError> {
-        let there = several(blobs, |blob| self.registry.has_blob(self.repository(), &blob.digest));
+        let there = at_once(blobs, AT_ONCE, |blob| self.registry.has_blob(self.repository(), &blob.digest));
         let there = there.into_iter().collect::<Result<Vec<bool>, _>>().map_err(remote)?;
         Ok(blobs.iter().zip(there).filter(|(_, is_there)| !is_there).map(|(blob, _)| blob.digest).collect())
     }
@@ -323,26 +324,6 @@ impl Remote for RegistryRemote<'_> {
         let missing: HashSet<BlobDigest> = self.missing(&asked)?.into_iter().collect();
         Ok(blobs.iter().map(|blob| !missing.contains(&blob.digest)).collect())
     }
-}
-
-/// Does the same with many things, some at a time, and gives what came of it in their order.
-fn several<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let run = || {
-        let mut done = Vec::new();
-        while let Some((at, thing)) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| things.get(at).map(|thing| (at, thing)))
-        {
-            done.push((at, work(thing)));
-        }
-        done
-    };
-    let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..things.len().min(AT_ONCE)).map(|_| scope.spawn(run)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("a request does not panic")).collect()
-    });
-    done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// What is wrong with what is kept, or that it cannot be had.

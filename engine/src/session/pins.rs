@@ -1,5 +1,6 @@
 //! The pin pass: every source gets its immutable identity before anything runs.
 
+use cache::at_once;
 use rayon::prelude::*;
 use solver::{Activity, Descriptor, Event, Op, Pin, StepOutcome, VertexIndex, during};
 
@@ -82,14 +83,7 @@ impl Session<'_> {
         };
         let downloads = sources(|op| matches!(op, Op::Http(_) | Op::Git(_)));
         let others = sources(|op| matches!(op, Op::Local(_) | Op::Image(_)));
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        let fetch = || {
-            let mut pinned = Vec::new();
-            while let Some(&index) = downloads.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                pinned.push((index, self.pin_one(index)));
-            }
-            pinned
-        };
+        let pin = |&index: &VertexIndex| (index, self.pin_one(index));
         // What holds nothing asks the caches for everything.
         let asks_caches = !self.options.no_cache && self.store.is_blank();
         let upstream = self.bases.upstream().filter(|_| asks_caches);
@@ -97,12 +91,10 @@ impl Session<'_> {
             for cache in upstream.map_or(&[][..], Upstream::caches) {
                 scope.spawn(|| cache.prepare());
             }
-            let fetchers: Vec<_> = (0..downloads.len().min(DOWNLOADS)).map(|_| scope.spawn(fetch)).collect();
-            let mut results: Vec<_> =
-                self.pool.install(|| others.par_iter().map(|&index| (index, self.pin_one(index))).collect());
-            for fetcher in fetchers {
-                results.extend(fetcher.join().expect("a fetch does not panic"));
-            }
+            let fetch = || at_once(&downloads, DOWNLOADS, pin);
+            let fetching = (!downloads.is_empty()).then(|| scope.spawn(fetch));
+            let mut results: Vec<_> = self.pool.install(|| others.par_iter().map(pin).collect());
+            results.extend(fetching.into_iter().flat_map(|it| it.join().expect("a fetch does not panic")));
             results
         });
         self.stats.keep();

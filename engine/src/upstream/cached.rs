@@ -1,10 +1,9 @@
 //! One cache: asked for its blobs, and sent what a build came to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cache::Store;
 use cache::remote::{Exported, Limits, MacKey, RemoteCache, RemoteError};
+use cache::{Store, try_at_once};
 use solver::Descriptor;
 
 use super::{AT_ONCE, CachePlace, Shipment};
@@ -129,17 +128,7 @@ impl<'a> Cached<'a> {
         // What is neither here nor there was left in another cache. Without its layer a record does not go at all.
         let (missing, lost): (Vec<&Descriptor>, Vec<&Descriptor>) = absent.partition(|blob| is_here(blob));
         let records = shipment.without_trees(|blob| lost.contains(&blob));
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<(), RemoteError> {
-            while let Some(blob) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.put(store, shipment, near, blob)?;
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..missing.len().min(AT_ONCE)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("sending does not panic"))
-        })?;
+        try_at_once(&missing, AT_ONCE, |blob| self.put(store, shipment, near, blob))?;
         self.cache.export(&records, limits)
     }
 

@@ -9,9 +9,9 @@
 //! something else is only a miss: then the layer is read.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cache::at_once;
 use cache::remote::NewRecord;
 use serde::{Deserialize, Serialize};
 use solver::{BlobDigest, Descriptor, TreeDigest};
@@ -148,17 +148,8 @@ impl Upstream<'_> {
 
     /// Makes the trees of deltas known, as far as they can be had without layers.
     pub(crate) fn look_at(&self, deltas: &[TreeDigest], trees: &Trees<'_>) {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(delta) = deltas.get(next.fetch_add(1, Ordering::Relaxed)) {
-                // What cannot be had is told by whoever reads the layer instead.
-                let _ = self.look_at_one(delta, trees);
-            }
-        };
-        match deltas.len() {
-            0 | 1 => work(),
-            many => std::thread::scope(|scope| (0..many.min(AT_ONCE)).for_each(|_| drop(scope.spawn(work)))),
-        }
+        // What cannot be had is told by whoever reads the layer instead.
+        at_once(deltas, AT_ONCE, |delta| _ = self.look_at_one(delta, trees));
     }
 
     fn look_at_one(&self, delta: &TreeDigest, trees: &Trees<'_>) -> Option<()> {
