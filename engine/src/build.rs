@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use solver::{
-    Activity, AppFacts, CacheKey, Event, Lane, Layer, Limits, ManifestDigest, Op, Outcome, Plan, Record,
-    Scheduler, Step, StepOutcome, TreeDigest, VertexDigest, VertexIndex, during,
+    Activity, AppFacts, CacheKey, Event, Lane, Layer, Limits, ManifestDigest, Op, Plan, Record, Scheduler,
+    Step, StepOutcome, TreeDigest, VertexDigest, VertexIndex, during,
 };
 
 use crate::cancel::Cancel;
@@ -200,11 +200,11 @@ impl Work<'_, '_> {
                     match rx.recv_timeout(CANCEL_INTERVAL) {
                         Ok(Message::Result(index)) => scheduler.release(index),
                         Ok(Message::End(index, Ok(outcome))) => {
-                            scheduler.finish(index, Outcome::Done);
+                            scheduler.finish(index);
                             session.finished(index, outcome);
                         }
                         Ok(Message::End(index, Err(error))) => {
-                            scheduler.finish(index, Outcome::Failed);
+                            scheduler.fail(index);
                             self.stop.cancel();
                             session.finished(index, StepOutcome::Failed);
                             failed.push(session.step_error(index, error));

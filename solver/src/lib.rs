@@ -43,5 +43,5 @@ pub use op::{
 };
 pub use plan::{MissReason, Plan, Step, plan};
 pub use result::{AppFacts, AppKind, Descriptor, Facts, HardLinks, Layer, MediaType, Record};
-pub use schedule::{LARGE_BLOB, Lane, Limits, Outcome, Phase, Scheduler};
+pub use schedule::{LARGE_BLOB, Lane, Limits, Phase, Scheduler};
 pub use source_map::{Lines, Position, SourceFile, Span};

@@ -1,7 +1,7 @@
 //! Which vertex runs next: data in, data out. The caller does the work and says how it went.
 //!
-//! A vertex is started once, after all its inputs have ended or given their results, within the limits of its lane: first
-//! whatever the costliest chain of steps needs that still have to run, and of two such the larger.
+//! A vertex is started once, when all its inputs have given their results, and within the limit of its lane. Of those that may
+//! start, the one goes first that the costliest chain of remaining steps begins with; of two such, the costlier one.
 //! After the first failure nothing new starts: what depended on the failure is `Skipped`, the rest `Cancelled`.
 
 use std::cmp::Reverse;
@@ -72,15 +72,6 @@ pub enum Phase {
     Skipped,
     /// The build stopped before it could start.
     Cancelled,
-}
-
-/// How a started vertex ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Its result is there.
-    Done,
-    /// It failed.
-    Failed,
 }
 
 /// Where a vertex stands among those that are ready: the cost of the chain it begins, its own, and the order of the text.
@@ -172,23 +163,33 @@ impl<'graph> Scheduler<'graph> {
         }
     }
 
-    /// Takes the outcome of a running vertex.
+    /// A running vertex has ended, and its result is there.
     ///
     /// # Panics
-    /// If the vertex is not running: each start has one outcome.
-    pub fn finish(&mut self, index: VertexIndex, outcome: Outcome) {
+    /// If the vertex is not running: each start has one end.
+    pub fn finish(&mut self, index: VertexIndex) {
+        self.end(index);
+        match self.released.contains(&index) {
+            true => self.phases[index.position()] = Phase::Done,
+            false => self.complete(index),
+        }
+    }
+
+    /// A running vertex has failed. What depends on it never runs, and nothing else is started.
+    ///
+    /// # Panics
+    /// As [`Scheduler::finish`].
+    pub fn fail(&mut self, index: VertexIndex) {
+        self.end(index);
+        self.phases[index.position()] = Phase::Failed;
+        self.skip_dependents(index);
+        self.stop();
+    }
+
+    fn end(&mut self, index: VertexIndex) {
         assert_eq!(self.phases[index.position()], Phase::Running, "only what runs can end");
         let op = &self.graph.vertex(index).op;
         self.running[Lane::from(op) as usize] -= weight(op);
-        match outcome {
-            Outcome::Done if self.released.contains(&index) => self.phases[index.position()] = Phase::Done,
-            Outcome::Done => self.complete(index),
-            Outcome::Failed => {
-                self.phases[index.position()] = Phase::Failed;
-                self.skip_dependents(index);
-                self.stop();
-            }
-        }
     }
 
     /// Starts nothing any more; what runs may end. Everything that has not started is cancelled.

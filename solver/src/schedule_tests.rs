@@ -78,7 +78,7 @@ fn drive(
             return graph.indices().map(|index| scheduler.phase(index)).collect();
         }
         let index = running.swap_remove(choose(running.len()));
-        scheduler.finish(index, if fails(index.position()) { Outcome::Failed } else { Outcome::Done });
+        if fails(index.position()) { scheduler.fail(index) } else { scheduler.finish(index) }
     }
     panic!("the scheduler does not end");
 }
@@ -95,7 +95,7 @@ fn order(graph: &Graph, costs: &Costs) -> Vec<VertexIndex> {
             running.push_back(index);
         }
         let Some(index) = running.pop_front() else { return order };
-        scheduler.finish(index, Outcome::Done);
+        scheduler.finish(index);
     }
 }
 
@@ -275,7 +275,7 @@ fn a_stopped_build_starts_nothing_and_ends_with_what_runs() {
     scheduler.stop();
     assert_eq!(scheduler.next_start(), None);
     assert!(!scheduler.is_finished());
-    scheduler.finish(first, Outcome::Done);
+    scheduler.finish(first);
     assert!(scheduler.is_finished());
     assert_eq!(scheduler.phase(graph.target().unwrap()), Phase::Cancelled);
 }
@@ -313,17 +313,17 @@ fn what_depends_on_a_result_may_start_while_its_vertex_runs() {
         (scheduler, a, b)
     };
     let (mut scheduler, a, b) = start();
-    scheduler.finish(b, Outcome::Done);
+    scheduler.finish(b);
     let c = scheduler.next_start().unwrap();
-    scheduler.finish(c, Outcome::Done);
+    scheduler.finish(c);
     assert!(!scheduler.is_finished());
-    scheduler.finish(a, Outcome::Done);
+    scheduler.finish(a);
     assert!(scheduler.is_finished() && [a, b, c].map(|index| scheduler.phase(index)) == [Phase::Done; 3]);
 
     let (mut scheduler, a, b) = start();
-    scheduler.finish(a, Outcome::Failed);
+    scheduler.fail(a);
     assert_eq!((scheduler.next_start(), scheduler.is_finished()), (None, false));
-    scheduler.finish(b, Outcome::Done);
+    scheduler.finish(b);
     assert!(scheduler.is_finished());
     assert_eq!(
         (scheduler.phase(a), scheduler.phase(graph.target().unwrap())),

@@ -2,7 +2,7 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use solver::{Costs, Graph, Known, Limits, MissReason, Outcome, Pin, Plan, Scheduler, TreeDigest};
+use solver::{Costs, Graph, Known, Limits, MissReason, Pin, Plan, Scheduler, TreeDigest};
 
 use benches::dag;
 
@@ -50,7 +50,7 @@ fn schedule(bencher: Bencher<'_, '_>, vertices: usize) {
         while !scheduler.is_finished() {
             running.extend(std::iter::from_fn(|| scheduler.next_start()));
             for index in running.drain(..) {
-                scheduler.finish(index, Outcome::Done);
+                scheduler.finish(index);
                 ended += 1;
             }
         }
