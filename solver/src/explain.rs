@@ -40,21 +40,16 @@ pub fn first_difference(before: &[KeyFact], after: &[KeyFact]) -> Option<Differe
     let place = before.iter().zip(after).take_while(|(before, after)| before == after).count();
     let (old, new) = (before.get(place), after.get(place));
     let has = |facts: &[KeyFact], name: &str| facts[place..].iter().any(|fact| fact.name == name);
-    Some(match (old, new) {
-        (None, None) => return None,
-        (Some(old), Some(new)) if old.name == new.name => Difference {
-            name: new.name.clone(),
-            before: Some(old.value.clone()),
-            after: Some(new.value.clone()),
+    let (old, new) = match (old, new) {
+        // Either `old` was taken out before `new`, which was there before, or `new` was put in.
+        (Some(old), Some(new)) if old.name != new.name => match has(before, &new.name) {
+            true => (Some(old), None),
+            false => (None, Some(new)),
         },
-        (Some(old), new) if new.is_none_or(|new| has(before, &new.name)) => {
-            Difference { name: old.name.clone(), before: Some(old.value.clone()), after: None }
-        }
-        (_, Some(new)) => Difference { name: new.name.clone(), before: None, after: Some(new.value.clone()) },
-        (Some(old), None) => {
-            Difference { name: old.name.clone(), before: Some(old.value.clone()), after: None }
-        }
-    })
+        both => both,
+    };
+    let value = |fact: &KeyFact| fact.value.clone();
+    Some(Difference { name: old.or(new)?.name.clone(), before: old.map(value), after: new.map(value) })
 }
 
 #[derive(Debug, Default)]
