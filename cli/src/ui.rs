@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
 
+use serde::Serialize;
+
 use crate::args::Color;
 
 /// What became of data that could not be written; the first failure says enough.
@@ -11,6 +13,15 @@ static LOST: OnceLock<io::Error> = OnceLock::new();
 /// Prints data. That it did not arrive is told in the end, by [`lost`].
 pub(crate) fn data(text: &str) {
     keep(writeln!(io::stdout().lock(), "{text}"));
+}
+
+/// Prints data as sealer does: JSON, indented by four spaces.
+pub(crate) fn json(value: &impl Serialize) {
+    let mut out = Vec::new();
+    let four_spaces = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, four_spaces);
+    value.serialize(&mut serializer).expect("plain data is JSON, and memory takes it");
+    data(&String::from_utf8_lossy(&out));
 }
 
 /// Prints a message for people.

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &args::Images, quiet: bool, root: &Path) -> Result<(), F
         }
     };
     if args.listing.json {
-        ui::data(&as_json(&rows, args.listing.no_trunc));
+        ui::json(&objects(&rows, &shown_id));
     } else if quiet {
         let mut seen = std::collections::HashSet::new();
         rows.iter().filter(|row| seen.insert(&row.id)).for_each(|row| ui::data(&shown_id(row)));
@@ -126,7 +126,7 @@ struct Shown {
 }
 
 /// One object an image with all its names.
-fn as_json(rows: &[Row], no_trunc: bool) -> String {
+fn objects(rows: &[Row], shown_id: &dyn Fn(&Row) -> String) -> Vec<Shown> {
     let mut groups: Vec<Vec<&Row>> = Vec::new();
     let mut place_of = HashMap::new();
     for row in rows {
@@ -140,10 +140,9 @@ fn as_json(rows: &[Row], no_trunc: bool) -> String {
     let object = |rows: &Vec<&Row>| {
         let first = rows[0];
         let names: Vec<String> = rows.iter().filter_map(|row| row.tagged.name.clone()).collect();
-        let id = if no_trunc { format!("sha256:{}", first.id) } else { first.id[..SHORT_ID].to_owned() };
         let former: Vec<String> = rows.iter().flat_map(|row| row.tagged.former_names.clone()).collect();
         Shown {
-            id,
+            id: shown_id(first),
             names: Some(names).filter(|names| !names.is_empty()),
             digest: first.tagged.manifest.digest.to_string(),
             createdat: age(now - first.tagged.stored_at),
@@ -154,12 +153,7 @@ fn as_json(rows: &[Row], no_trunc: bool) -> String {
             history: Some(former).filter(|former| !former.is_empty()),
         }
     };
-    let all: Vec<_> = groups.iter().map(object).collect();
-    let mut out = Vec::new();
-    let four_spaces = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, four_spaces);
-    all.serialize(&mut serializer).expect("writing JSON to memory does not fail");
-    String::from_utf8_lossy(&out).into_owned()
+    groups.iter().map(object).collect()
 }
 
 /// One `--filter`.

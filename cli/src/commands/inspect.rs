@@ -6,7 +6,6 @@ use cache::Store;
 use engine::registry::look;
 use engine::transport::{Input, peek};
 use engine::{Images, ImagesError, Reference, StoredImage};
-use serde::Serialize;
 use solver::Platform;
 
 use crate::args::{Global, Inspect};
@@ -40,11 +39,7 @@ pub(crate) fn run(args: &Inspect, global: &Global, reporter: &Reporter, root: &P
         ui::raw_data(&text);
         return Ok(());
     }
-    let mut out = Vec::new();
-    let four_spaces = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, four_spaces);
-    shown.serialize(&mut serializer).map_err(|e| Failure::usage(e.to_string()))?;
-    ui::data(&String::from_utf8_lossy(&out));
+    ui::json(&shown);
     Ok(())
 }
 

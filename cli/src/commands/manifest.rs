@@ -5,7 +5,6 @@ use std::path::Path;
 use cache::Store;
 use engine::images::Composition;
 use engine::{Images, ImagesError, ManifestKind, Tagged, full_name};
-use serde::Serialize;
 use solver::BlobDigest;
 
 use super::existing_store;
@@ -207,11 +206,7 @@ fn inspect(asked: &str, root: &Path) -> Result<(), Failure> {
             alone
         }
     };
-    let mut out = Vec::new();
-    let four_spaces = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, four_spaces);
-    composition.index.serialize(&mut serializer).map_err(|error| Failure::usage(error.to_string()))?;
-    ui::data(&String::from_utf8_lossy(&out));
+    ui::json(&composition.index);
     Ok(())
 }
 
