@@ -83,7 +83,7 @@ pub enum OpError {
 #[derive(Debug, Error)]
 #[error("{name}: {source}")]
 pub struct StepError {
-    /// The step as written.
+    /// The step as written, or what it is about where it is none of the text.
     pub name: String,
     /// Where it stands in the text.
     pub spans: Vec<Span>,

@@ -3,9 +3,12 @@
 //! Each step that runs leaves its facts and its delta behind; the next run of the step of that name is held against
 //! them. No key reads them.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use cache::{Store, Table};
 use serde::{Deserialize, Serialize};
-use solver::{Graph, Hasher, KeyFact, MissReason, Span, TreeDigest, first_difference};
+use solver::{Graph, Hasher, KeyFact, MissReason, Op, Span, TreeDigest, first_difference};
 
 use crate::stamp;
 use crate::tree::{Entry, Node, TreeError, Trees, push_name};
@@ -77,30 +80,24 @@ pub struct StepReport {
 /// The identity of every vertex from build to build: the image's repository, the step as written, and which of those
 /// that are written alike it is.
 pub(crate) fn identities(graph: &Graph, image: &str) -> Vec<[u8; 32]> {
-    let mut seen = std::collections::HashMap::<&str, u64>::new();
+    let mut seen = HashMap::<Cow<'_, str>, u64>::new();
     let mut identities = Vec::with_capacity(graph.len());
     for index in graph.indices() {
-        // Up to the arguments that may change: `COPY`, and `APP name`, find their former selves.
-        let name = subject(&graph.metadata(index).name);
-        let number = seen.entry(name).or_default();
+        // Without the arguments that may change, so that a step finds its former self: an application keeps its name.
+        let word = graph.metadata(index).name.split(' ').next().unwrap_or_default();
+        let name = match &graph.vertex(index).op {
+            Op::App(app) => Cow::from(format!("{word} {}", app.name)),
+            _ => Cow::from(word),
+        };
         let mut hasher = Hasher::new("step of an image");
         hasher.bytes(image.as_bytes());
         hasher.bytes(name.as_bytes());
+        let number = seen.entry(name).or_default();
         hasher.number(*number);
         *number += 1;
         identities.push(hasher.finish());
     }
     identities
-}
-
-/// A step without its last argument's details: the word and the name that follow each other in every version of it.
-fn subject(name: &str) -> &str {
-    let mut words = name.match_indices(' ').map(|(place, _)| place);
-    let first = words.next().unwrap_or(name.len());
-    match &name[..first] {
-        "APP" | "CNI" | "CSI" => &name[..words.next().unwrap_or(name.len())],
-        _ => &name[..first],
-    }
 }
 
 /// Why a step had to run that found no record.

@@ -237,6 +237,12 @@ fn explain_names_the_first_thing_that_differs() {
     let steps = explain(&[]);
     assert_eq!(reasons(&steps), ["true differs", "true differs"]);
     assert_eq!((&steps[1].2["what"], &steps[1].2["before"]), (&"destination `/deep`".into(), &"".into()));
+    // An application is known by its name, whatever flags stand before it.
+    space.kubefile("FROM scratch\nAPP --set a=1 one local://a.yaml\nAPP --set a=1 two local://b.yaml\n");
+    explain(&[]);
+    space.file("b.yaml", "kind: C\n").kubefile("FROM scratch\nAPP --set b=1 two local://b.yaml\n");
+    let steps = explain(&[]);
+    assert_eq!(steps[0].2["path"], "application/apps/two/b.yaml");
 }
 
 #[test]

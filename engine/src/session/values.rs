@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use solver::{AppSpec, ChartValues, Event, Hasher, ImageSpec, LocalSource, Span, VertexDigest};
+use solver::{AppSpec, ChartValues, Hasher, ImageSpec, LocalSource, Span, VertexDigest};
 
 use super::Session;
 use super::sources::Asker;
@@ -26,7 +26,7 @@ impl Session<'_> {
         for (name, given) in given(spec).filter(|(name, _)| !skip.contains(*name)) {
             let mut values = Values::default();
             let mut keep = |result: Result<(), OpError>, span: Span| {
-                let step = |source| StepError { name: format!("APP {name}"), spans: vec![span], source };
+                let step = |source| StepError { name: name.to_owned(), spans: vec![span], source };
                 failed.extend(result.err().map(step));
             };
             for (file, span) in &given.files {
@@ -50,15 +50,13 @@ impl Session<'_> {
     ) {
         for (name, values) in given(spec).filter(|(name, _)| !skip.contains(*name)) {
             if !found.has_chart(name) {
-                self.events.event(Event::Warning {
-                    text: format!("`{name}` has no chart that its values could be for"),
-                    hint: "leave `--values` and `--set` out".to_owned(),
-                    span: values
-                        .files
-                        .first()
-                        .map(|(_, span)| *span)
-                        .or(values.set.first().map(|(_, span)| *span)),
-                });
+                let mut spans = values
+                    .files
+                    .iter()
+                    .map(|(_, span)| *span)
+                    .chain(values.set.iter().map(|(_, span)| *span));
+                let text = format!("`{name}` has no chart that its values could be for");
+                self.warn_at(spans.next(), text, "leave `--values` and `--set` out");
             }
         }
     }
