@@ -88,6 +88,11 @@ impl Shard {
         self.bits == 0 || (word(hash) ^ self.prefix) >> (64 - u32::from(self.bits)) == 0
     }
 
+    /// The last hash that it may have, by its first 64 bits.
+    fn last(&self) -> u64 {
+        self.prefix | u64::MAX.checked_shr(self.bits.into()).unwrap_or(0)
+    }
+
     /// Whether its hashes begin before this one, or with it: of several such shards the last may have it.
     pub(super) fn is_before(&self, hash: &KeyHash) -> bool {
         self.prefix <= word(hash)
@@ -153,7 +158,7 @@ pub(super) fn decode_head(bytes: &[u8]) -> Result<Vec<Shard>, RemoteError> {
         Ok((shards, [])) => shards,
         _ => return Err(damaged("its list of shards cannot be read")),
     };
-    let is_sorted = shards.windows(2).all(|pair| pair[0].prefix < pair[1].prefix);
+    let is_sorted = shards.windows(2).all(|pair| pair[0].last() < pair[1].prefix);
     if !is_sorted || shards.iter().any(|shard| shard.bits > 64) {
         return Err(damaged("its shards are in no order"));
     }
@@ -312,6 +317,21 @@ mod tests {
         let (shards, objects) = encode(&entries(20_000, 50));
         assert!(shards[0].decode(&objects[0].1).is_ok());
         assert!(matches!(shards[0].decode(&objects[1].1), Err(RemoteError::Damaged { .. })));
+    }
+
+    #[test]
+    fn shards_that_share_hashes_are_damage() {
+        let shard = |prefix, bits| Shard { prefix, bits, body: Body::Inline(Vec::new()) };
+        let (half, quarter) = (1 << 63, 1 << 62);
+        let is_read = |shards: &[Shard]| decode_head(&encode_head(shards)).is_ok();
+        assert!(is_read(&[shard(0, 0)]));
+        assert!(is_read(&[shard(0, 2), shard(quarter, 2), shard(half, 1)]));
+        assert!(is_read(&[shard(half, 64), shard(half + 1, 64)]));
+        for [first, second] in
+            [[(0, 0), (half, 1)], [(0, 1), (quarter, 2)], [(half, 1), (0, 1)], [(0, 1), (0, 1)]]
+        {
+            assert!(!is_read(&[shard(first.0, first.1), shard(second.0, second.1)]), "{first:?} {second:?}");
+        }
     }
 
     proptest! {

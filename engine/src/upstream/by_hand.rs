@@ -217,7 +217,8 @@ pub fn import(
         steps: steps.len(),
         layers: missing.len(),
         bytes: missing.iter().map(|layer| layer.blob.size).sum(),
-        left: listed.len() - steps.len() - same.len(),
+        // Who changes its mind between listing and looking up is no friend, but no reason to fail either.
+        left: listed.len().saturating_sub(steps.len() + same.len()),
     })
 }
 
