@@ -272,8 +272,10 @@ impl<'store> Images<'store> {
             return Ok(summary);
         }
         if tagged.kind == ManifestKind::Index {
-            let sizes = self.instances(tagged)?.into_iter().map(|(instance, _)| self.summary(&instance));
-            let size = sizes.map(|summary| Ok(summary?.size)).sum::<Result<u64, ImagesError>>()?;
+            let mut size = 0_u64;
+            for (instance, _) in self.instances(tagged)? {
+                size = size.saturating_add(self.summary(&instance)?.size);
+            }
             return Ok(Summary { id: tagged.manifest.digest, size });
         }
         let manifest = self.manifest(tagged)?;

@@ -75,12 +75,14 @@ impl Union {
     /// first to go is the one that was not used for the longest time; records without blobs go after all others.
     fn shrink(&mut self, limit: u64) {
         let mut needs: HashMap<BlobDigest, Blob> = HashMap::new();
-        let mut total = 0;
+        let limit = u128::from(limit);
+        // Sizes are what a cache says of blobs that nobody has seen: together they may be more than 64 bits hold.
+        let mut total = 0_u128;
         for (hash, entry) in &self.entries {
-            total += entry.size();
+            total += u128::from(entry.size());
             for blob in &entry.blobs {
                 let known = needs.entry(blob.digest).or_insert_with(|| {
-                    total += blob.size;
+                    total += u128::from(blob.size);
                     Blob { size: blob.size, day: 0, needed_by: Vec::new() }
                 });
                 known.day = known.day.max(entry.day);
@@ -96,13 +98,13 @@ impl Union {
             }
             for hash in &needs[&digest].needed_by {
                 let Some(entry) = self.entries.remove(hash) else { continue };
-                total -= entry.size();
+                total -= u128::from(entry.size());
                 // What only this record needed goes too.
                 for blob in &entry.blobs {
                     let is_free =
                         !needs[&blob.digest].needed_by.iter().any(|hash| self.entries.contains_key(hash));
                     if is_free && gone.insert(blob.digest) {
-                        total -= needs[&blob.digest].size;
+                        total -= u128::from(needs[&blob.digest].size);
                     }
                 }
             }
@@ -113,7 +115,7 @@ impl Union {
             if total <= limit {
                 return;
             }
-            total -= self.entries.remove(&hash).map_or(0, |entry| entry.size());
+            total -= self.entries.remove(&hash).map_or(0, |entry| entry.size().into());
         }
     }
 
@@ -128,4 +130,22 @@ struct Blob {
     /// When the last of the records that need it was used.
     day: u32,
     needed_by: Vec<KeyHash>,
+}
+
+#[cfg(test)]
+mod tests {
+    use solver::Descriptor;
+
+    use super::*;
+
+    #[test]
+    fn blobs_that_no_disk_could_hold_are_too_much() {
+        let mut union = Union::default();
+        for n in 0..3 {
+            let blobs = vec![Descriptor { digest: BlobDigest::from_bytes([n; 32]), size: u64::MAX }];
+            union.add(&NewRecord { key: vec![n], value: vec![n], blobs }, None, 0);
+        }
+        union.limit(&Limits { max_bytes: Some(u64::MAX), ..Limits::none() });
+        assert_eq!(union.into_entries().len(), 0);
+    }
 }

@@ -122,7 +122,7 @@ impl Session<'_> {
         let name = "read container images out of archives".to_owned();
         self.events.event(Event::Started { vertex, name: name.clone() });
         let done = std::cell::Cell::new(0);
-        let total_bytes = Some(wanted.iter().map(|blob| blob.size).sum());
+        let total_bytes = Some(wanted.iter().map(|blob| blob.size).fold(0, u64::saturating_add));
         let progress = |more| {
             done.set(done.get() + more);
             self.events.event(Event::Progress { vertex, done_bytes: done.get(), total_bytes });

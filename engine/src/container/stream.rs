@@ -139,7 +139,7 @@ impl Session<'_> {
         coming: &mut HashMap<ContentDigest, Coming>,
     ) -> Result<Layer, OpError> {
         let vertex = self.graph.digest(index);
-        let total_bytes = Some(coming.values().map(|coming| coming.blob.size).sum());
+        let total_bytes = Some(coming.values().map(|coming| coming.blob.size).fold(0, u64::saturating_add));
         let mut done_bytes = 0;
         let known = |blob: &Descriptor| self.blob_at_hand(blob).or(Some(stand_in(&blob.digest)));
         let (tree, _) = self.files_of(index, op, &known)?;

@@ -130,7 +130,7 @@ pub(super) fn inspect(args: &CacheInspect, global: &Global) -> Result<(), Failur
     let row = |one: &Listed| {
         let key: String = one.key.chars().take(SHORT_KEY).collect();
         let layer = one.layer.map_or("-", word);
-        let size = one.blobs.iter().map(|blob| blob.size).sum::<u64>();
+        let size = total(one.blobs.iter().map(|blob| blob.size));
         let signed = if one.is_signed { "yes" } else { "no" };
         let step = match one.step.as_deref() {
             None => "(of another version)",
@@ -156,11 +156,16 @@ pub(super) fn inspect(args: &CacheInspect, global: &Global) -> Result<(), Failur
     ui::message(&format!(
         "{} records of {}, {} blobs of {}",
         all.len(),
-        bytes(all.iter().map(|one| one.size).sum()),
+        bytes(total(all.iter().map(|one| one.size))),
         blobs.len(),
-        bytes(blobs.values().sum())
+        bytes(total(blobs.into_values()))
     ));
     Ok(())
+}
+
+/// A sum of sizes that a cache states, whatever they are.
+fn total(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }
 
 fn as_json(one: &Listed) -> serde_json::Value {
