@@ -183,8 +183,7 @@ pub(crate) fn times(given: Option<&str>) -> Result<TimePolicy, Failure> {
         Some("keep") => return Ok(TimePolicy::Keep),
         Some(text) => text,
     };
-    // The year 9999, the last one RFC 3339 can say.
-    let in_range = |seconds: &i64| (0..253_402_300_800).contains(seconds);
+    let in_range = |seconds: &i64| (0..=engine::LAST_SECOND).contains(seconds);
     text.parse().ok().filter(in_range).map(TimePolicy::Fixed).ok_or_else(|| {
         Failure::usage(format!("time `{text}` is not a number of seconds since 1970")).hint(
             "`--timestamp` and SOURCE_DATE_EPOCH take seconds; `--timestamp keep` keeps the files' own times",

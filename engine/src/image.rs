@@ -224,8 +224,12 @@ fn application(app: &AppSpec, facts: &HashMap<VertexDigest, AppFacts>) -> Result
     Ok(application)
 }
 
-/// Seconds since 1970 as RFC 3339; times before 1970 are 1970.
+/// The last second since 1970 that RFC 3339 has a text for: the end of 9999.
+pub const LAST_SECOND: i64 = 253_402_300_799;
+
+/// Seconds since 1970 as RFC 3339; what is before 1970 is 1970, and what is after 9999 its end.
 pub fn rfc3339(seconds: i64) -> String {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.try_into().unwrap_or(0));
+    let seconds = seconds.clamp(0, LAST_SECOND).cast_unsigned();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     humantime::format_rfc3339_seconds(time).to_string()
 }

@@ -73,7 +73,7 @@ pub use explain::{FileChange, StepReport, Why};
 pub use export::{Export, Exported, export, gather, keep_finished};
 pub use extension::Extension;
 pub use frames::LayerCompression;
-pub use image::rfc3339;
+pub use image::{LAST_SECOND, rfc3339};
 pub use images::{Images, ImagesError, ManifestKind, Removed, StoredImage, Summary, Tagged};
 pub use inspect::{Inspection, inspect};
 pub use layer::TimePolicy;

@@ -130,7 +130,8 @@ impl Stopped {
 
 /// Passes lines on until the output ends: the helpers hold it open as long as they live.
 fn wait(rx: &Receiver<String>, watch: &Watch<'_>, last: &mut VecDeque<String>) -> Result<(), Stopped> {
-    let end = watch.timeout.map(|timeout| Instant::now() + timeout);
+    // A limit beyond all time is none.
+    let end = watch.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
         match rx.recv_timeout(INTERVAL) {
             Ok(line) => {

@@ -55,7 +55,7 @@ pub(crate) fn get_many<T: Serialize + DeserializeOwned>(
     let found: Vec<Option<Stamped<T>>> = store.get_many(table, keys);
     let value = |(key, found): (&&[u8], Option<Stamped<T>>)| {
         let found = found?;
-        if today >= found.day + REFRESH {
+        if today.saturating_sub(found.day) >= REFRESH {
             put_soft(store, table, key, &found.value);
         }
         Some(found.value)

@@ -103,7 +103,7 @@ fn table(args: &args::Images, rows: &[Row], shown_id: &dyn Fn(&Row) -> String) -
             tag.to_owned(),
             row.tagged.manifest.digest.to_string(),
             shown_id(row),
-            age(now - row.tagged.stored_at),
+            age(now.saturating_sub(row.tagged.stored_at)),
             bytes(row.size),
             row.tagged.former_names.join(", "),
         ]));
@@ -145,7 +145,7 @@ fn objects(rows: &[Row], shown_id: &dyn Fn(&Row) -> String) -> Vec<Shown> {
             id: shown_id(first),
             names: Some(names).filter(|names| !names.is_empty()),
             digest: first.tagged.manifest.digest.to_string(),
-            createdat: age(now - first.tagged.stored_at),
+            createdat: age(now.saturating_sub(first.tagged.stored_at)),
             size: bytes(first.size),
             created: first.tagged.stored_at,
             createdatraw: engine::rfc3339(first.tagged.stored_at),

@@ -253,6 +253,9 @@ fn a_command_that_fails_is_told_with_its_line_its_code_and_its_last_words() {
         &["Kubefile:3:1", "within 300ms"],
     );
     assert!(start.elapsed() < Duration::from_secs(60));
+    kubefile(&space, "RUN true\n");
+    let run = space.build(&["--run-timeout", "500000000000y"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
     space.kubefile("FROM scratch\nRUN true\n");
     let run = space.build(&[]);
     assert!(run.stderr.contains("the command was not run: `/bin/sh` is not in the image"), "{}", run.stderr);

@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::space::{Run, Space, is_root, run, skipped};
 
 fn space() -> Space {
@@ -47,6 +49,21 @@ fn a_store_of_a_newer_version_is_left_alone() {
         assert!(run.stderr.contains("hint: use a newer sealer, or another `--root`"), "{}", run.stderr);
     }
     assert_eq!(fs_err::read(space.store().join("index.json")).unwrap(), before);
+}
+
+#[test]
+fn times_that_no_clock_shows_are_listed_all_the_same() {
+    let space = space();
+    space.built(&[]);
+    let path = space.store().join("index.json");
+    for (seconds, shown) in [(i64::MAX, "9999-12-31T23:59:59Z"), (i64::MIN, "1970-01-01T00:00:00Z")] {
+        let mut index: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+        index["manifests"][0]["annotations"]["sealer.created"] = seconds.to_string().into();
+        fs_err::write(&path, index.to_string()).unwrap();
+        let run = space.run(&["images", "--json"]);
+        let listed: Value = serde_json::from_str(&run.stdout).expect(&run.stderr);
+        assert_eq!(listed[0]["createdatraw"], shown);
+    }
 }
 
 #[test]
