@@ -68,6 +68,11 @@ impl Table {
         full.extend_from_slice(key);
         full
     }
+
+    /// The key in a full key of this table; `None` for one of another table.
+    pub fn key_in(self, full: &[u8]) -> Option<&[u8]> {
+        full.split_first().filter(|(table, _)| **table == self as u8).map(|(_, key)| key)
+    }
 }
 
 /// Full keys with their values.

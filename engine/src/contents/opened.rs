@@ -142,10 +142,24 @@ impl Contents<'_> {
     /// [`ContentError::Changed`] with its path if it is something else.
     pub(crate) fn check(&self, mut file: Checked, path: &[u8]) -> Result<(), ContentError> {
         io::copy(&mut file, &mut io::sink())?;
-        if file.hasher.finalize().as_bytes() == file.digest.as_bytes() {
+        let found = ContentDigest::from_bytes(*file.hasher.finalize().as_bytes());
+        self.confirm(&file.digest, &found, path)
+    }
+
+    /// Compares what a file was when it was identified with what was read of it now.
+    ///
+    /// # Errors
+    /// [`ContentError::Changed`] with its path if it is something else.
+    pub(crate) fn confirm(
+        &self,
+        digest: &ContentDigest,
+        found: &ContentDigest,
+        path: &[u8],
+    ) -> Result<(), ContentError> {
+        if found == digest {
             return Ok(());
         }
-        self.doubt(&file.digest);
+        self.doubt(digest);
         Err(ContentError::Changed { path: PathBuf::from(OsStr::from_bytes(path)) })
     }
 

@@ -9,7 +9,7 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
 use solver::{Layer, TreeDigest};
 
 use super::SnapshotError;
-use crate::contents::{ContentError, Contents, copy_hashed};
+use crate::contents::{Contents, copy_hashed};
 use crate::decompress::{Bounded, expansion_limit};
 use crate::layer::{self, TimePolicy};
 use crate::transport::RootfsReport;
@@ -187,10 +187,7 @@ impl Extraction<'_> {
             let mut out = fs_err::File::create_new(&place)?;
             if size > 0 {
                 let found = copy_hashed(&mut contents.open(&content)?, &mut out)?;
-                if found != content {
-                    contents.doubt(&content);
-                    return Err(ContentError::Changed { path: place }.into());
-                }
+                contents.confirm(&content, &found, &path)?;
             }
             drop(out);
             self.dir.attributes(&place, &entry)?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use solver::{Descriptor, MediaType};
 
 use super::TransportError;
+use super::load::json_of;
 use crate::images::StoredImage;
 use crate::oci;
 
@@ -30,6 +31,20 @@ pub(super) struct ArchivedImage {
     pub(super) repo_tags: Option<Vec<String>>,
     /// Paths of the layers, oldest first.
     pub(super) layers: Vec<String>,
+}
+
+/// The images that `manifest.json` lists in a `docker save` archive; `None` for that of a `dir:` directory, which is the manifest
+/// of its one image.
+pub(super) fn archived_images(
+    part: &str,
+    bytes: &[u8],
+) -> Result<Option<Vec<ArchivedImage>>, TransportError> {
+    let manifest = json_of(part, bytes)?;
+    if !manifest.is_array() {
+        return Ok(None);
+    }
+    let all = serde_json::from_value(manifest);
+    all.map(Some).map_err(|error| TransportError::Json { part: part.to_owned(), reason: error.to_string() })
 }
 
 /// The Docker manifest of an image whose layers are gzip or plain.

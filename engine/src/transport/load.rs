@@ -187,11 +187,7 @@ impl Loader<'_> {
         let Some(bytes) = self.json(docker::MANIFEST)? else {
             return Err(TransportError::NoImage { input: input.to_owned() });
         };
-        let manifest = json_of(docker::MANIFEST, &bytes)?;
-        if manifest.is_array() {
-            let all: Vec<ArchivedImage> = serde_json::from_value(manifest).map_err(|error| {
-                TransportError::Json { part: docker::MANIFEST.to_owned(), reason: error.to_string() }
-            })?;
+        if let Some(all) = docker::archived_images(docker::MANIFEST, &bytes)? {
             return all.iter().map(|one| self.archived(one)).collect();
         }
         let found = self.of_bytes(docker::MANIFEST, &bytes, &|digest| digest.hex(), 0)?;

@@ -46,14 +46,10 @@ impl Parts {
         let Some(bytes) = self.json(docker::MANIFEST)? else {
             return Err(TransportError::NoImage { input: input.to_owned() });
         };
-        let manifest = json_of(docker::MANIFEST, &bytes)?;
-        if manifest.is_array() {
-            let all: Vec<ArchivedImage> = serde_json::from_value(manifest).map_err(|error| {
-                TransportError::Json { part: docker::MANIFEST.to_owned(), reason: error.to_string() }
-            })?;
-            return all.iter().map(|one| self.archived(one)).collect();
+        match docker::archived_images(docker::MANIFEST, &bytes)? {
+            Some(all) => all.iter().map(|one| self.archived(one)).collect(),
+            None => Ok(vec![self.of_manifest(None, docker::MANIFEST, &bytes, &|digest| digest.hex())?]),
         }
-        Ok(vec![self.of_manifest(None, docker::MANIFEST, &bytes, &|digest| digest.hex())?])
     }
 
     fn of_index(

@@ -83,17 +83,16 @@ pub struct Imported {
 /// When any of it cannot be read.
 pub fn list(cached: &Cached<'_>) -> Result<Vec<Listed>, RemoteError> {
     let all = cached.cache.list()?;
-    let is_step = |key: &[u8]| key.first() == Some(&(Table::Steps as u8));
-    let of_step = |record: &ListedRecord| Bundle::read(&record.record.value).filter(|_| is_step(&record.key));
+    let of_step = |one: &ListedRecord| Table::Steps.key_in(&one.key).and(Bundle::read(&one.record.value));
     let names: HashMap<&[u8], String> =
-        all.iter().filter_map(|one| Some((one.key.get(1..)?, of_step(one)?.name))).collect();
+        all.iter().filter_map(|one| Some((Table::Steps.key_in(&one.key)?, of_step(one)?.name))).collect();
     let name = |one: &ListedRecord| {
-        if one.key.first() == Some(&(Table::Http as u8)) {
+        if Table::Http.key_in(&one.key).is_some() {
             return http::name_of(&one.record.value).map(|name| format!("`{name}` of a URL"));
         }
-        let target = same::target(&one.record.value).map(|key| key.to_vec());
-        let of = target.as_deref().or(one.key.get(1..))?;
-        names.get(of).filter(|_| is_step(&one.key)).cloned()
+        let own = Table::Steps.key_in(&one.key)?;
+        let target = same::target(&one.record.value);
+        names.get(target.as_ref().map_or(own, |key| &key[..])).cloned()
     };
     let listed = |one: &ListedRecord| Listed {
         size: (one.key.len() + one.record.value.len()) as u64,
@@ -182,11 +181,8 @@ pub fn import(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Imported, ByHandError> {
     let listed = cached.cache.list()?;
-    let keys: Vec<[u8; 32]> = listed
-        .iter()
-        .filter(|record| record.key.first() == Some(&(Table::Steps as u8)))
-        .filter_map(|record| record.key.get(1..)?.try_into().ok())
-        .collect();
+    let keys: Vec<[u8; 32]> =
+        listed.iter().filter_map(|record| Table::Steps.key_in(&record.key)?.try_into().ok()).collect();
     let upstream = Upstream::new(vec![cached]);
     let found = upstream.look_up(&keys);
     let steps: Vec<([u8; 32], Bundle)> =
@@ -227,9 +223,8 @@ fn by_content<'s>(listed: &[ListedRecord], steps: &'s [([u8; 32], Bundle)]) -> V
     let known: HashMap<&[u8; 32], &Record> =
         steps.iter().map(|(key, bundle)| (key, &bundle.record)).collect();
     let one = |listed: &ListedRecord| {
-        let (table, content) = listed.key.split_first()?;
-        let target = same::target(&listed.record.value).filter(|_| *table == Table::Steps as u8)?;
-        Some((content.try_into().ok()?, *known.get(&target)?))
+        let content = Table::Steps.key_in(&listed.key)?.try_into().ok()?;
+        Some((content, *known.get(&same::target(&listed.record.value)?)?))
     };
     listed.iter().filter_map(one).collect()
 }

@@ -31,7 +31,7 @@ pub fn inline(
 ) -> Result<Option<String>, InlineError> {
     let mut records = StepRecord::choose(records, Mode::Min, compression).records;
     // What servers call their files is none of an image's business, and another server may say something else.
-    records.retain(|record| record.key.first() == Some(&(Table::Steps as u8)));
+    records.retain(|record| Table::Steps.key_in(&record.key).is_some());
     // Nor is there a place for other blobs than layers.
     let records: Vec<_> = records.iter().filter_map(bare).collect();
     if records.is_empty() {

@@ -19,7 +19,7 @@ struct Same {
 
 /// A record that leads from a content key to the record of a step.
 pub(crate) fn same(content: &[u8; 32], step: &StepRecord) -> Option<StepRecord> {
-    let key = step.record.key.get(1..)?.try_into().ok()?;
+    let key = Table::Steps.key_in(&step.record.key)?.try_into().ok()?;
     let value = postcard::to_stdvec(&Same { mark: MARK, key }).expect("plain data always encodes");
     let record = NewRecord { key: Table::Steps.key(content), value, blobs: Vec::new() };
     Some(StepRecord { record, tree: None, ..step.clone() })

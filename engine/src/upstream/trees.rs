@@ -11,8 +11,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cache::at_once;
 use cache::remote::NewRecord;
+use cache::{Table, at_once};
 use serde::{Deserialize, Serialize};
 use solver::{BlobDigest, Descriptor, TreeDigest};
 
@@ -120,7 +120,7 @@ impl Shipment {
 /// A record of a step without the blob of its tree.
 pub(super) fn bare(record: &NewRecord) -> Option<NewRecord> {
     let mut bundle = Bundle::read(&record.value)?;
-    let key: &[u8; 32] = record.key.get(1..)?.try_into().ok()?;
+    let key: &[u8; 32] = Table::Steps.key_in(&record.key)?.try_into().ok()?;
     bundle.tree = bundle.tree.filter(|tree| tree.blob().is_none());
     Some(bundle.under(key))
 }

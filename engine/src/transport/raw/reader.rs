@@ -270,13 +270,7 @@ fn archived_images(shown: &str, parts: &Parts) -> Result<Option<Vec<ArchivedImag
     let Some(bytes) = parts.json(docker::MANIFEST)? else {
         return Err(TransportError::NoImage { input: shown.to_owned() });
     };
-    let part = format!("{shown}: {}", docker::MANIFEST);
-    let manifest = json_of(&part, &bytes)?;
-    if !manifest.is_array() {
-        return Ok(None);
-    }
-    let all = serde_json::from_value(manifest);
-    all.map(Some).map_err(|error| TransportError::Json { part, reason: error.to_string() })
+    docker::archived_images(&format!("{shown}: {}", docker::MANIFEST), &bytes)
 }
 
 /// The layers whose digests nothing tells: those that Docker's archives have compressed.
