@@ -36,9 +36,6 @@ macro_rules! digest {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// The algorithm's name as written before the colon.
-            pub const ALGORITHM: &'static str = $algorithm;
-
             /// Takes the raw 32 bytes as a digest.
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)

@@ -27,8 +27,6 @@ pub enum SetupStep {
     Runtime,
     /// The command's program: all else is there.
     Program,
-    /// Reading what is to be done.
-    Spec,
 }
 
 /// A command that did not succeed.
