@@ -1,47 +1,47 @@
 //! The one stream of progress: everything a terminal, a log or a test learns about a running build.
 //!
-//! Events carry no times: who shows them knows when they came.
+//! Events carry no times: whoever shows them knows when they came.
 
 use crate::{Graph, Plan, Record, Span, VertexDigest};
 
-/// A part of a build that is no step. One may be inside another.
+/// A part of a build that is not a step. Activities nest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Activity {
     /// The store is opened.
     Open,
-    /// The text is read, and its context if it is in there.
+    /// The text is read, and with it the context that it comes out of, if any.
     Read,
-    /// The text is understood.
+    /// The text is parsed and modelled.
     Understand,
-    /// Names of base images are led to manifests.
+    /// Names of base images are resolved to manifests.
     Bases,
-    /// Steps are put in order.
+    /// Steps are ordered.
     Graph,
     /// Sources get their immutable identities.
     Pin,
-    /// What must run is found out.
+    /// It is decided what must run.
     Plan,
     /// Steps run.
     Run,
-    /// Layers are put together of what steps made.
+    /// The layers of the images are put together from what steps made.
     Layers,
-    /// The turn of container images, with what it is made of.
+    /// The whole second turn, for container images.
     ContainerImages,
-    /// Files are looked through for container images.
+    /// Files are searched for container images.
     Search,
-    /// Names of container images are led to manifests.
+    /// Names of container images are resolved to manifests.
     Resolve,
-    /// Config and manifest are written, and layers fetched that have to be here.
+    /// Config and manifest are written, and layers fetched that must be in the store.
     Image,
     /// Everything new reaches the disk.
     Commit,
-    /// The image is written to further places.
+    /// The image is written to the places of `--output`.
     Outputs,
     /// The image is sent to registries.
     Push,
-    /// Caches are given what is new.
+    /// Remote caches get what is new.
     Caches,
-    /// The store is kept fast.
+    /// The store is tidied so that it stays fast.
     Maintain,
 }
 
@@ -88,7 +88,7 @@ pub enum Event {
     Log {
         /// Which step.
         vertex: VertexDigest,
-        /// A line without its end; bytes that are no UTF-8 are replaced, and secrets are.
+        /// A line without its end; secrets and bytes that are not UTF-8 are replaced.
         line: String,
     },
     /// A step ended; comes without a `Started` for hits.
@@ -116,17 +116,17 @@ pub trait EventSink: Send + Sync {
     /// Takes one event.
     fn event(&self, event: Event);
 
-    /// An activity begins. Few want to know.
+    /// An activity begins. Most sinks ignore it.
     fn began(&self, _: Activity) {}
 
     /// The activity that began last, of those that have not ended, ends.
     fn ended(&self, _: Activity) {}
 
-    /// Steps are about to run: how they depend on each other, and which of them have to. Few want to know.
+    /// Steps are about to run: how they depend on each other, and which of them must run. Most sinks ignore it.
     fn planned(&self, _: &Graph, _: &Plan<Record>) {}
 }
 
-/// Does something and tells of it as an activity.
+/// Does some work and reports it as an activity.
 pub fn during<T>(events: &dyn EventSink, activity: Activity, work: impl FnOnce() -> T) -> T {
     events.began(activity);
     let result = work();

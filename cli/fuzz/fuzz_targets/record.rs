@@ -1,3 +1,5 @@
+//! Hands bytes to `targets::record`, which says what must hold.
+
 #![no_main]
 
 #[path = "../targets.rs"]
