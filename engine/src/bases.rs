@@ -1,6 +1,6 @@
-//! Base images: found in the store or in a registry, pinned once a build, their layers fetched when somebody needs them.
+//! Base images: found in the store or in a registry, pinned once per build, their layers fetched when something needs them.
 //!
-//! A build that writes nothing onto its base and sends the result to the registry the base is in never sees its layers.
+//! A build that only puts files on its base and pushes the result to the base's registry never fetches the base's layers.
 
 mod find;
 mod layers;
@@ -21,8 +21,8 @@ use crate::upstream::Upstream;
 pub enum PullPolicy {
     /// Always; what the store has already is not fetched again.
     Always,
-    /// Where the name leads to something else than the store has. A registry that does not answer has nothing newer, and
-    /// who may not connect does not ask.
+    /// Where the name leads to something else than the store has. A registry that does not answer counts as having nothing newer;
+    /// offline it is not asked.
     IfNewer,
     /// Where the store has no such image.
     Missing,
@@ -106,8 +106,8 @@ impl<'a> Bases<'a> {
         self.upstream
     }
 
-    /// Finds and pins a base, as the lock file has it if there is one. `warn` hears why a registry was not of use although
-    /// the build goes on.
+    /// Finds and pins a base, by the lock file if that has it. `warn` hears why a registry could not help although the build goes
+    /// on.
     ///
     /// # Errors
     /// When neither the store nor a registry has it, or the lock file should and does not.
@@ -131,7 +131,7 @@ impl<'a> Bases<'a> {
                 Ok(self.know(base))
             }
             Ok(None) => {
-                // Who wants to know anew wants somebody asked.
+                // `--update` means that the registry is asked.
                 let is_asked = policy == PullPolicy::Missing && lock.refreshes_base(&key);
                 let policy = if is_asked { PullPolicy::IfNewer } else { policy };
                 let base = self.find(name, platform, policy, now, warn)?;
@@ -148,7 +148,7 @@ impl<'a> Bases<'a> {
         }
     }
 
-    /// One value for each image, whoever asks for it.
+    /// One value per image, however often it is asked for.
     fn know(&self, base: BaseImage) -> Arc<BaseImage> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(known.entry(base.image.digest).or_insert_with(|| Arc::new(base)))

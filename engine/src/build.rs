@@ -1,7 +1,7 @@
 //! The run loop: the one place that starts work.
 //!
-//! It owns the scheduler; workers get a vertex, do it, and send one message back. The first failure stops new starts;
-//! what was finished is recorded all the same.
+//! It owns the scheduler. A worker gets a vertex, does its work and reports back by messages. After the first failure nothing
+//! new is started; what has finished is recorded all the same.
 
 mod layers;
 mod results;
@@ -45,11 +45,11 @@ pub struct Built {
     pub executed: usize,
     /// Layers made in this build.
     pub layers_made: usize,
-    /// What is said of each step, in the order of the text; empty unless it was asked for.
+    /// Why each step ran or not, in the order of the text; empty without `--explain`.
     pub reports: Vec<StepReport>,
-    /// What remote caches may want to know of it, see [`Session::add_records`].
+    /// Records for remote caches, see [`Session::add_records`].
     pub records: Vec<StepRecord>,
-    /// Steps that have a result; empty unless caches want to know of them.
+    /// Steps that have a result; empty without a cache to export to.
     pub(crate) steps: Vec<KeptStep>,
 }
 
@@ -58,7 +58,7 @@ pub struct Built {
 pub(crate) struct KeptStep {
     pub(crate) index: VertexIndex,
     pub(crate) key: [u8; 32],
-    /// The key of what it read, if it was looked at.
+    /// The key of what it read, if that was looked at.
     pub(crate) content: Option<[u8; 32]>,
     pub(crate) record: Record,
 }
@@ -131,7 +131,7 @@ impl Session<'_> {
         Ok(work.built(images))
     }
 
-    /// Whether people are told of a vertex here; a download was shown while it was pinned.
+    /// Whether the run shows a vertex; downloads were shown while they were pinned.
     fn is_shown(&self, index: VertexIndex) -> bool {
         !self.graph.metadata(index).hidden && !matches!(self.graph.vertex(index).op, Op::Http(_))
     }
@@ -158,15 +158,16 @@ struct Work<'s, 'a> {
     /// Why steps ran, or did not have to after all.
     reasons: Mutex<HashMap<VertexIndex, Why>>,
     plan: &'s Plan<Record>,
-    /// Whether what follows a step may start while its layer is made: commands need the layers themselves.
+    /// Whether dependents of a step may start while its layer is still being made. Not where there are commands, which need the
+    /// layers themselves.
     may_release: bool,
-    /// Stops commands: the build is given up, or another step has failed.
+    /// Stops commands when the build is cancelled or another step has failed.
     stop: Cancel,
 }
 
-/// What a step tells.
+/// What a step reports.
 enum Message {
-    /// Its result is there; it makes its layer still.
+    /// Its result is there; its layer is still being made.
     Result(VertexIndex),
     /// It has ended.
     End(VertexIndex, Result<StepOutcome, OpError>),
@@ -176,14 +177,14 @@ impl Work<'_, '_> {
     fn run_all(&self, plan: &Plan<Record>) -> Result<(), BuildError> {
         let session = self.session;
         let jobs = session.options.jobs.max(1);
-        // A worker that waits for a part of its step, which another one took, begins a further step meanwhile, and whoever is
-        // idle then needs one more to be there.
+        // A worker whose step waits for a part that another worker took begins another step meanwhile. So there must be more
+        // steps to begin than workers.
         let limits = Limits { cpu: if jobs == 1 { 1 } else { jobs * 2 }, net: DOWNLOADS };
         let costs = session.costs(self.pins, plan);
         let mut scheduler = Scheduler::new(&session.graph, plan, limits, &costs);
         let (tx, rx) = crossbeam_channel::unbounded::<Message>();
         let mut failed = Vec::new();
-        // Who waits for a server has a thread of its own, and keeps no core idle.
+        // A step that waits for a server has a thread of its own, so that it keeps no core idle.
         std::thread::scope(|threads| {
             session.pool.in_place_scope(|scope| {
                 loop {
@@ -224,7 +225,7 @@ impl Work<'_, '_> {
         if session.options.cancel.is_cancelled() { Err(BuildError::Cancelled) } else { Ok(()) }
     }
 
-    /// Does a step on a thread of its own.
+    /// Runs a step on a thread of its own.
     fn waiting<'t>(
         &'t self,
         threads: &'t std::thread::Scope<'t, '_>,

@@ -1,8 +1,7 @@
-//! What names led to when somebody wrote it down (`Kubefile.lock`): bases, HTTP sources, git references and container
-//! images, each with what it is to be.
+//! What names resolved to when it was written down (`Kubefile.lock`): bases, HTTP sources, git references and container images.
 //!
-//! A [`Lock`] is data, a [`Locking`] is one build's dealing with it: who pins something asks it first and tells it then.
-//! How the file looks is not known here. No user name, password or query of a URL is in either.
+//! A [`Lock`] is data, a [`Locking`] is its use in one build. The format of the file is not known here.
+//! No user name, password or query of a URL is in either.
 
 mod locking;
 mod names;
@@ -73,16 +72,16 @@ impl Lock {
     }
 }
 
-/// What a build makes of a lock file.
+/// How a build uses a lock file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockPolicy {
-    /// What is there counts; the rest is resolved.
+    /// Its entries count; everything else is resolved.
     Use,
-    /// Nothing may be missing.
+    /// Its entries count, and none may be missing.
     Demand,
-    /// Nothing of it counts.
+    /// Everything is resolved again.
     RefreshAll,
-    /// These do not count: names of images, URLs.
+    /// These images and URLs are resolved again.
     Refresh(BTreeSet<String>),
 }
 

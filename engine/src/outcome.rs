@@ -1,7 +1,7 @@
-//! The outcome of the last build of an image, whole: what answers a build in which nothing changed with one look-up.
+//! The whole outcome of the last build of an image: it answers a build in which nothing changed with one look-up.
 //!
-//! Everything in it stands in records of its own too; it is believed only under the very key of the target, and one
-//! that is lost or belongs to another build costs nothing but those look-ups.
+//! Everything in it is also in records of its own. It counts only for the same target key, and if it is lost or belongs to another
+//! build, the records are looked up instead.
 
 use cache::Table;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::session::{Pins, Session};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     key: [u8; 32],
-    /// Whose last build it was of.
+    /// The repository whose last build it was.
     pub(crate) repository: String,
     /// One for each image, in the order of the targets.
     pub(crate) images: Vec<ImageOutcome>,

@@ -1,4 +1,4 @@
-//! What must run: keys, look-ups, and who else is at it.
+//! What must run: keys, look-ups, and other builds that run the same.
 
 use cache::Table;
 use solver::{
@@ -31,12 +31,12 @@ impl Planned {
 }
 
 impl Session<'_> {
-    /// What would have to run now. Nobody is told, nobody is waited for, and nothing is done about it.
+    /// What would have to run now. It is not announced, no other build is waited for, and nothing runs.
     pub fn foresee(&self, pins: &Pins) -> Planned {
         during(self.events, Activity::Plan, || self.planned(pins))
     }
 
-    /// Decides what must run. Where another build is at some of it, that one is waited for, and what it made is a hit.
+    /// Decides what must run. Where another build is running some of it, this one waits, and what that one made is a hit.
     ///
     /// # Errors
     /// When the store fails.
@@ -105,7 +105,7 @@ impl Session<'_> {
         (plan.counts().1 == 0).then_some((outcome, plan))
     }
 
-    /// Announces what must run, and waits for those who are at it. Whether there may be more records than before.
+    /// Announces what must run, and waits for builds that are running some of it. Says whether there may be new records.
     fn joins_others(&self, planned: &Planned) -> Result<bool, BuildError> {
         let misses = self.graph.indices().filter(|index| matches!(planned.plan.step(*index), Step::Miss(_)));
         let keys: Vec<[u8; 32]> = misses.map(|index| *planned.keys[index.position()].as_bytes()).collect();

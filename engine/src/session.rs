@@ -44,7 +44,7 @@ pub use self::pins::Pins;
 /// Trees are walked by recursion, and a path of 4096 bytes can be 2048 directories deep. Only what is used costs memory.
 pub(crate) const STACK_SIZE: usize = 64 << 20;
 
-/// How a build is done; none of it changes what the image holds, but for the times and the compression.
+/// How a build is done. Except for times and compression, none of it changes the image.
 #[derive(Debug, Clone)]
 pub struct BuildOptions {
     /// Steps and frames worked on at once.
@@ -53,7 +53,7 @@ pub struct BuildOptions {
     pub no_cache: bool,
     /// Applications and stages whose steps run whatever the cache holds.
     pub no_cache_filter: Vec<String>,
-    /// Read every file of the context, whatever is known of it.
+    /// Read every file of the context, whatever the stat cache knows.
     pub paranoid: bool,
     /// Modification times of layers.
     pub times: TimePolicy,
@@ -61,11 +61,11 @@ pub struct BuildOptions {
     pub compression: LayerCompression,
     /// Largest download, in bytes.
     pub download_limit_bytes: u64,
-    /// Repository of the image, which its steps are remembered by from build to build.
+    /// Repository of the image: its steps are known by it from build to build.
     pub repository: String,
-    /// Container images come after the steps, and get some of the layers an image may have.
+    /// Container images follow the steps, so some of the layers an image may have are reserved for them.
     pub carries_images: bool,
-    /// Compressions that remote caches want layers in; none where nobody wants to know anything.
+    /// Compressions that remote caches want layers in; empty without a cache to export to.
     pub exports: Vec<LayerCompression>,
     /// A `helm` program, for charts that use what cannot be rendered here.
     pub helm: Option<PathBuf>,
@@ -78,7 +78,7 @@ pub struct BuildOptions {
 }
 
 impl BuildOptions {
-    /// The same, where nothing that is known counts.
+    /// The same without the cache.
     #[must_use]
     pub fn uncached(&self) -> Self {
         Self { no_cache: true, ..self.clone() }
@@ -111,16 +111,16 @@ pub struct Session<'a> {
     pub(crate) contexts: &'a Contexts<'a>,
     /// Contexts whose files can be read.
     registered: OnceMap<String, ()>,
-    /// By image: layers that are there before the first step's.
+    /// By image: how many layers its base has.
     pub(crate) layers_below: Vec<usize>,
     urls: urls::Urls,
-    /// Held while trees are fetched that are not here, so that nobody fetches one twice.
+    /// Held while missing trees are fetched, so that none is fetched twice.
     looking: Mutex<()>,
     /// Where blobs come from.
     pub(crate) blob_sources: BlobSources,
-    /// Container images whose blobs come right into their layers.
+    /// Container images whose blobs are written straight into their layers.
     pub(crate) streams: HashSet<VertexIndex>,
-    /// Blobs that came in this build.
+    /// Blobs that this build downloaded.
     pub(crate) downloaded: Mutex<HashSet<BlobDigest>>,
 }
 
@@ -199,13 +199,13 @@ impl<'a> Session<'a> {
         (self.fetcher.requests(), self.fetcher.bytes())
     }
 
-    /// What the steps are remembered by from build to build.
+    /// What a step is known by from build to build.
     pub(crate) fn identity(&self, index: VertexIndex) -> &[u8; 32] {
         let make = || explain::identities(&self.graph, &self.options.repository);
         &self.identities.get_or_init(make)[index.position()]
     }
 
-    /// The state of a base image, its layers fetched and read where nobody did before.
+    /// The state of a base image. Its layers are fetched and indexed now if that has not happened yet.
     pub(crate) fn base_state(&self, digest: &ManifestDigest) -> Result<State, RegistryError> {
         self.base_states.get_or_run(*digest, || {
             let base = self.bases.get(digest).expect("every base was resolved before its text was lowered");
@@ -219,7 +219,7 @@ impl<'a> Session<'a> {
         StepError { name: metadata.name.clone(), spans: metadata.spans.clone(), source }
     }
 
-    /// The error of a build whose steps failed: cancelled, if nothing else is wrong.
+    /// The error of a build with failed steps. If all of them were cancelled, the build was.
     pub(crate) fn failure(&self, mut failed: Vec<StepError>) -> BuildError {
         failed.retain(|step| !step.source.is_cancelled());
         if failed.is_empty() { BuildError::Cancelled } else { BuildError::Steps(failed) }

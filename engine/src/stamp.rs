@@ -1,4 +1,4 @@
-//! Records that know the day they were last of use, in case no image tells.
+//! Records with the day of their last use, for `prune`: most of them no image reaches.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A day in seconds.
 const DAY: u64 = 24 * 60 * 60;
-/// Days after which a record that is used is stamped again, when something is written anyway.
+/// Age in days at which a record that is read gets a new stamp, provided that something is written anyway.
 const REFRESH: u64 = 7;
 
 /// A value and a day, counted from 1970.

@@ -1,4 +1,4 @@
-//! Layers on their way, told as steps of the build.
+//! Layers that are being fetched, shown as steps of the build.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,12 +12,12 @@ pub(crate) struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    /// Nothing was told yet.
+    /// Nothing has come yet.
     pub(crate) fn new(events: &'a dyn EventSink) -> Self {
         Self { events, done: Mutex::default() }
     }
 
-    /// More bytes of a layer came.
+    /// Reports that more bytes of a layer came.
     pub(crate) fn more(&self, layer: &Layer, bytes: u64) {
         let digest = layer.blob.digest;
         // Nothing else of the build has this digest: it is of bytes, not of a step.

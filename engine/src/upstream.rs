@@ -1,7 +1,7 @@
-//! Remote caches as a build uses them: what the store does not know of a step, they may (`docs/design/remote-cache.md`).
+//! Remote caches as a build uses them: they may know a step that the store does not know (`docs/design/remote-cache.md`).
 //!
-//! What travels of a step is one value: its record and its layer. The layer's bytes stay where they are until somebody
-//! reads them; then they must hold what the record says, or the cache is not asked again.
+//! A step is one value there: its record, and where its layer is. The layer itself stays in the cache until something reads it.
+//! If it does not hold what the record says, no cache is asked again.
 
 mod bundle;
 mod by_hand;
@@ -52,7 +52,7 @@ pub enum CachePlace {
 pub enum Mode {
     /// Those whose layers the image has.
     Min,
-    /// All that have a layer of their own, those of stages too.
+    /// All that have a layer of their own, including those of stages.
     #[default]
     Max,
 }
@@ -63,7 +63,7 @@ pub struct StepRecord {
     pub(crate) record: NewRecord,
     /// The blob of its tree, if it has one that is known here.
     pub(crate) tree: Option<TreeBlob>,
-    /// How its layer is compressed; `None` where no build wants it otherwise.
+    /// How its layer is compressed; `None` for records without a layer.
     pub(crate) compression: Option<LayerCompression>,
     /// Whether the image has its layer.
     pub(crate) is_in_image: bool,
@@ -77,7 +77,7 @@ impl StepRecord {
         Self { record, tree: None, compression: None, is_in_image: true, is_new: false }
     }
 
-    /// The records of a cache that wants such layers.
+    /// The records for a cache with this mode and compression.
     pub fn choose(of: &[Self], mode: Mode, compression: LayerCompression) -> Shipment {
         let is_wanted = |step: &&Self| {
             (mode == Mode::Max || step.is_in_image) && step.compression.is_none_or(|own| own == compression)
@@ -94,18 +94,18 @@ pub struct Upstream<'a> {
     caches: Vec<Cached<'a>>,
     /// Layers that are in one of them.
     lazy: Mutex<HashMap<BlobDigest, usize>>,
-    /// Layers that a cache names and that could not be had, with its number.
+    /// Layers that a cache, by its number, names but did not give out.
     lost: Mutex<HashSet<(usize, BlobDigest)>>,
     /// Trees that are in one of them.
     trees: trees::Known,
     /// What the build took from them, by delta.
     taken: Mutex<HashMap<TreeDigest, Taken>>,
-    /// One of them was found to lie.
+    /// Whether one of them was caught lying: then none is asked any more.
     is_distrusted: AtomicBool,
 }
 
 impl<'a> Upstream<'a> {
-    /// These caches.
+    /// Caches to ask in this order.
     pub fn new(caches: Vec<Cached<'a>>) -> Self {
         Self { caches, ..Self::default() }
     }
@@ -115,7 +115,7 @@ impl<'a> Upstream<'a> {
         &self.caches
     }
 
-    /// What is known of steps, by their keys.
+    /// The steps under some keys, as far as a cache has them.
     pub(crate) fn look_up(&self, keys: &[[u8; 32]]) -> Vec<Option<Bundle>> {
         let keys: Vec<Vec<u8>> = keys.iter().map(|key| Table::Steps.key(key)).collect();
         self.values(&keys, |_, number, value| {
@@ -132,8 +132,8 @@ impl<'a> Upstream<'a> {
         })
     }
 
-    /// What is found under full keys. Of several caches the first counts that has something which can be read; `read` is
-    /// told which key and which cache it is.
+    /// The values under full keys. The first cache counts whose value can be read; `read` gets the position of the key, the
+    /// number of the cache, and the value.
     pub(crate) fn values<T>(
         &self,
         keys: &[Vec<u8>],
@@ -162,7 +162,7 @@ impl<'a> Upstream<'a> {
         self.lock_lazy().get(&blob.digest).copied().filter(|_| !self.is_distrusted())
     }
 
-    /// A layer could not be had from the cache that names it. There it counts as absent from now on.
+    /// Notes that the cache which names a layer does not give it out: from now on the layer is absent there.
     pub(crate) fn lose(&self, blob: &Descriptor) {
         let Some(number) = self.lock_lazy().remove(&blob.digest) else { return };
         if let Layers::Directory(remote) = &self.caches[number].layers {
@@ -185,7 +185,7 @@ impl<'a> Upstream<'a> {
         }
     }
 
-    /// Brings a layer out of a cache in a directory. Whether it was in one.
+    /// Copies a layer from a cache in a directory into the store, and says whether there was one.
     ///
     /// # Errors
     /// When it cannot be read, or is something else.
@@ -199,7 +199,7 @@ impl<'a> Upstream<'a> {
         Ok(true)
     }
 
-    /// Reads a layer, which must hold a delta. If it does not, nothing of it is kept, and none of them is asked any more.
+    /// Indexes a layer, which must hold a certain delta. If it does not, the layer is discarded and no cache is asked any more.
     ///
     /// # Errors
     /// [`ContentError::CacheLied`].
@@ -222,18 +222,18 @@ impl<'a> Upstream<'a> {
         Err(ContentError::CacheLied { digest: layer.blob.digest })
     }
 
-    /// One of them was found to lie: none is asked any more.
+    /// Asks none of the caches any more: one was caught lying.
     pub(crate) fn distrust(&self) {
         self.is_distrusted.store(true, Ordering::Relaxed);
     }
 
-    /// Whether one of them was found to lie.
+    /// Whether one of the caches was caught lying.
     pub fn is_distrusted(&self) -> bool {
         self.is_distrusted.load(Ordering::Relaxed)
     }
 
     fn lock_lazy(&self) -> std::sync::MutexGuard<'_, HashMap<BlobDigest, usize>> {
-        // Only whole entries are put behind it.
+        // A panic leaves only whole entries behind.
         self.lazy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

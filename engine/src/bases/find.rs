@@ -7,7 +7,8 @@ use crate::images::{Images, ImagesError, ManifestKind, StoredImage, Tagged};
 use crate::registry::{self, Reference, RegistryError};
 
 impl Bases<'_> {
-    /// A base by what its name led to once. The registry is asked for that if the store does not have it, never for the name.
+    /// A base by the digest that its name once led to. If the store does not have it, the registry is asked for the digest, never
+    /// for the name.
     pub(super) fn find_root(
         &self,
         key: &str,
@@ -20,7 +21,7 @@ impl Bases<'_> {
             None => {
                 let reference = Reference { digest: Some(root), ..Reference::parse(key)? };
                 let mut found = registry::resolve(self.store, self.registry, &reference, platform, now)?;
-                // The name itself may lead elsewhere by now, and each platform's image needs one to stay.
+                // The name itself may lead elsewhere by now, and each platform's image needs a name to be kept.
                 let name = format!("{}@{}", reference.repository, found.line.manifest.digest);
                 (found.line.name, found.image.name) = (Some(name.clone()), Some(name));
                 BaseImage::new(found.image, found.line, root, true)
@@ -41,7 +42,7 @@ impl Bases<'_> {
         lines.retain(|line| line.manifest.digest == root || line.origin == Some(root));
         lines.sort_by_key(|line| line.name.as_deref() != Some(key));
         for line in lines {
-            // What cannot be read, or is not for the platform, may be there once more.
+            // An image that cannot be read, or is for another platform, may be in another line again.
             let Ok(mut instance) = images.for_platform(&line, platform) else { continue };
             let Ok(image) = images.read(&instance) else { continue };
             let is_only = line.kind == ManifestKind::Image && line.manifest.digest == root;
@@ -68,7 +69,7 @@ impl Bases<'_> {
         };
         let images = Images::new(self.store);
         let here = images.find(name).and_then(|line| Ok((images.for_platform(&line, platform)?, line)));
-        // What is here for another platform may be there for the right one.
+        // An image that is here for another platform may be in the registry for the right one.
         let mut other = None;
         let here = match here {
             Ok((instance, line)) => {
@@ -122,7 +123,7 @@ impl Bases<'_> {
         }
     }
 
-    /// Whether the registry has to be asked for more than what a name leads to.
+    /// Whether the registry has to be asked for the image, not only where its name leads.
     fn is_asked(&self, name: &str, line: &Tagged, policy: PullPolicy, warn: &dyn Fn(String)) -> bool {
         let Ok(reference) = Reference::parse(name) else { return false };
         if reference.digest.is_some() || matches!(policy, PullPolicy::Missing | PullPolicy::Never) {
@@ -138,7 +139,7 @@ impl Bases<'_> {
                 }
                 false
             }
-            // The same question again gives the same error, and it is shown.
+            // Asking for the image gives the same error, and shows it.
             Err(_) => true,
         }
     }

@@ -1,4 +1,4 @@
-//! Layers of bases and of steps that caches know: fetched when somebody needs them.
+//! Layers of bases, and of steps that caches have: fetched when something needs them.
 
 use std::sync::{Arc, PoisonError};
 
@@ -34,7 +34,7 @@ impl<'a> Bases<'a> {
         layers.iter().filter(|layer| !self.store.blobs().contains(&layer.blob)).cloned().collect()
     }
 
-    /// The state a base is; layers that nobody looked into before are read now, and fetched first where they are not here.
+    /// The state of a base. Layers that were never indexed are read now, and fetched first where they are not here.
     ///
     /// # Errors
     /// When a layer cannot be had, or is not what the image says.
@@ -74,13 +74,13 @@ impl<'a> Bases<'a> {
         }
     }
 
-    /// Fetches several, many at a time: a registry that is far away takes as long for one as for all.
+    /// Fetches several layers in parallel: a distant registry takes as long for one as for all.
     pub(crate) fn fetch_layers(&self, layers: &[Layer]) -> Result<(), RegistryError> {
         // All of them, whatever fails: what caches do not give out is known at once then, and not one by one.
         at_once(layers, FETCHES, |layer| self.fetch_layer(layer)).into_iter().collect()
     }
 
-    /// Fetches a layer that a cache has, if one does. After a failure it does not.
+    /// Fetches a layer from the cache that has it, if one does. After a failure that cache counts as not having it.
     fn fetch_cached(&self, layer: &Layer) -> Result<(), RegistryError> {
         let Some(upstream) = self.upstream else { return Ok(()) };
         self.fetch_from(upstream, layer).inspect_err(|error| {

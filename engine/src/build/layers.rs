@@ -1,4 +1,4 @@
-//! Which layers an image has: a step's own, or one for a group of steps.
+//! Which layers an image has: one for each step, or one for each group of steps.
 
 use cache::Table;
 use rayon::prelude::*;
@@ -11,11 +11,11 @@ use crate::group::{LAYER_LIMIT, group_key, groups, merged};
 use crate::outcome::ImageOutcome;
 use crate::session::Session;
 
-/// Layers that steps leave to the container images that come after them.
+/// Layers that the steps leave for the container images that come after them.
 const IMAGE_LAYERS: usize = 16;
 
 impl Session<'_> {
-    /// By position: whether a step's delta is a layer of an image by itself.
+    /// By position: whether a step has a layer of its own in an image.
     pub(crate) fn single_layers(&self, budgets: &[usize]) -> Vec<bool> {
         let mut makes_layer = vec![false; self.graph.len()];
         for (chain, budget) in self.chains.iter().zip(budgets) {
@@ -48,7 +48,7 @@ impl Session<'_> {
         let groups = groups(&self.trees, &members, budget)?;
         let make = |group: &Vec<usize>| -> Result<Layer, BuildError> {
             let key = group_key(&members, group);
-            // Putting a group together looks at every directory of it.
+            // Merging a group reads every directory in it, so a known result is worth a look-up.
             if group.len() > 1
                 && let Some(delta) = self.store.get(Table::Groups, &key)
                 && let Some(layer) =
@@ -67,7 +67,7 @@ impl Session<'_> {
             }
             let links = match group[..] {
                 [only] => work.result(chain.steps[only]).links(),
-                // Layers that were put together have none.
+                // Merged layers have none.
                 _ => HardLinks::none(),
             };
             let layer = self.layer(delta, links, &|_| {});

@@ -1,4 +1,4 @@
-//! Results of steps: kept under their keys, explained, and put together to what the build came to.
+//! Results of steps: recorded under their keys, explained, and collected into the result of the build.
 
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::outcome::ImageOutcome;
 use crate::stamp;
 
 impl Work<'_, '_> {
-    /// Leaves behind what a step read and made, and says why it had to.
+    /// Records what a step read and made, for the next explanation, and explains why it ran.
     pub(super) fn explain(&self, index: VertexIndex, reads: &[ContentRead], delta: TreeDigest) {
         let session = self.session;
         let facts = key_facts(&session.graph.vertex(index).op, reads);
@@ -68,8 +68,8 @@ impl Work<'_, '_> {
         }
     }
 
-    /// Takes the result of a step that read the same from a remote cache; whether there is one. As with other hits of a cache,
-    /// the store knows of it once its layer is here.
+    /// Takes the result of a step that read the same from a remote cache, and says whether there was one. As with other remote
+    /// hits, the store learns of it once its layer is here.
     pub(super) fn by_content_elsewhere(&self, index: VertexIndex, key: &CacheKey) -> bool {
         let session = self.session;
         if session.is_forced(index) {
@@ -82,8 +82,7 @@ impl Work<'_, '_> {
         true
     }
 
-    /// Gives a step's result to what follows, makes its layer where it is one of the image by itself, and records it under
-    /// its keys.
+    /// Hands a step's result to its dependents, makes its layer where it has one of its own, and records it under its keys.
     pub(super) fn keep(
         &self,
         index: VertexIndex,
@@ -95,11 +94,11 @@ impl Work<'_, '_> {
         session.trees.persist(&record.delta)?;
         self.results[index.position()].get_or_init(|| record.clone());
         if self.may_release {
-            // As with the end: somebody listens.
+            // The run loop outlives every step, so it listens.
             let _ = tx.send(Message::Result(index));
         }
         let outcome = if by_content.is_some() { StepOutcome::Done } else { StepOutcome::Cached };
-        // What a command made can be had again only by running it: its layer is kept, whether an image has it or not.
+        // Only running a command again could bring back what it made, so its layer is kept even where no image has it.
         let is_of_command = matches!(session.graph.vertex(index).op, Op::Exec(_));
         if is_of_command || self.makes_layer[index.position()] {
             let vertex = session.graph.digest(index);
@@ -129,7 +128,7 @@ impl Work<'_, '_> {
         self.session.graph.indices().filter_map(one).collect()
     }
 
-    /// What the build came to.
+    /// The result of the build.
     pub(super) fn built(&self, outcomes: Vec<ImageOutcome>) -> Built {
         let session = self.session;
         let image = |(chain, outcome): (&Chain, ImageOutcome)| {

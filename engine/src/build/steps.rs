@@ -21,7 +21,7 @@ impl Work<'_, '_> {
         let vertex = self.session.graph.vertex(index);
         let (trees, contents) = (&self.session.trees, &self.session.contents);
         match &vertex.op {
-            // Pinned already: their files are known.
+            // The pin pass has found their files.
             Op::Local(_) | Op::Http(_) | Op::Image(_) | Op::State => Ok(StepOutcome::Done),
             Op::Git(source) => {
                 let delta = self.session.fetch(index, source, self.pins)?;
@@ -85,7 +85,7 @@ impl Work<'_, '_> {
         };
         self.explain(index, &reads, delta);
         let key = content_key(&session.graph.vertex(index).op, &reads);
-        // It waits for a network on a thread of its own; layers are made on the pool's.
+        // This thread is one of those that wait for the network; layers are made by the pool.
         session.pool.install(|| self.keep(index, Some(key), Record { delta, facts: Facts::None }, tx))
     }
 
@@ -121,7 +121,7 @@ impl Work<'_, '_> {
         self.keep(index, Some(key), Record { delta: ran.delta, facts: Facts::Links(ran.links) }, tx)
     }
 
-    /// Says what a copy did that is seldom meant.
+    /// Warns of what a copy did that is rarely intended.
     fn warn_of_copy(&self, index: VertexIndex, replaced: &[(String, Entry)], kept_modes: &[String]) {
         for (path, other) in replaced {
             let what = match &other.node {

@@ -1,4 +1,4 @@
-//! One build's dealing with a lock file: who pins something asks it first, and tells it then.
+//! A lock file in one build: whoever pins something asks it first, and reports the result to it.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use super::names::{
 };
 use super::{HttpPin, Lock, LockError, LockPolicy};
 
-/// A build's dealing with a lock file: what it has, and what the build asked for and got.
+/// A lock file in one build: what the file has, and what the build asked for and got.
 #[derive(Debug)]
 pub struct Locking {
     file: String,
@@ -22,12 +22,12 @@ pub struct Locking {
 }
 
 impl Locking {
-    /// What `file` has, and what is to be made of it.
+    /// The contents of `file`, and how they are used.
     pub fn new(file: String, old: Lock, policy: LockPolicy) -> Self {
         Self { file, old, policy, free: BTreeSet::new(), seen: Mutex::default() }
     }
 
-    /// Leaves images out that the command line named.
+    /// Leaves out images that the command line replaces.
     pub fn without<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
         self.free = names.into_iter().filter_map(image_key).collect();
         self
@@ -153,7 +153,7 @@ impl Locking {
     }
 
     fn lock(&self) -> MutexGuard<'_, Lock> {
-        // Only whole entries are put behind it.
+        // A panic leaves only whole entries behind.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

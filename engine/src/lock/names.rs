@@ -16,8 +16,7 @@ pub fn image_key(name: &str) -> Option<String> {
     is_free.then(|| reference.full_name())
 }
 
-/// A URL as it may be written down. Who asks makes no difference; a query does, but it may be secret, so that a few
-/// digits stand for it.
+/// A URL as it may be written down: without user and password, and with a few digits of its hash for a query, which may be secret.
 pub fn url_key(url: &str) -> String {
     let shown = redacted(url);
     let query = url.split('#').next().and_then(|url| url.split_once('?'));

@@ -1,4 +1,4 @@
-//! What is known of the costs of steps: sizes of what they read, and how long commands took when they last ran.
+//! What is known about the cost of steps: the size of what they read, and how long commands took last time.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use solver::{Costs, Known, Op, Pin, Plan, Record, Step, VertexIndex};
 use super::{Pins, Session};
 use crate::stamp;
 
-/// Entries of a source that are counted: one that has more is large, and how large makes little difference.
+/// Most entries of a source that are counted: one with more is large, and how large makes little difference.
 const COUNTED: usize = 10_000;
 
 impl Session<'_> {
     /// What the steps that run are expected to cost.
     pub(crate) fn costs(&self, pins: &Pins, plan: &Plan<Record>) -> Costs {
         if plan.counts().1 == 0 {
-            // Nothing runs, and the order of nothing is not worth a look at ten thousand hits.
+            // Nothing runs, so the order does not matter.
             return Costs::new(Vec::new());
         }
         Costs::estimate(&self.graph, |index| match (plan.step(index), &self.graph.vertex(index).op) {
@@ -38,7 +38,7 @@ impl Session<'_> {
         stamp::get(self.store, Table::Durations, self.identity(index)).map(Duration::from_millis)
     }
 
-    /// Remembers how long a command took. The bytes of other steps say enough of them.
+    /// Remembers how long a command took. For other steps their bytes tell enough.
     pub(crate) fn keep_took(&self, index: VertexIndex, took: Duration) {
         let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         stamp::put(self.store, Table::Durations, self.identity(index), &millis);

@@ -46,7 +46,7 @@ impl Pins {
         self.get(index).map(|pinned| &pinned.pin)
     }
 
-    /// The files of a source that has some here; not of images.
+    /// The files of a source; `None` for images and git.
     pub(crate) fn input(&self, index: VertexIndex) -> Option<&Input> {
         self.get(index)?.input.as_ref()
     }
@@ -61,15 +61,15 @@ impl Pins {
         self.get(index)?.commit.as_ref()
     }
 
-    /// What was downloaded for all of them.
+    /// Everything that was downloaded.
     pub(crate) fn bodies(&self) -> Vec<Descriptor> {
         self.0.iter().flatten().filter_map(|pinned| pinned.body).collect()
     }
 }
 
 impl Session<'_> {
-    /// Gives every source its immutable identity, all at once: downloads, and the heads of caches that are wanted in any case,
-    /// beside the walk of the context.
+    /// Gives every source its immutable identity. Downloads, and the heads of caches that will be needed anyway, are fetched while
+    /// contexts are walked.
     ///
     /// # Errors
     /// Every source that has none, together.
@@ -84,7 +84,7 @@ impl Session<'_> {
         let downloads = sources(|op| matches!(op, Op::Http(_) | Op::Git(_)));
         let others = sources(|op| matches!(op, Op::Local(_) | Op::Image(_)));
         let pin = |&index: &VertexIndex| (index, self.pin_one(index));
-        // What holds nothing asks the caches for everything.
+        // An empty store will ask the caches for everything.
         let asks_caches = !self.options.no_cache && self.store.is_blank();
         let upstream = self.bases.upstream().filter(|_| asks_caches);
         let mut results: Vec<(VertexIndex, Result<Pinned, OpError>)> = std::thread::scope(|scope| {

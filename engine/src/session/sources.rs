@@ -1,4 +1,4 @@
-//! What sources give a build: selections of contexts, commits and their files.
+//! Sources of a build: selections of contexts, commits and their files.
 
 use std::cell::Cell;
 
@@ -14,7 +14,7 @@ use crate::source::git::Resolved;
 use crate::source::local::{Context, Scan};
 use crate::source::packed::NOTES_HINT;
 
-/// Who wants something of a context: what events are about.
+/// Whoever wants something from a context: events are about it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asker {
     pub(super) vertex: VertexDigest,
@@ -22,7 +22,7 @@ pub(super) struct Asker {
 }
 
 impl Session<'_> {
-    /// A source of the graph as one who asks.
+    /// A source of the graph.
     pub(super) fn asker(&self, index: VertexIndex) -> Asker {
         let span = self.graph.metadata(index).spans.first().copied();
         Asker { vertex: self.graph.digest(index), span }
@@ -105,7 +105,7 @@ impl Session<'_> {
         Ok(packed.tree)
     }
 
-    /// Tells of bytes that come while something is opened, as of a step.
+    /// Reports bytes that arrive while something is opened as if it were a step.
     fn while_received<T, E>(
         &self,
         vertex: VertexDigest,

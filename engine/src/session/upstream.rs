@@ -1,4 +1,4 @@
-//! What a build takes from remote caches, and gives them.
+//! What a build takes from remote caches and gives to them.
 
 use std::collections::HashSet;
 use std::sync::PoisonError;
@@ -15,7 +15,7 @@ use crate::frames::{LayerCompression, layer_key};
 use crate::upstream::{Bundle, PackedTree, StepRecord, TreeBlob, same};
 
 impl Session<'_> {
-    /// Looks steps up in remote caches. Layers of what is found may be elsewhere.
+    /// Looks steps up in remote caches. The layers of what is found may still be there.
     pub(crate) fn import(&self, keys: &[[u8; 32]]) -> Vec<Option<Record>> {
         let Some(upstream) = self.bases.upstream() else { return keys.iter().map(|_| None).collect() };
         let found = upstream.look_up(keys).into_iter().zip(keys);
@@ -30,7 +30,7 @@ impl Session<'_> {
         self.take(own, bundle)
     }
 
-    /// Takes over what travelled of a step; `None` if its layer is not as this build wants it.
+    /// Takes over a step from a cache; `None` if its layer was made with other options than this build's.
     fn take(&self, key: &[u8; 32], bundle: Bundle) -> Option<Record> {
         let record = bundle.record.clone();
         let made_by = layer_key(&record.delta, record.links(), self.options.times, self.options.compression);
@@ -41,8 +41,8 @@ impl Session<'_> {
         Some(record)
     }
 
-    /// Makes sure that the files of deltas can be looked at. Where one came without them, its tree is asked for, and if that
-    /// cannot be had its layer is fetched and read. Who wants to know what is in the files fetches the layer then.
+    /// Makes sure that the trees of deltas are known. A missing one is asked for; if no cache has it, its layer is fetched and read.
+    /// The contents of files are not fetched yet.
     ///
     /// # Errors
     /// When it cannot be had, or holds something else than the cache said.
@@ -71,8 +71,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Adds what others may want of a build: the steps that have a layer of their own, with all that is known of them by
-    /// now, and what URLs gave.
+    /// Adds the records that caches may want: the steps that have a layer of their own, with all that is known of them by now,
+    /// and the pins of URLs.
     pub fn add_records(&self, built: &mut Built) {
         let layers = built.images.iter().flat_map(|image| image.layers.iter().chain(&image.carried.layers));
         let in_image: HashSet<BlobDigest> = layers.map(|layer| layer.blob.digest).collect();
@@ -102,7 +102,7 @@ impl Session<'_> {
         built.records.extend(self.seen_urls().into_iter().map(StepRecord::of_url));
     }
 
-    /// The tree of a delta as it travels: packed, or as it came if nobody looked at it. With the blob that it makes.
+    /// The tree of a delta for a cache: packed, or as it came from another cache if nobody looked at it. With its blob, if it is new.
     fn packed(&self, delta: &TreeDigest) -> (Option<PackedTree>, Option<TreeBlob>) {
         let packed = PackedTree::of(&self.trees, delta).map(|(tree, blob)| (Some(tree), blob));
         let as_it_came = || self.bases.upstream().and_then(|upstream| upstream.tree_of(delta));
@@ -118,7 +118,7 @@ impl Session<'_> {
         Bundle::new(step.record.clone(), (made_by, layer), scan, &self.graph.metadata(step.index).name)
     }
 
-    /// The layer of a step as a cache wants it. One that cannot be made stays out of the cache, which is no reason to fail.
+    /// The layer of a step with the compression that a cache wants. If it cannot be made, the step stays out of the cache.
     fn recompressed(&self, step: &KeptStep, compression: LayerCompression) -> Option<Layer> {
         let delta = &step.record.delta;
         let key = layer_key(delta, step.record.links(), self.options.times, compression);

@@ -1,5 +1,4 @@
-//! What URLs give a build: their pins, by a lock file, the store, a remote cache or the server, and what others may want to
-//! know of them.
+//! URLs of a build: pinned by a lock file, the store, a remote cache or the server, and kept for the caches it exports to.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +13,7 @@ use crate::net::file_name_of;
 use crate::source::http::{self, HttpError, HttpRecord, LaterBody, Pinner};
 
 impl Session<'_> {
-    /// Pins a URL. What the lock file has of it is as good as a checksum in the text, and in no key either.
+    /// Pins a URL. An entry of the lock file counts like a checksum in the text, and like that is in no key.
     pub(super) fn pin_url(
         &self,
         index: VertexIndex,
@@ -73,7 +72,7 @@ impl Session<'_> {
         Ok(record)
     }
 
-    /// What remote caches know of a URL that the store does not. The first who asks looks all URLs of the build up.
+    /// What remote caches know of a URL that the store does not know. The first call looks up all URLs of the build.
     fn cached_pin(&self, url: &str) -> Option<HttpRecord> {
         self.urls.cached.get_or_init(|| self.cached_pins()).get(url).cloned()
     }
@@ -95,7 +94,7 @@ impl Session<'_> {
         known.filter_map(|(url, record)| Some(((*url).to_owned(), record?))).collect()
     }
 
-    /// Knows of a body that is not here: whoever reads it fetches it.
+    /// Registers a body that is not here: it is fetched when it is read.
     fn download_later(&self, index: VertexIndex, source: &HttpSource, record: &HttpRecord, is_locked: bool) {
         if self.store.blobs().contains(&record.blob) {
             return;
@@ -115,7 +114,7 @@ impl Session<'_> {
         });
     }
 
-    /// Others may want to know what a URL gave.
+    /// Keeps what a URL gave for the caches.
     fn saw_url(&self, url: &str, record: &HttpRecord) {
         if !self.options.exports.is_empty()
             && let Some(record) = http::export(url, record)
@@ -124,7 +123,7 @@ impl Session<'_> {
         }
     }
 
-    /// What is to be exported of the URLs.
+    /// The records of URLs to export.
     pub(super) fn seen_urls(&self) -> Vec<NewRecord> {
         std::mem::take(&mut self.urls.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,4 +1,4 @@
-//! What travels of a step: its record, its layer's descriptor, and what else is known of its delta.
+//! A step as it travels: its record, its layer's descriptor, and what else is known of its delta.
 
 use cache::Table;
 use cache::remote::NewRecord;
@@ -8,12 +8,12 @@ use solver::{Layer, Record};
 use super::PackedTree;
 use crate::discover::Scan;
 
-/// Form of what travels.
+/// Version of the encoding.
 const VERSION: u8 = 3;
 /// Longest name of a step that travels, in characters.
 const NAME_LENGTH: usize = 200;
 
-/// What travels of a step.
+/// A step as it travels.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Bundle {
     version: u8,
@@ -45,7 +45,7 @@ impl Bundle {
         Self { tree, ..self }
     }
 
-    /// Reads what travelled; `None` for another form.
+    /// Decodes a value of a cache; `None` for another version.
     pub(crate) fn read(value: &[u8]) -> Option<Self> {
         postcard::from_bytes::<Self>(value).ok().filter(|bundle| bundle.version == VERSION)
     }

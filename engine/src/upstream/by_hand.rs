@@ -1,4 +1,4 @@
-//! Caches by hand: what the store knows goes there, what is there comes here, or is only looked at.
+//! Caches by hand: `sealer cache export`, `import` and `inspect`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,7 +25,7 @@ use crate::tree::Trees;
 /// The highest level of any compression.
 const LEVEL_LIMIT: u32 = 22;
 
-/// Why nothing comes of it.
+/// Why a cache could not be exported, imported or inspected.
 #[derive(Debug, Error)]
 pub enum ByHandError {
     /// The cache cannot be read.
@@ -48,7 +48,7 @@ pub enum ByHandError {
 /// A record of a cache, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// What it is found by, without its table, in hexadecimal digits.
+    /// Its key without the table, in hexadecimal digits.
     pub key: String,
     /// The step it is of, which may have no name; `None` for what this version does not understand.
     pub step: Option<String>,
@@ -73,7 +73,7 @@ pub struct Imported {
     pub layers: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Records that were left there: unsigned, of another version, without their layer, or of URLs.
+    /// Records that were not imported: unsigned, of another version, without their layer, or of URLs.
     pub left: usize,
 }
 
@@ -108,8 +108,8 @@ pub fn list(cached: &Cached<'_>) -> Result<Vec<Listed>, RemoteError> {
     Ok(all)
 }
 
-/// What the store knows of steps whose layers it has, for a cache: all of them, or those whose layers some images have. Steps
-/// are called as the images say.
+/// The steps whose layers the store has, for a cache: all of them, or only those with layers of certain images. Their names are
+/// those in the histories of images.
 ///
 /// # Errors
 /// When the store or one of the images cannot be read.
@@ -145,7 +145,7 @@ pub fn known_steps(
     Ok(shipment)
 }
 
-/// The steps that images say made their layers. What one cannot tell is left out, unless it was asked for.
+/// Names of layers, from the histories of images. An unreadable image is an error only if it was asked for.
 fn names_of_layers(
     store: &Store,
     only: Option<&[Tagged]>,
@@ -170,7 +170,7 @@ fn names_of_layers(
     Ok(names)
 }
 
-/// Brings what a cache has into the store: the layers, each looked into, and what is known of their steps.
+/// Brings a whole cache into the store: the layers, each of which is indexed and checked, and the records of their steps.
 ///
 /// # Errors
 /// When the cache cannot be read, or one of the layers is not there or is not what a record says. What came whole stays.
@@ -213,12 +213,12 @@ pub fn import(
         steps: steps.len(),
         layers: missing.len(),
         bytes: missing.iter().map(|layer| layer.blob.size).sum(),
-        // Who changes its mind between listing and looking up is no friend, but no reason to fail either.
+        // A cache may answer otherwise to the look-up than to the listing.
         left: listed.len().saturating_sub(steps.len() + same.len()),
     })
 }
 
-/// What leads to steps by what they read, with their records.
+/// Content keys that lead to imported steps, with the records of these.
 fn by_content<'s>(listed: &[ListedRecord], steps: &'s [([u8; 32], Bundle)]) -> Vec<([u8; 32], &'s Record)> {
     let known: HashMap<&[u8; 32], &Record> =
         steps.iter().map(|(key, bundle)| (key, &bundle.record)).collect();
@@ -229,9 +229,9 @@ fn by_content<'s>(listed: &[ListedRecord], steps: &'s [([u8; 32], Bundle)]) -> V
     listed.iter().filter_map(one).collect()
 }
 
-/// Remembers a step whose layer was looked into.
+/// Remembers a step whose layer was checked.
 fn keep(store: &Store, key: &[u8; 32], Bundle { record, layer_key, layer, .. }: &Bundle) {
-    // One that was made in a way that nobody here knows is made again when it is wanted.
+    // A layer made with options that this program does not know is made again when it is needed.
     if could_have(layer_key, record, layer.media_type) {
         store.put(Table::Layers, layer_key, layer);
     }
@@ -239,7 +239,7 @@ fn keep(store: &Store, key: &[u8; 32], Bundle { record, layer_key, layer, .. }: 
     stamp::put(store, Table::Steps, key, record);
 }
 
-/// Whether a layer of a step can have a key: what is said to be the key of one delta may be that of another.
+/// Whether a layer key can belong to a step: a cache might give one delta the key of another.
 fn could_have(key: &[u8; 32], record: &Record, media_type: MediaType) -> bool {
     let mut ways = (0..=LEVEL_LIMIT).flat_map(|level| {
         let compression = LayerCompression { media_type, level };

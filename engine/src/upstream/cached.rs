@@ -1,4 +1,4 @@
-//! One cache: asked for its blobs, and sent what a build came to.
+//! One cache: read by a build, and sent its results.
 
 use std::sync::Arc;
 
@@ -26,12 +26,12 @@ pub struct Cached<'a> {
 }
 
 impl<'a> Cached<'a> {
-    /// A cache to write to, that nothing was asked of yet.
+    /// A cache to write to. Nothing is asked yet.
     pub fn new(registry: &'a Registry, place: &CachePlace, key: Option<MacKey>) -> Self {
         Self::open(place, key, |reference| RegistryRemote::new(registry, reference))
     }
 
-    /// A cache to read, that nothing was asked of yet. It may be in an image, see [`inline`].
+    /// A cache to read, which may be in an image, see [`inline`](super::inline()). Nothing is asked yet.
     pub fn to_read(registry: &'a Registry, place: &CachePlace, key: Option<MacKey>) -> Self {
         Self::open(place, key, |reference| RegistryRemote::new(registry, reference).reading_images())
     }
@@ -55,7 +55,7 @@ impl<'a> Cached<'a> {
         }
     }
 
-    /// Reads its head, if nobody did; what goes wrong is told with the first lookup.
+    /// Reads its head, unless that was done; a failure shows at the first look-up.
     pub(crate) fn prepare(&self) {
         self.cache.prepare();
     }
@@ -91,7 +91,7 @@ impl<'a> Cached<'a> {
         }
     }
 
-    /// Whether a layer that a record needs may be there: an image has its own, and no others.
+    /// Whether the layer of a record may be there: a cache in an image has only the layers of that image.
     pub(super) fn may_have(&self, blob: &Descriptor) -> bool {
         match &self.layers {
             Layers::Registry(remote) => remote.may_have(&blob.digest),
@@ -99,7 +99,7 @@ impl<'a> Cached<'a> {
         }
     }
 
-    /// Sends what a build came to: layers and trees that are not there, then the records.
+    /// Sends the results of a build: layers and trees that are not there yet, then the records.
     ///
     /// # Errors
     /// When nobody answers, or it is not allowed.
@@ -114,9 +114,10 @@ impl<'a> Cached<'a> {
         let mut blobs: Vec<Descriptor> = records.flat_map(|record| record.blobs.clone()).collect();
         blobs.sort_by_key(|blob| (std::cmp::Reverse(blob.size), blob.digest));
         blobs.dedup();
-        // What the cache names already need not be asked for one by one.
+        // Blobs that the head names are there, and need no question.
         self.cache.prepare();
-        // A small one is sent before an answer would have come, and a new one is hardly there; of the others many may be.
+        // Small blobs are sent without asking, as sending takes no longer; so are new ones, which are hardly there. The others may
+        // well be there.
         let (unasked, asked): (Vec<Descriptor>, Vec<Descriptor>) = blobs
             .into_iter()
             .partition(|blob| shipment.blobs.contains_key(&blob.digest) || shipment.is_new(blob, near));
@@ -125,7 +126,7 @@ impl<'a> Cached<'a> {
             |blob: &Descriptor| shipment.blobs.contains_key(&blob.digest) || store.blobs().contains(blob);
         let absent = asked.iter().zip(has).filter(|(_, has)| !has).map(|(blob, _)| blob);
         let absent = absent.chain(unasked.iter().filter(|blob| !self.names(blob)));
-        // What is neither here nor there was left in another cache. Without its layer a record does not go at all.
+        // What is neither here nor there is in another cache. A record whose layer is lost is not sent at all.
         let (missing, lost): (Vec<&Descriptor>, Vec<&Descriptor>) = absent.partition(|blob| is_here(blob));
         let records = shipment.without_trees(|blob| lost.contains(&blob));
         try_at_once(&missing, AT_ONCE, |blob| self.put(store, shipment, near, blob))?;

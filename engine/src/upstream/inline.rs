@@ -1,4 +1,4 @@
-//! `type=inline`: what an image carries of its own making.
+//! `type=inline`: the cache that an image carries of its own steps.
 
 use cache::Table;
 use cache::remote::{self, MacKey};
@@ -19,8 +19,8 @@ pub struct InlineError {
     size: usize,
 }
 
-/// The annotation with the records of an image's own layers; `None` where there are none. The same build gives the same
-/// text: no day stands in it.
+/// The annotation with the records of an image's own layers; `None` where there are none. It has no dates in it, so the same build
+/// gives the same text.
 ///
 /// # Errors
 /// When it would be too long.
@@ -30,9 +30,9 @@ pub fn inline(
     key: Option<&MacKey>,
 ) -> Result<Option<String>, InlineError> {
     let mut records = StepRecord::choose(records, Mode::Min, compression).records;
-    // What servers call their files is none of an image's business, and another server may say something else.
+    // Records of URLs do not belong in an image: they hold what some server calls its files.
     records.retain(|record| Table::Steps.key_in(&record.key).is_some());
-    // Nor is there a place for other blobs than layers.
+    // An image has no place for blobs that are not layers.
     let records: Vec<_> = records.iter().filter_map(bare).collect();
     if records.is_empty() {
         return Ok(None);

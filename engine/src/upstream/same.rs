@@ -1,6 +1,6 @@
-//! Steps by what they read: a content key leads to the definition key of a step that read the same, which has the record.
+//! Steps by what they read: a content key leads to the definition key of a step that read the same, and so to its record.
 //!
-//! So a copy above a step that changed is found although no build had that step below it, for half a hundred bytes a step.
+//! So a copy above a changed step is found although no build ever had that step below it. It costs some fifty bytes a step.
 
 use cache::Table;
 use cache::remote::NewRecord;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{StepRecord, Upstream};
 
-/// No other value under a step's key begins with it.
+/// First byte of such a value; no other value under a step's key begins with it.
 const MARK: u8 = 255;
 
 #[derive(Serialize, Deserialize)]

@@ -14,19 +14,19 @@ use crate::session::STACK_SIZE;
 use crate::stamp;
 use crate::tree::Trees;
 
-/// What a cache says of a delta. It is good for this build; the store learns of it when its layer is here and was looked into.
+/// What a cache says of a delta. It counts for this build; the store learns of it once its layer is here and was checked.
 #[derive(Debug)]
 pub(super) struct Taken {
     layer_key: [u8; 32],
     pub(super) layer: Layer,
-    /// What nobody here looked for: it is in no digest, so the store never learns of it.
+    /// Places for container images. No digest covers them, so the store never learns of them.
     scan: Option<Scan>,
     /// The steps that it answers for, by their keys.
     steps: Vec<([u8; 32], Record)>,
 }
 
 impl Upstream<'_> {
-    /// A step was taken from a cache. Of several layers of a delta the first counts.
+    /// Notes that a step was taken from a cache. The first layer of a delta counts.
     pub(crate) fn took(&self, key: &[u8; 32], bundle: Bundle) {
         let Bundle { record, layer_key, layer, scan, .. } = bundle;
         let scan = scan.filter(|(key, _)| *key == discover::key_of(&record.delta)).map(|(_, scan)| scan);
@@ -56,7 +56,7 @@ impl Upstream<'_> {
         self.lock_taken().get(delta).and_then(read)
     }
 
-    /// Looks into the layers that came from caches, and remembers the steps that they are of.
+    /// Checks the layers that came from caches, and remembers their steps.
     ///
     /// # Errors
     /// When one cannot be read, or does not hold what its record says.
@@ -81,7 +81,7 @@ impl Upstream<'_> {
     }
 
     pub(super) fn lock_taken(&self) -> std::sync::MutexGuard<'_, HashMap<TreeDigest, Taken>> {
-        // Only whole entries are put behind it.
+        // A panic leaves only whole entries behind.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
