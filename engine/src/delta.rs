@@ -14,7 +14,7 @@ enum Item {
 
 /// A directory that is still growing.
 #[derive(Debug, Default)]
-pub struct OpenDir {
+pub(crate) struct OpenDir {
     meta: Meta,
     children: BTreeMap<Name, Item>,
     opaque: bool,
@@ -22,7 +22,7 @@ pub struct OpenDir {
 
 impl OpenDir {
     /// The root of a delta.
-    pub fn root() -> Self {
+    pub(crate) fn root() -> Self {
         Self { meta: Meta::with_mode(0o755), ..Self::default() }
     }
 
@@ -30,7 +30,12 @@ impl OpenDir {
     ///
     /// # Errors
     /// If the subtree that stands there is unknown.
-    pub fn dir(&mut self, trees: &Trees<'_>, name: &[u8], meta: &Meta) -> Result<&mut Self, TreeError> {
+    pub(crate) fn dir(
+        &mut self,
+        trees: &Trees<'_>,
+        name: &[u8],
+        meta: &Meta,
+    ) -> Result<&mut Self, TreeError> {
         let item = match self.children.remove(name) {
             Some(Item::Open(open)) => open,
             Some(Item::Closed(Entry { meta, node: Node::Dir(tree) })) => Self::open(trees, meta, &tree)?,
@@ -47,12 +52,12 @@ impl OpenDir {
     }
 
     /// Sets the header.
-    pub fn set_meta(&mut self, meta: Meta) {
+    pub(crate) fn set_meta(&mut self, meta: Meta) {
         self.meta = meta;
     }
 
     /// Marks the directory opaque: nothing older shows through.
-    pub fn set_opaque(&mut self) {
+    pub(crate) fn set_opaque(&mut self) {
         self.opaque = true;
     }
 
@@ -62,7 +67,7 @@ impl OpenDir {
     }
 
     /// The entry at a path that is not a directory, if one was put there.
-    pub fn find(&self, path: &[Name]) -> Option<&Entry> {
+    pub(crate) fn find(&self, path: &[Name]) -> Option<&Entry> {
         self.first_closed(path).filter(|(depth, _)| *depth == path.len()).map(|(_, entry)| entry)
     }
 
@@ -83,7 +88,7 @@ impl OpenDir {
     ///
     /// # Errors
     /// If a subtree is unknown.
-    pub fn put(&mut self, trees: &Trees<'_>, name: &[u8], entry: Entry) -> Result<bool, TreeError> {
+    pub(crate) fn put(&mut self, trees: &Trees<'_>, name: &[u8], entry: Entry) -> Result<bool, TreeError> {
         let Node::Dir(tree) = &entry.node else {
             return Ok(self.children.insert(name.to_vec(), Item::Closed(entry)).is_some());
         };
@@ -106,7 +111,7 @@ impl OpenDir {
     ///
     /// # Errors
     /// If a subtree is unknown.
-    pub fn add_all(&mut self, trees: &Trees<'_>, tree: &TreeDigest) -> Result<bool, TreeError> {
+    pub(crate) fn add_all(&mut self, trees: &Trees<'_>, tree: &TreeDigest) -> Result<bool, TreeError> {
         let mut replaced = false;
         for (name, entry) in trees.load(tree)?.entries.iter() {
             replaced |= self.put(trees, name, entry.clone())?;
@@ -115,7 +120,7 @@ impl OpenDir {
     }
 
     /// Names the finished tree.
-    pub fn finish(self, trees: &Trees<'_>) -> TreeDigest {
+    pub(crate) fn finish(self, trees: &Trees<'_>) -> TreeDigest {
         let close = |item| match item {
             Item::Closed(entry) => entry,
             Item::Open(open) => {

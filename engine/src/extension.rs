@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use solver::{Application, Launch};
 
 /// `schemaVersion` of every release so far.
-pub const SCHEMA_VERSION: &str = "v1alpha1";
+pub(crate) const SCHEMA_VERSION: &str = "v1alpha1";
 
 /// The extension as stored in the annotation. Field order is that of sealer's JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +140,7 @@ impl From<&Launch> for StoredLaunch {
 }
 
 /// JSON as Go's `encoding/json` writes it into the annotation: `&`, `<` and `>` are escaped.
-pub fn go_json(value: &impl Serialize) -> String {
+pub(crate) fn go_json(value: &impl Serialize) -> String {
     let text = serde_json::to_string(value).expect("plain data is JSON");
     // Outside strings JSON has none of these characters.
     text.replace('&', "\\u0026")

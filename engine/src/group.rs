@@ -11,11 +11,11 @@ use crate::delta::OpenDir;
 use crate::tree::{Entry, Meta, Node, TreeError, Trees};
 
 /// Most layers of an image, the base's included; overlay and Docker stop near 128.
-pub const LAYER_LIMIT: usize = 120;
+pub(crate) const LAYER_LIMIT: usize = 120;
 
 /// A delta of the final stage and what it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// Its root.
     pub delta: TreeDigest,
     /// A name that does not depend on its neighbours: the app's, or the destination.
@@ -25,13 +25,13 @@ pub struct Member {
 }
 
 /// Deltas that become one layer, by their positions, ascending. Groups stand in the order of their first member.
-pub type Groups = Vec<Vec<usize>>;
+pub(crate) type Groups = Vec<Vec<usize>>;
 
 /// Spreads deltas over at most `budget` layers.
 ///
 /// # Errors
 /// When a directory object is missing.
-pub fn groups(trees: &Trees<'_>, members: &[Member], budget: usize) -> Result<Groups, TreeError> {
+pub(crate) fn groups(trees: &Trees<'_>, members: &[Member], budget: usize) -> Result<Groups, TreeError> {
     if members.len() <= budget {
         return Ok((0..members.len()).map(|member| vec![member]).collect());
     }
@@ -61,7 +61,7 @@ pub fn groups(trees: &Trees<'_>, members: &[Member], budget: usize) -> Result<Gr
 }
 
 /// Identity of what [`merged`] makes of a group.
-pub fn group_key(members: &[Member], group: &[usize]) -> [u8; 32] {
+pub(crate) fn group_key(members: &[Member], group: &[usize]) -> [u8; 32] {
     let mut hasher = Hasher::new("group");
     group.iter().for_each(|member| hasher.bytes(members[*member].delta.as_bytes()));
     hasher.finish()
@@ -71,7 +71,11 @@ pub fn group_key(members: &[Member], group: &[usize]) -> [u8; 32] {
 ///
 /// # Errors
 /// When a directory object is missing.
-pub fn merged(trees: &Trees<'_>, members: &[Member], group: &[usize]) -> Result<TreeDigest, TreeError> {
+pub(crate) fn merged(
+    trees: &Trees<'_>,
+    members: &[Member],
+    group: &[usize],
+) -> Result<TreeDigest, TreeError> {
     if let [only] = group {
         return Ok(members[*only].delta);
     }

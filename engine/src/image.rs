@@ -19,7 +19,7 @@ const APP_VERSION: &str = "v1";
 
 /// What the image is made of.
 #[derive(Debug)]
-pub struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     /// What the text says.
     pub spec: &'a ImageSpec,
     /// The base; `None` for scratch.
@@ -58,7 +58,7 @@ pub struct Assembled {
 ///
 /// # Errors
 /// [`BuildError::UntypedApps`] for applications nobody knows how to launch.
-pub fn assemble(parts: &Parts<'_>) -> Result<Assembled, BuildError> {
+pub(crate) fn assemble(parts: &Parts<'_>) -> Result<Assembled, BuildError> {
     let config = config(parts);
     let blob = oci::described(&config);
     let base_layers = parts.base.map(|base| base.layers.as_slice()).unwrap_or_default();

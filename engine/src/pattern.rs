@@ -35,7 +35,7 @@ pub enum PatternError {
 
 /// A compiled pattern. Paths given to it are relative and clean: no leading, doubled or trailing slash, the root is `""`.
 #[derive(Debug, Clone)]
-pub struct Pattern {
+pub(crate) struct Pattern {
     text: String,
     /// The bytes every match begins with.
     head: Vec<u8>,
@@ -53,7 +53,7 @@ impl Pattern {
     ///
     /// # Errors
     /// [`PatternError`] on what Go calls a bad pattern.
-    pub fn new(text: &str) -> Result<Pattern, PatternError> {
+    pub(crate) fn new(text: &str) -> Result<Pattern, PatternError> {
         let text = if text == "." { "" } else { text };
         compile(text, Dialect::Copy)
     }
@@ -63,12 +63,12 @@ impl Pattern {
     ///
     /// # Errors
     /// [`PatternError`] on what moby refuses, an inverted range such as `[z-a]` included.
-    pub fn ignore(text: &str) -> Result<Pattern, PatternError> {
+    pub(crate) fn ignore(text: &str) -> Result<Pattern, PatternError> {
         compile(text, Dialect::Ignore)
     }
 
     /// Says whether the whole path matches.
-    pub fn matches(&self, path: &[u8]) -> bool {
+    pub(crate) fn matches(&self, path: &[u8]) -> bool {
         let Some(rest) = path.strip_prefix(self.head.as_slice()) else { return false };
         if self.tokens.is_empty() {
             return rest.is_empty();
@@ -80,12 +80,12 @@ impl Pattern {
     }
 
     /// Says whether the path or a directory above it matches, the root included.
-    pub fn matches_or_parent(&self, path: &[u8]) -> bool {
+    pub(crate) fn matches_or_parent(&self, path: &[u8]) -> bool {
         self.matches(path) || ancestors(path).any(|dir| self.matches(dir))
     }
 
     /// Says whether something below this directory could match, so that a walk may leave out the others.
-    pub fn could_match_below(&self, dir: &[u8]) -> bool {
+    pub(crate) fn could_match_below(&self, dir: &[u8]) -> bool {
         if dir.is_empty() {
             return !self.text.is_empty();
         }
@@ -100,19 +100,20 @@ impl Pattern {
     }
 
     /// Says whether the pattern has no metacharacter, so that it names one path.
-    pub fn is_literal(&self) -> bool {
+    pub(crate) fn is_literal(&self) -> bool {
         !self.text.contains(METACHARACTERS)
     }
 
     /// The leading components without metacharacters, joined by `/`: all matches are at or below this path.
-    pub fn literal_prefix(&self) -> &str {
+    pub(crate) fn literal_prefix(&self) -> &str {
         let Some(meta) = self.text.find(METACHARACTERS) else { return &self.text };
         let end = self.text[..meta].rfind('/').unwrap_or(0);
         &self.text[..end]
     }
 
     /// The components as written, none for the root.
-    pub fn components(&self) -> impl Iterator<Item = &str> {
+    #[cfg(test)]
+    pub(crate) fn components(&self) -> impl Iterator<Item = &str> {
         self.text.split('/').filter(|component| !component.is_empty())
     }
 
