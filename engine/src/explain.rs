@@ -114,7 +114,7 @@ pub(crate) fn why(
     let Some(before): Option<Trace> = stamp::get(store, Table::Traces, identity) else { return Why::New };
     let difference = first_difference(&before.facts, &now.facts);
     let is_input = difference.as_ref().is_none_or(|difference| difference.name.starts_with("input "));
-    // What is different in an input shows in what the step made of it.
+    // A difference in an input shows in the delta.
     if is_input
         && let Ok(Some((path, change))) = first_change(trees, &before.delta, &now.delta, &mut Vec::new())
     {

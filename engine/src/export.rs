@@ -15,7 +15,7 @@ use crate::registry::Repository;
 use crate::told::Told;
 use crate::transport::layout;
 
-/// What an image is called and told beside its text.
+/// Names and other facts of an image that are not in its text.
 #[derive(Debug, Clone)]
 pub struct Export {
     /// Full names.

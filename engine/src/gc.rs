@@ -1,4 +1,4 @@
-//! What the store holds, what of it nobody needs, and getting rid of it (design §8).
+//! What the store holds, what of it is not needed, and deleting that (design §8).
 //!
 //! Roots are the names in index.json, which keep what they reach; images without a name and the last outcome of each
 //! repository, which say when what they reach was last used. Everything else is as old as its file. All of it can
@@ -162,8 +162,8 @@ pub struct Pruned {
 }
 
 /// Deletes blobs, images without a name that are not whole any more, the records that need them, and with `unused_for`
-/// those that nothing needs and nobody used for so long. The store is open alone. Whenever it stops, nothing that is
-/// left leads to what is gone in a way that would be believed. With `dry_run` it only says what it would do.
+/// those that nothing needs and that were not used for so long. The store is open alone. Wherever it is interrupted, nothing that
+/// is left is trusted to lead to what is gone. With `dry_run` it only says what it would do.
 ///
 /// # Errors
 /// When the store fails.

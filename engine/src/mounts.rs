@@ -126,7 +126,7 @@ fn bind(path: &Path) -> Result<(), MountError> {
     let done = rustix::mount::mount_change(path, MountPropagationFlags::PRIVATE)
         .and_then(|()| rustix::mount::mount_remount(path, safe, ""));
     done.map_err(|error| {
-        // It is of no use half mounted; that it cannot be taken back is told by the next look.
+        // Half mounted it is of no use. If it cannot be unmounted, the next listing shows it.
         let _ = rustix::mount::unmount(path, UnmountFlags::DETACH);
         fail(error)
     })

@@ -69,14 +69,14 @@ struct SystemClient {
     rootless: bool,
 }
 
-/// Whom a client trusts. What had to be read to know it is read once for all clients that are made of it.
+/// Whom a client trusts. Certificates are read once for all clients.
 #[derive(Debug, Clone)]
 pub(crate) enum Peers {
     /// Nobody: plain `http` needs no trust.
     Nobody,
     /// Whoever answers.
     Everybody,
-    /// Who has a certificate that is accepted.
+    /// Servers with a certificate from a trusted authority.
     Verified(Arc<ClientConfig>),
 }
 

@@ -5,8 +5,8 @@
 //! what they were, and both times were already past when the build that read it began: what was written within the
 //! clock's granularity of a scan may have been written again after it (git's racy rule), and is never remembered. By the
 //! same rule the times of a directory say which entries it has: they change when one comes or goes. One hash of all that
-//! a walk sees of a directory says whether it is as it was; then neither its entries nor their contents are touched until
-//! somebody needs one.
+//! a walk sees of a directory says whether it is as it was; then neither its entries nor their contents are read until
+//! something needs one.
 
 mod entry;
 mod listing;
@@ -106,7 +106,7 @@ impl<'store> StatCache<'store> {
         self.read_files.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Remembers what was found, but for what may still change unseen: at the build's commit, or for its own sake if
+    /// Remembers what was found, except for what may still change unnoticed. It is written with the build's commit, or by itself if
     /// reading it took a while.
     pub(crate) fn keep(&self) {
         for (key, looked) in self.lock().drain() {

@@ -1,7 +1,7 @@
 //! A tar stream read into a tree. Nothing is unpacked: entries become directory objects, contents go to a sink.
 //!
 //! Archives are hostile: no path leaves the root, no entry is reached through a link of the archive, sizes and
-//! counts are bounded. Links point wherever they like, as in a directory: their text is kept, and nobody follows it out.
+//! counts are bounded. Links point wherever they like, as in a directory: their text is kept, and never followed out of the tree.
 
 pub(crate) mod pax;
 
@@ -79,7 +79,7 @@ pub enum Flavour<'a> {
     /// An image layer on a state, to whose files hard links may be: `.wh.` names are whiteouts, and an entry below a link takes
     /// the link's place.
     Layer(&'a State),
-    /// An archive to extract: which directories it only implies is told.
+    /// An archive to extract: directories that it only implies are listed.
     Archive,
     /// Files as they were put away.
     Files,
@@ -90,7 +90,7 @@ pub enum Flavour<'a> {
 pub struct Untarred {
     /// Its root directory.
     pub tree: TreeDigest,
-    /// Paths of directories that have no entry of their own, in their order; of a layer none are told.
+    /// Paths of directories that have no entry of their own, in their order; for an archive only.
     pub implied: Vec<Vec<u8>>,
     /// Files that have several names; of an archive only.
     pub links: HardLinks,

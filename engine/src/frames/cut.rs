@@ -235,7 +235,7 @@ impl Cutter<'_> {
     }
 }
 
-/// What a frame's bytes depend on. `read` is the digest of its piece where only reading it has told.
+/// What a frame's bytes depend on. `read` is the digest of its piece where that had to be read to know it.
 pub(super) fn identity(
     writer: &LayerWriter<'_>,
     parts: &[Part],

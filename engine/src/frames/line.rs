@@ -1,4 +1,4 @@
-//! Things made by whoever is free and taken in order, while nobody waits for anybody.
+//! Things made in parallel and taken in order, without a worker that waits for another.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,10 +67,11 @@ impl<T: Send, E: Send, M: Fn(usize) -> Result<T, E> + Sync, F: FnMut(T) -> Resul
         }
     }
 
-    /// Takes all whose turn has come; if somebody is at it, he takes these too. For each a further one is begun.
+    /// Takes all things whose turn has come, unless another worker is doing that, which then takes these too. For each thing taken,
+    /// a further one is begun.
     fn take_all<'s>(&'s self, scope: &Scope<'s>) -> Result<(), E> {
         loop {
-            // Somebody is at it; or `take` has panicked, which the scope passes on.
+            // Another worker is taking; or `take` has panicked, which the scope passes on.
             let Ok(mut end) = self.end.try_lock() else { return Ok(()) };
             while let Some(made) = self.at(end.taken) {
                 if lock(&self.failure).is_some() {
@@ -82,7 +83,7 @@ impl<T: Send, E: Send, M: Fn(usize) -> Result<T, E> + Sync, F: FnMut(T) -> Resul
             }
             let taken = end.taken;
             drop(end);
-            // Who came with the next one before the lock was free has left it to us.
+            // A worker that made the next thing before the lock was free has left it to this one.
             if !lock(&self.made).contains_key(&taken) {
                 return Ok(());
             }

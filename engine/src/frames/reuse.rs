@@ -96,7 +96,7 @@ impl LayerWriter<'_> {
         if !self.reuse {
             return vec![None; frames.len()];
         }
-        // What nobody knows yet has an identity that nothing is stored under.
+        // A frame without an identity is looked up under zeros, where nothing is stored.
         let keys: Vec<[u8; 32]> = frames.iter().map(|frame| frame.identity.unwrap_or_default()).collect();
         let keys: Vec<&[u8]> = keys.iter().map(<[u8; 32]>::as_slice).collect();
         let mut checked: Option<(Descriptor, bool)> = None;

@@ -87,7 +87,7 @@ pub enum FetchError {
         /// What failed, without its URL.
         source: reqwest::Error,
     },
-    /// The system trusts nobody.
+    /// The system has no certificate authorities.
     #[error(
         "`{url}` cannot be verified: this system has no certificate authorities (package `ca-certificates`)"
     )]
@@ -179,7 +179,7 @@ impl FetchError {
         matches!(self, FetchError::Transport { source, .. } if source.is_connect())
     }
 
-    /// Whether nobody vouches for the server's certificate.
+    /// Whether no trusted authority signed the server's certificate.
     pub fn is_untrusted(&self) -> bool {
         match self {
             FetchError::Transport { source, .. } => is_untrusted(source),

@@ -18,9 +18,9 @@ use super::{SELF, SetupStep, bundle, runtime, users, world};
 
 /// The first argument that makes this program a helper.
 pub const ROLE: &str = "sandbox-helper";
-/// The second: who unshares.
+/// The second argument of the helper that unshares namespaces.
 pub(super) const OUTER: &str = "outer";
-/// The second: who is process 1.
+/// The second argument of the helper that is process 1.
 const INNER: &str = "inner";
 /// Largest spec that is read, in bytes: secrets and scripts are in it.
 const SPEC_LIMIT: u64 = 256 << 20;

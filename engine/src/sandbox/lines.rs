@@ -1,14 +1,14 @@
 //! Lines of a command's output, without secrets.
 //!
-//! Whoever writes a long line decides where it is cut, and so may cut through a secret: what begins before a cut is looked
-//! for in what comes after it too.
+//! The writer of a long line decides where it is cut, so the cut may go through a secret: a secret that begins before a cut is
+//! recognised across it.
 
 use std::io::{BufRead, Read};
 use std::ops::Range;
 
 use crate::secret::Hidden;
 
-/// Longest line that is told whole, in bytes.
+/// Longest line that is passed on whole, in bytes.
 const LIMIT: usize = 16 << 10;
 /// What stands in the place of a secret.
 const STARS: &[u8] = b"***";
@@ -17,9 +17,9 @@ const STARS: &[u8] = b"***";
 pub(super) struct Lines<'s, R> {
     output: R,
     hidden: &'s Hidden,
-    /// What was read and not told.
+    /// What was read and not yet passed on.
     rest: Vec<u8>,
-    /// How many bytes of it belong to a secret that began in what was told.
+    /// How many bytes of it belong to a secret that began in what was passed on.
     covered: usize,
 }
 

@@ -55,7 +55,7 @@ impl Content {
         Arc::new(Self { known: OnceLock::from(diff_id), hashing: Mutex::default(), stop: Cancel::new() })
     }
 
-    /// Decompresses and hashes what comes, on a thread of its own, and for no longer than somebody may ask.
+    /// Decompresses and hashes the incoming chunks on a thread of its own, until `stop` says that the result is not needed.
     fn hashing(compression: Compression, from: Receiver<Chunk>, size: u64, stop: Cancel) -> Arc<Self> {
         let own = stop.clone();
         let hash = move || content_hash(compression, Chunks::new(from), expansion_limit(size), &own);
@@ -216,7 +216,7 @@ impl<'a> Intake<'a> {
                 return Err(TransportError::Cancelled);
             }
             let bytes = Arc::new(next);
-            // Who has heard enough has hung up.
+            // A receiver that needs no more has hung up.
             to.iter().for_each(|to| drop(to.send(Arc::clone(&bytes))));
             write(&bytes)?;
             size += bytes.len() as u64;

@@ -149,7 +149,7 @@ impl<'a> Merged<'a> {
         Ok(())
     }
 
-    /// A damaged layer is told as such, whatever it made of whoever read it.
+    /// Reports a damaged layer as damaged, whatever error reading it gave.
     fn blamed(&self, number: usize, error: TransportError) -> TransportError {
         let (blobs, blob) = (self.store.blobs(), self.layers[number].blob);
         if matches!(error, TransportError::Cancelled) || blobs.verify(&blob) {

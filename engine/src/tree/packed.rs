@@ -1,13 +1,13 @@
-//! A tree with everything below it as one piece of bytes, for those who are to see it without its files.
+//! A whole tree as one sequence of bytes, so that it can be seen without its files.
 //!
 //! ```text
 //! postcard([directory])   each directory once, after those below it; the root is the last
 //! directory               opaque, [name, meta, node], sorted by name; a directory in it is a number in the list
 //! ```
 //!
-//! No digest of a directory is written down: who reads computes them, and knows by the last whether it is the tree that was
-//! asked for. So what is read need not be believed, only bounded: names are those that a layer can have, and neither the depth
-//! nor the number of paths is more than a layer's.
+//! Digests of directories are not written down: the reader computes them, and the last one shows whether this is the tree that was
+//! asked for. So the bytes need not be trusted, only bounded: names are those that a layer can have, and depth and number of paths are
+//! no more than a layer's.
 
 use std::collections::HashMap;
 
