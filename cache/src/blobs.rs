@@ -250,7 +250,7 @@ impl BlobStore {
         }
     }
 
-    /// Stores bytes.
+    /// Stores bytes. They are few, so what stands under their name already is read, and replaced where it is something else.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -259,13 +259,22 @@ impl BlobStore {
             digest: BlobDigest::from_bytes(Sha256::digest(bytes).into()),
             size: bytes.len() as u64,
         };
-        if self.contains(&blob) {
+        if self.contains(&blob) && self.holds(&blob.digest, bytes) {
             return Ok(blob);
         }
         let mut out = self.unnamed()?;
         out.write_all(bytes)?;
         self.keep(blob, out)?;
         Ok(blob)
+    }
+
+    /// Whether a blob can be read and is these bytes.
+    fn holds(&self, digest: &BlobDigest, bytes: &[u8]) -> bool {
+        let mut found = Vec::with_capacity(bytes.len() + 1);
+        let read = self
+            .open(digest)
+            .is_ok_and(|file| file.take(bytes.len() as u64 + 1).read_to_end(&mut found).is_ok());
+        read && found == bytes
     }
 
     /// Whether anything waits for the commit.

@@ -111,6 +111,20 @@ fn a_damaged_blob_is_noticed() {
 }
 
 #[test]
+fn bytes_that_are_stored_again_take_the_place_of_damaged_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let blob = store.blobs().put(b"hello").unwrap();
+    commit(&store);
+    assert_eq!(store.blobs().put(b"hello").unwrap(), blob);
+    assert!(!store.blobs().has_pending(), "what is there is not stored twice");
+    fs_err::write(store.blobs().path(&blob.digest), b"jello").unwrap();
+    assert_eq!(store.blobs().put(b"hello").unwrap(), blob);
+    commit(&store);
+    assert!(store.blobs().verify(&blob));
+}
+
+#[test]
 fn builds_that_commit_at_once_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
     std::thread::scope(|scope| {
