@@ -6,8 +6,9 @@
 //! its process, however it ends.
 
 use std::collections::HashSet;
-use std::fs::TryLockError;
+use std::fs::{Metadata, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -114,10 +115,12 @@ impl Drop for WorkLock {
 impl WorkLock {
     /// Waits for a piece of work. `None` when `is_over` says that it is not worth it any more.
     pub(crate) fn acquire(path: PathBuf, is_over: &dyn Fn() -> bool) -> Result<Option<Self>, CacheError> {
-        let file = lock_file(&path)?;
+        let mut file = lock_file(&path)?;
         loop {
             match file.file().try_lock() {
-                Ok(()) => return Ok(Some(Self { path, file })),
+                Ok(()) if stands_at(&file, &path) => return Ok(Some(Self { path, file })),
+                // Whoever had it has removed it: who comes now locks another file.
+                Ok(()) => file = lock_file(&path)?,
                 Err(TryLockError::WouldBlock) if is_over() => return Ok(None),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(INTERVAL),
                 Err(TryLockError::Error(error)) => return Err(error.into()),
@@ -147,6 +150,13 @@ impl WorkLock {
         };
         let _ = leave();
     }
+}
+
+/// Whether an open file is still the one under its name.
+fn stands_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let (own, there) = (file.metadata().map(identity), fs_err::metadata(path).map(identity));
+    own.is_ok_and(|own| there.is_ok_and(|there| own == there))
 }
 
 fn lock_file(path: &Path) -> Result<File, CacheError> {
@@ -193,6 +203,17 @@ mod tests {
         assert!(!first.is_second(), "nobody waits for himself");
         assert!(announced(root.path(), "2", &[1]).is_second());
         assert!(announced(root.path(), "3", &[7]).is_second());
+    }
+
+    #[test]
+    fn who_waited_for_a_lock_that_was_removed_has_the_one_that_others_see() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("work");
+        let first = std::cell::RefCell::new(WorkLock::acquire(path.clone(), &|| true).unwrap());
+        let ends_meanwhile = || first.take().is_none();
+        let second = WorkLock::acquire(path.clone(), &ends_meanwhile).unwrap();
+        assert!(second.is_some());
+        assert!(WorkLock::acquire(path, &|| true).unwrap().is_none(), "it is held");
     }
 
     #[test]
