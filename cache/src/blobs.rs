@@ -74,16 +74,28 @@ impl BlobStore {
     /// Whether a blob is there and is what its name says: reads all of it. One that is not counts as absent from now
     /// on, and the next one completed under its name replaces it at the commit.
     pub fn verify(&self, blob: &Descriptor) -> bool {
-        let hash = || -> Result<Descriptor, CacheError> {
+        self.is_whole(blob).unwrap_or(false)
+    }
+
+    /// As [`Self::verify`], for who deletes what is damaged.
+    ///
+    /// # Errors
+    /// When this process may not, or cannot now, read it: that says nothing about the blob.
+    pub fn is_whole(&self, blob: &Descriptor) -> Result<bool, CacheError> {
+        let hash = || -> io::Result<Descriptor> {
             let mut sink = Hashing::new(io::sink());
-            io::copy(&mut self.open(&blob.digest)?, &mut sink)?;
+            io::copy(&mut self.opened(&blob.digest, |path| File::open(path))?, &mut sink)?;
             Ok(sink.descriptor())
         };
-        let Ok(found) = hash() else { return false };
+        let found = match hash() {
+            Err(error) if is_of_reader(&error) => return Err(error.into()),
+            Err(_) => return Ok(false),
+            Ok(found) => found,
+        };
         if found.digest != blob.digest {
             self.lock().damaged.insert(blob.digest);
         }
-        found == *blob
+        Ok(found == *blob)
     }
 
     /// Every blob that stands under a name, with its size and when it was written.
@@ -333,4 +345,13 @@ impl BlobStore {
         // A panic while holding the lock leaves only whole insertions behind.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether what keeps a file from being read is no fault of the file.
+fn is_of_reader(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    // Who adds the file's name keeps of the system's error a kind, which not all have, and the words.
+    let is_full = |code: Errno| error.to_string().contains(&io::Error::from(code).to_string());
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::OutOfMemory)
+        || [Errno::MFILE, Errno::NFILE].into_iter().any(is_full)
 }

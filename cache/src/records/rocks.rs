@@ -85,28 +85,41 @@ impl RocksRecords {
 
     fn open_reader(&self) -> Reader {
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = self.files();
+        self.try_open_reader().unwrap_or_else(|error| {
+            self.warn(format!(
+                "the cache in `{}` could not be opened and counts as empty for this build ({error}); delete the directory if this stays",
+                self.path.display()
+            ));
+            Reader::Absent
+        })
+    }
+
+    fn try_open_reader(&self) -> Result<Reader, rocksdb::Error> {
         if !self.has_database() {
-            return Reader::Absent;
+            return Ok(Reader::Absent);
         }
-        let mut last = String::new();
-        for attempt in 0..OPEN_ATTEMPTS {
-            if attempt > 0 {
-                std::thread::sleep(Duration::from_millis(5 << attempt));
-            }
+        let mut attempt = 1;
+        loop {
             let options = options();
             // RocksDB opens its own family too, with a cache of its own if nobody names it.
             let families = [FAMILY, DEFAULT_COLUMN_FAMILY_NAME].map(|family| (family, options.clone()));
             match DB::open_cf_with_opts_for_read_only(&options, &self.path, families, false) {
-                Ok(db) => return Reader::Open(db),
-                Err(error) if error.to_string().contains("Column family not found") => return Reader::Absent,
-                Err(error) => last = error.to_string(),
+                Ok(db) => return Ok(Reader::Open(db)),
+                Err(error) if error.to_string().contains("Column family not found") => {
+                    return Ok(Reader::Absent);
+                }
+                Err(error) if attempt == OPEN_ATTEMPTS => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(5 << attempt)),
             }
+            attempt += 1;
         }
-        self.warn(format!(
-            "the cache in `{}` could not be opened and counts as empty for this build ({last}); delete the directory if this stays",
-            self.path.display()
-        ));
-        Reader::Absent
+    }
+
+    /// Reads all there is.
+    fn read_all(&self) -> Result<(), rocksdb::Error> {
+        let Reader::Open(db) = self.try_open_reader()? else { return Ok(()) };
+        let Some(family) = db.cf_handle(FAMILY) else { return Ok(()) };
+        db.iterator_cf(family, IteratorMode::Start).try_for_each(|item| item.map(drop))
     }
 
     /// Closes the reader; the next read opens a newer one.
@@ -243,11 +256,10 @@ impl Records for RocksRecords {
 
     fn heal(&self) -> Result<bool, CacheError> {
         self.forget_reader();
-        let is_readable =
-            self.scan(&[], &mut |_, _| ()).is_ok() && self.with_reader(|_, _| Ok(()))?.is_some();
-        self.forget_reader();
-        if is_readable || !self.has_database() {
-            return Ok(false);
+        match self.read_all() {
+            Ok(()) => return Ok(false),
+            Err(error) if is_of_reader(&error) => return Err(self.fail(&error)),
+            Err(_) => {}
         }
         fs_err::remove_dir_all(&self.path)?;
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -279,6 +291,13 @@ impl Records for RocksRecords {
 fn is_locked(error: &rocksdb::Error) -> bool {
     let text = error.to_string();
     text.contains("While lock file") || text.contains("lock hold by current process")
+}
+
+/// Whether what keeps files from being read is no fault of theirs. RocksDB has no kinds for it but the system's words.
+fn is_of_reader(error: &rocksdb::Error) -> bool {
+    let text = error.to_string();
+    let words = ["Permission denied", "Too many open files", "Cannot allocate memory"];
+    words.iter().any(|words| text.contains(words))
 }
 
 fn level_zero_files(db: &DB, family: &ColumnFamily) -> u64 {

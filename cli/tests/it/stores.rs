@@ -206,3 +206,32 @@ fn the_store_of_another_user_is_looked_at_and_not_touched() {
     assert_eq!(hidden.code, Some(1), "{} {}", hidden.stdout, hidden.stderr);
     assert!(hidden.stderr.contains("hint: the store belongs to another user"), "{}", hidden.stderr);
 }
+
+#[test]
+fn what_may_not_be_read_is_not_damaged() {
+    let space = space();
+    let Some(_) = other_user(&space) else { return };
+    let own = space.root().join("own");
+    fs_err::create_dir(&own).unwrap();
+    fs_err::set_permissions(&own, PermissionsExt::from_mode(0o777)).unwrap();
+    let store = own.join("store");
+    let as_user = |words: &[&str]| run(other_user(&space).unwrap().env("SEALER_ROOT", &store).args(words));
+    assert_eq!(as_user(&BUILD).code, Some(0));
+    // As if root had been at work with a strict mask.
+    for dir in ["db", "blobs/sha256"] {
+        let files: Vec<_> =
+            fs_err::read_dir(store.join(dir)).unwrap().map(|file| file.unwrap().path()).collect();
+        let close = |mode| {
+            files.iter().for_each(|file| {
+                fs_err::set_permissions(file, PermissionsExt::from_mode(mode)).unwrap();
+            });
+        };
+        close(0);
+        let verified = as_user(&["cache", "verify"]);
+        assert_eq!(verified.code, Some(1), "{dir}: {}", verified.stderr);
+        assert!(verified.stderr.contains("ermission denied"), "{dir}: {}", verified.stderr);
+        assert!(files.iter().all(|file| file.exists()), "{dir}");
+        close(0o644);
+    }
+    assert_eq!(as_user(&["cache", "verify"]).code, Some(0));
+}

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use cache::Store;
+use cache::{CacheError, Store};
 use rayon::prelude::*;
 use solver::{BlobDigest, Descriptor};
 
@@ -47,15 +47,16 @@ pub fn verify(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Option<Verified>, GcError> {
     let blobs = store.blobs().list()?;
-    let check = |(blob, _): &(Descriptor, _)| -> Option<(Descriptor, bool)> {
+    let check = |(blob, _): &(Descriptor, _)| -> Result<Option<(Descriptor, bool)>, CacheError> {
         if cancel.is_cancelled() {
-            return None;
+            return Ok(None);
         }
-        let is_right = store.blobs().verify(blob);
+        let is_right = store.blobs().is_whole(blob)?;
         progress(blob.size);
-        Some((*blob, is_right))
+        Ok(Some((*blob, is_right)))
     };
-    let Some(checked) = blobs.par_iter().map(check).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let checked: Result<Vec<_>, _> = blobs.par_iter().map(check).collect();
+    let Some(checked) = checked?.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
     let mut verified = Verified { blobs: checked.len(), ..Verified::default() };
     let mut kept: HashMap<BlobDigest, u64> = HashMap::new();
     let mut wrong: Vec<Descriptor> = Vec::new();
