@@ -307,13 +307,9 @@ fn descriptor(json: &Value) -> Option<Descriptor> {
 
 fn records_bytes(store: &Store) -> Result<u64, CacheError> {
     let mut bytes = 0;
-    match fs_err::read_dir(store.root().join("db")) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        files => {
-            for file in files? {
-                bytes += file?.metadata()?.len();
-            }
-        }
+    for file in dirs::there(fs_err::read_dir(store.root().join("db")))?.into_iter().flatten() {
+        // Others may be compacting.
+        bytes += dirs::there(file?.metadata())?.map_or(0, |file| file.len());
     }
     Ok(bytes)
 }

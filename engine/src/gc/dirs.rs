@@ -1,6 +1,8 @@
 //! What commands leave beside blobs and records: extracted layers, and cache mounts. All of it costs time only.
 
+use std::collections::HashSet;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -81,25 +83,23 @@ pub(super) fn choose(
 /// Deletes a directory. The store is open alone.
 pub(super) fn remove(dir: &KeptDir) -> io::Result<()> {
     fs_err::remove_dir_all(&dir.path)?;
-    match fs_err::remove_file(snapshot::mark_of(&dir.path)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    there(fs_err::remove_file(snapshot::mark_of(&dir.path)))?;
+    if let (DirKind::Snapshot, Some(boot)) = (dir.kind, dir.path.parent()) {
+        // That of an earlier start of the machine goes with the last one in it.
+        let _ = fs_err::remove_dir(boot);
     }
+    Ok(())
 }
 
 fn kept(kind: DirKind, path: PathBuf, mark: &Path, counted: &Path) -> io::Result<KeptDir> {
     let marked = fs_err::metadata(mark).or_else(|_| fs_err::metadata(&path))?;
     let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(KeptDir { id, kind, size: size(counted)?, last_used: marked.modified()?, path })
+    Ok(KeptDir { id, kind, size: size(counted, &mut HashSet::new())?, last_used: marked.modified()?, path })
 }
 
 fn subdirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs_err::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
     let mut found = Vec::new();
-    for entry in entries {
+    for entry in there(fs_err::read_dir(dir))?.into_iter().flatten() {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             found.push(entry.path());
@@ -108,20 +108,45 @@ fn subdirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What the files below a directory take.
-fn size(dir: &Path) -> io::Result<u64> {
+/// What the files below a directory take; one with several names once. Commands may be at work in it, so what has gone
+/// meanwhile takes nothing.
+fn size(dir: &Path, seen: &mut HashSet<u64>) -> io::Result<u64> {
     let mut bytes = 0;
-    for entry in fs_err::read_dir(dir)? {
+    for entry in there(fs_err::read_dir(dir))?.into_iter().flatten() {
         let entry = entry?;
-        let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() { size(&entry.path())? } else { metadata.len() };
+        let Some(metadata) = there(entry.metadata())? else { continue };
+        bytes += match metadata.is_dir() {
+            true => size(&entry.path(), seen)?,
+            false if metadata.nlink() > 1 && !seen.insert(metadata.ino()) => 0,
+            false => metadata.len(),
+        };
     }
     Ok(bytes)
+}
+
+/// What was found; `None` for what is not there any more.
+pub(super) fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_with_several_names_takes_its_size_once_and_what_is_gone_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let sub = dir.path().join("sub");
+        fs_err::create_dir(&sub).unwrap();
+        fs_err::write(dir.path().join("one"), [0; 100]).unwrap();
+        fs_err::write(dir.path().join("two"), [0; 10]).unwrap();
+        (0..3).for_each(|n| fs_err::hard_link(dir.path().join("two"), sub.join(n.to_string())).unwrap());
+        assert_eq!(size(dir.path(), &mut HashSet::new()).unwrap(), 110);
+        assert_eq!(size(&dir.path().join("gone"), &mut HashSet::new()).unwrap(), 0);
+    }
 
     #[test]
     fn the_oldest_go_until_it_is_enough() {
