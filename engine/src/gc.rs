@@ -103,6 +103,15 @@ impl Survey {
     /// # Errors
     /// When what a named image needs cannot be told.
     pub fn new(store: &Store) -> Result<Self, GcError> {
+        let dirs = dirs::list(store).map_err(CacheError::from)?;
+        Ok(Self { dirs, ..Self::of_blobs(store)? })
+    }
+
+    /// Looks at a store, and not at what commands keep, which may be much, and not for everybody to see.
+    ///
+    /// # Errors
+    /// When what a named image needs cannot be told.
+    pub fn of_blobs(store: &Store) -> Result<Self, GcError> {
         let mut entries: BTreeMap<BlobDigest, Entry> = BTreeMap::new();
         for (blob, written) in store.blobs().list()? {
             let (needed_by, used_by) = (Vec::new(), Vec::new());
@@ -112,8 +121,8 @@ impl Survey {
         mark_known(store, &mut entries)?;
         mark_outcomes(store, &mut entries)?;
         mark_images(store, &mut entries)?;
-        let dirs = dirs::list(store).map_err(CacheError::from)?;
-        Ok(Self { entries: entries.into_values().collect(), records_bytes: records_bytes(store)?, dirs })
+        let entries = entries.into_values().collect();
+        Ok(Self { entries, records_bytes: records_bytes(store)?, dirs: Vec::new() })
     }
 
     /// Size of all blobs, of the database and of what commands keep, in bytes.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use ::cache::Store;
-use engine::gc::{DirKind, Entry, EntryKind, KeptDir, Policy, Survey};
+use engine::gc::{DirKind, Entry, EntryKind, GcError, KeptDir, Policy, Survey};
 use serde_json::json;
 
 use super::images::{age, bytes};
@@ -35,9 +35,9 @@ pub(crate) fn run(args: &Cache, global: &Global, reporter: &Reporter, root: &Pat
     }
 }
 
-fn survey(root: &Path) -> Result<Survey, Failure> {
+fn survey(root: &Path, look: fn(&Store) -> Result<Survey, GcError>) -> Result<Survey, Failure> {
     match Store::open_existing(root)? {
-        Some(store) => Ok(Survey::new(&store)?),
+        Some(store) => Ok(look(&store)?),
         None => Ok(Survey { entries: Vec::new(), records_bytes: 0, dirs: Vec::new() }),
     }
 }
@@ -98,7 +98,7 @@ fn entry_json(entry: &Entry) -> serde_json::Value {
 
 fn ls(args: &Ls, quiet: bool, root: &Path) -> Result<(), Failure> {
     let policy = filtered(&args.filter)?;
-    let survey = survey(root)?;
+    let survey = survey(root, Survey::of_blobs)?;
     let mut entries: Vec<&Entry> = survey.entries.iter().filter(|entry| policy.is_about(entry)).collect();
     entries.sort_by_key(|entry| std::cmp::Reverse((entry.last_used, entry.blob.size)));
     if args.listing.json {
@@ -124,7 +124,7 @@ fn ls(args: &Ls, quiet: bool, root: &Path) -> Result<(), Failure> {
 }
 
 fn du(args: &Du, root: &Path) -> Result<(), Failure> {
-    let survey = survey(root)?;
+    let survey = survey(root, Survey::new)?;
     let sums = KINDS.map(|kind| {
         let of_kind: Vec<&Entry> = survey.entries.iter().filter(|entry| entry.kind == kind).collect();
         let size: u64 = of_kind.iter().map(|entry| entry.blob.size).sum();

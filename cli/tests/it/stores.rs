@@ -192,6 +192,11 @@ fn the_store_of_another_user_is_looked_at_and_not_touched() {
     let listed = run(command.args(["images", "-n"]));
     assert_eq!(listed.code, Some(0), "{}", listed.stderr);
     assert!(listed.stdout.contains("localhost/x"), "{}", listed.stdout);
+    // What commands ran on is nobody else's business, and not asked for.
+    fs_err::create_dir(space.store().join("snapshots")).unwrap();
+    fs_err::set_permissions(space.store().join("snapshots"), PermissionsExt::from_mode(0o700)).unwrap();
+    let listed = run(other_user(&space).unwrap().env("SEALER_ROOT", space.store()).args(["cache", "ls"]));
+    assert!(listed.code == Some(0) && listed.stdout.contains("layer"), "{}", listed.stderr);
     let built = run(other_user(&space).unwrap().env("SEALER_ROOT", space.store()).args(BUILD));
     assert_eq!(built.code, Some(1), "{}", built.stderr);
     assert!(
