@@ -82,7 +82,7 @@ impl<'a> CacheMounts<'a> {
         fill: &mut Fill<'_>,
     ) -> Result<Claim, ClaimError> {
         let name = blake3::hash(id.as_bytes()).to_hex();
-        let all = dir_of(self.store);
+        let all = dir_in(self.store.root());
         for number in 0.. {
             let place = all.join(format!("{}.{number}", &name[..32]));
             if !place.exists() {
@@ -161,8 +161,8 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Where the cache mounts of a store are.
-pub(crate) fn dir_of(store: &Store) -> PathBuf {
-    store.root().join(DIR)
+pub(crate) fn dir_in(root: &Path) -> PathBuf {
+    root.join(DIR)
 }
 
 /// The lock file of a cache mount; its modification time says when it was last used.

@@ -1,9 +1,10 @@
 //! Deltas made real as directories, for commands to run on: the lower directories of overlay mounts.
 //!
 //! ```text
-//! $SEALER_ROOT/snapshots/BOOT/DELTA/…    whiteouts and opaque marks as overlayfs has them
+//! $SEALER_ROOT/snapshots/BOOT[-USERS]/DELTA/…    whiteouts and opaque marks as overlayfs has them
 //! ```
 //!
+//! Owners stand in them as this process's user namespace has them; one with other users has snapshots of its own.
 //! A delta is extracted once, whatever images and stages it stands in. Nothing here is synced: what a crash of the machine
 //! may have left half-written belongs to another boot, and is not looked at again.
 
@@ -28,6 +29,11 @@ use crate::tree::{TreeError, Trees};
 const DIR: &str = "snapshots";
 /// Different after every start of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What users and groups of this process's namespace are outside of it (user_namespaces(7)).
+const USER_MAPS: [&str; 2] = ["/proc/self/uid_map", "/proc/self/gid_map"];
+/// Such a map of the first namespace.
+const ALL_USERS: [&str; 3] = ["0", "0", "4294967295"];
 
 /// A delta that cannot be made real.
 #[derive(Debug, Error)]
@@ -114,8 +120,8 @@ impl<'a> Snapshots<'a> {
         if let Some(dir) = self.dir.get() {
             return Ok(dir);
         }
-        let all = dir_of(self.store);
-        let dir = all.join(fs_err::read_to_string(BOOT_ID)?.trim());
+        let all = dir_in(self.store.root());
+        let dir = all.join(format!("{}{}", boot_id()?, users()?));
         if !dir.exists() {
             fs_err::create_dir_all(&dir)?;
             // Set-user-id programs of images are not for the users of this machine.
@@ -125,9 +131,22 @@ impl<'a> Snapshots<'a> {
     }
 }
 
-/// Where the snapshots of a store are: by boot, then by delta.
-pub(crate) fn dir_of(store: &Store) -> PathBuf {
-    store.root().join(DIR)
+/// Which start of the machine this is.
+pub(crate) fn boot_id() -> io::Result<String> {
+    Ok(fs_err::read_to_string(BOOT_ID)?.trim().to_owned())
+}
+
+/// Whose numbers the owners of files are, as the end of a name: nothing where they are this machine's own.
+fn users() -> io::Result<String> {
+    let maps = USER_MAPS.iter().map(fs_err::read_to_string).collect::<io::Result<Vec<_>>>()?;
+    let is_machine = maps.iter().all(|map| map.split_whitespace().eq(ALL_USERS));
+    let digest = || blake3::hash(maps.concat().as_bytes()).to_hex();
+    Ok(if is_machine { String::new() } else { format!("-{}", &digest()[..16]) })
+}
+
+/// Where the snapshots of a store are: by boot and users, then by delta.
+pub(crate) fn dir_in(root: &Path) -> PathBuf {
+    root.join(DIR)
 }
 
 /// The file whose modification time says when a snapshot was last used.

@@ -49,12 +49,12 @@ pub struct KeptDir {
 /// Those of the file system.
 pub(super) fn list(store: &Store) -> io::Result<Vec<KeptDir>> {
     let mut dirs = Vec::new();
-    for boot in subdirs(&snapshot::dir_of(store))? {
+    for boot in subdirs(&snapshot::dir_in(store.root()))? {
         for path in subdirs(&boot)? {
             dirs.push(kept(DirKind::Snapshot, path.clone(), &snapshot::mark_of(&path), &path)?);
         }
     }
-    for path in subdirs(&cache_mounts::dir_of(store))? {
+    for path in subdirs(&cache_mounts::dir_in(store.root()))? {
         dirs.push(kept(DirKind::Mount, path.clone(), &cache_mounts::lock_of(&path), &path)?);
     }
     dirs.sort_by_key(|dir| (dir.last_used, dir.id.clone()));
