@@ -18,7 +18,7 @@ use cache::Store;
 use solver::{Owner, Sharing};
 
 use crate::cancel::Cancel;
-use crate::sandbox::SandboxError;
+use crate::sandbox::{self, SandboxError};
 use crate::snapshot::SnapshotError;
 
 /// Where they are, in the store.
@@ -145,14 +145,19 @@ fn acquire(lock: &File, sharing: Sharing, cancel: &Cancel) -> Result<bool, Claim
 
 /// Makes the directory; of several at once, one wins and the others take its.
 fn make(id: &str, place: &Path, dir: &Path, fill: &mut Fill<'_>) -> Result<(), ClaimError> {
-    let fresh = tempfile::Builder::new().prefix("fresh-").tempdir_in(place)?.keep();
-    let (mode, owner) = fill(id, &fresh)?;
-    fs_err::os::unix::fs::chown(&fresh, Some(owner.uid), Some(owner.gid))?;
-    fs_err::set_permissions(&fresh, std::fs::Permissions::from_mode(mode))?;
-    match fs_err::rename(&fresh, dir) {
-        Err(_) if dir.exists() => Ok(fs_err::remove_dir_all(fresh)?),
-        done => Ok(done?),
+    let fresh = tempfile::Builder::new().prefix("fresh-").tempdir_in(place)?;
+    let (mode, owner) = fill(id, fresh.path())?;
+    sandbox::give(fresh.path(), owner.uid, owner.gid)?;
+    fs_err::set_permissions(fresh.path(), std::fs::Permissions::from_mode(mode))?;
+    match fs_err::rename(fresh.path(), dir) {
+        Err(_) if dir.exists() => {}
+        renamed => {
+            renamed?;
+            // It has another name now: there is nothing left to remove.
+            let _ = fresh.keep();
+        }
     }
+    Ok(())
 }
 
 fn open(path: &Path) -> io::Result<File> {

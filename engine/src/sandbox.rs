@@ -33,6 +33,7 @@ pub use self::helper::{ROLE, run as run_helper};
 use self::lines::Lines;
 pub(crate) use self::spec::{MountSpec, Origin, Spec, UPPER};
 use self::spec::{REPORT_FILE, Report};
+pub(crate) use self::users::give;
 use crate::cancel::Cancel;
 use crate::secret::Hidden;
 

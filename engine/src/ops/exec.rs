@@ -416,11 +416,7 @@ fn make(path: &Path, meta: &Meta) -> Result<(), SandboxError> {
     fs_err::create_dir(path)?;
     fs_err::set_permissions(path, PermissionsExt::from_mode(meta.mode))?;
     if rustix::process::geteuid().is_root() {
-        match fs_err::os::unix::fs::chown(path, Some(meta.uid), Some(meta.gid)) {
-            // This user namespace has no such user.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {}
-            done => done?,
-        }
+        sandbox::give(path, meta.uid, meta.gid)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Who a command runs as: names looked up in the root's own `/etc/passwd` and `/etc/group`.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
@@ -21,6 +21,14 @@ pub(super) struct User {
     pub(super) groups: Vec<u32>,
     /// Home directory; `/` where nothing says otherwise.
     pub(super) home: String,
+}
+
+/// Gives a file to somebody. Where this user namespace has no such user, it stays with who made it.
+pub(crate) fn give(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    match fs_err::os::unix::fs::chown(path, Some(uid), Some(gid)) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        given => given,
+    }
 }
 
 /// Looks a user up as image configs name them: `USER[:GROUP]`, each a name or a number.

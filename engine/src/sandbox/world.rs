@@ -17,6 +17,7 @@ use rustix::mount::{
 use super::SetupStep;
 use super::helper::Broken;
 use super::spec::{MountSpec, Origin, Spec, UPPER};
+use super::users::give;
 
 /// Where the helper's own files are once it has its own root.
 const PRIVATE: &str = "/sealer";
@@ -208,7 +209,7 @@ impl World {
         let path = self.private.join("files").join(number.to_string());
         let fail = |error| Broken::errno(SetupStep::Mounts, "a file in memory", error);
         fs_err::write(&path, content).map_err(fail)?;
-        fs_err::os::unix::fs::chown(&path, Some(owner.0), Some(owner.1)).map_err(fail)?;
+        give(&path, owner.0, owner.1).map_err(fail)?;
         fs_err::set_permissions(&path, PermissionsExt::from_mode(mode)).map_err(fail)?;
         Ok(path)
     }
