@@ -41,6 +41,8 @@ use crate::secret::Hidden;
 const SELF: &str = "/proc/self/exe";
 /// How often a wait looks whether it should go on.
 const INTERVAL: Duration = Duration::from_millis(50);
+/// More bytes than any report has.
+const REPORT_ROOM: usize = 64 << 10;
 /// Lines of output that stand in an error.
 const LAST_LINES: usize = 20;
 
@@ -107,7 +109,11 @@ pub(crate) fn run(spec: &Spec, watch: &Watch<'_>) -> Result<(), SandboxError> {
         }
         Some(Report::Broken { step: SetupStep::Program, message, .. }) => Err(SandboxError::Program(message)),
         Some(Report::Broken { step, errno, message }) => Err(SandboxError::Setup { step, errno, message }),
-        None => Err(SandboxError::Helper { status: status.to_string(), log: last.into_iter().collect() }),
+        None => {
+            // Perhaps there was no room for one.
+            fs_err::write(spec.dir.join(REPORT_FILE), [0; REPORT_ROOM])?;
+            Err(SandboxError::Helper { status: status.to_string(), log: last.into_iter().collect() })
+        }
     }
 }
 

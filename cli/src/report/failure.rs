@@ -289,10 +289,21 @@ fn of_step(error: &OpError) -> Page {
     {
         page.log = error.log().to_vec();
     }
-    match hint_of_step(error) {
+    match hint_of_step(error).or_else(|| hint_of_room(error)) {
         Some(hint) => page.hint(hint),
         None => page,
     }
+}
+
+/// What may help where there was no room for what a step makes: all of it goes to the store.
+fn hint_of_room(error: &OpError) -> Option<String> {
+    use rustix::io::Errno;
+    let texts = [vec![error.to_string()], super::causes(error)].concat();
+    [Errno::NOSPC, Errno::DQUOT].into_iter().find_map(|code| {
+        let io = std::io::Error::from(code);
+        let is_it = texts.iter().any(|text| text.contains(&io.to_string()));
+        is_it.then(|| hint_of_store(&cache::CacheError::Io(io)).map(str::to_owned)).flatten()
+    })
 }
 
 fn hint_of_http(error: &HttpError) -> Option<String> {

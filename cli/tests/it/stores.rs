@@ -114,6 +114,7 @@ fn a_full_disk_is_told_and_the_store_stays_whole() {
     let ended = in_own_mounts(&space, script);
     assert_eq!(ended.code, Some(0), "{} {}", ended.stdout, ended.stderr);
     assert!(ended.stderr.contains("No space left on device"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("hint: make room on the store's file system"), "{}", ended.stderr);
     assert!(ended.stdout.contains("localhost/x:1 "), "{}", ended.stdout);
     let lines: Vec<&str> = ended.stdout.lines().collect();
     assert_eq!(lines.len(), 2, "two ids and the name in front of the second, nothing in tmp: {lines:?}");
