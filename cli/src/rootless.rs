@@ -1,7 +1,9 @@
-//! Builds that run commands, without root: the whole build goes on as root of a user namespace.
+//! What has to do with files of commands, without root: this program goes on as root of a user namespace, where files of all
+//! users that commands have are its own.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::Child;
 
 use engine::sandbox::rootless::{RootlessError, enter};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -11,9 +13,7 @@ use crate::report::{Failure, Page, Reporter};
 
 /// Builds in a user namespace, in a process that says everything itself.
 pub(crate) fn build(reporter: &Reporter, root: &Path) -> Result<(), Failure> {
-    let words: Vec<_> = std::env::args_os().skip(1).collect();
-    // What is root's default is not the user's.
-    let (mut child, is_single) = enter(&words, &[("SEALER_ROOT", root.into())]).map_err(refused)?;
+    let (child, is_single) = again(root).map_err(refused)?;
     if is_single {
         let text = "this user has no subordinate ids: files of other owners in images become root's";
         reporter.warn(Page::warning(
@@ -22,7 +22,26 @@ pub(crate) fn build(reporter: &Reporter, root: &Path) -> Result<(), Failure> {
             "`apt-get install uidmap`, and as root `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`",
         ));
     }
-    let fail = |error: std::io::Error| Failure::usage(format!("the build in a user namespace: {error}"));
+    follow(child)
+}
+
+/// Looks after a store in a user namespace, where users need one for what commands left in it: others own it, or nobody may
+/// write there. `None` where it is not needed, or not to be had.
+pub(crate) fn tidy(root: &Path) -> Option<Result<(), Failure>> {
+    let is_needed = !rustix::process::geteuid().is_root() && engine::gc::has_dirs(root);
+    let child = is_needed.then(|| again(root).ok()).flatten();
+    child.map(|(child, _)| follow(child))
+}
+
+/// This command once more. What is root's default is not the user's.
+fn again(root: &Path) -> Result<(Child, bool), RootlessError> {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    enter(&words, &[("SEALER_ROOT", root.into())])
+}
+
+/// Passes signals on, and ends as the other process does.
+fn follow(mut child: Child) -> Result<(), Failure> {
+    let fail = |error: std::io::Error| Failure::usage(format!("this command in a user namespace: {error}"));
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(fail)?;
     let handle = signals.handle();

@@ -17,7 +17,7 @@ use serde_json::Value;
 use solver::{BlobDigest, Descriptor, TreeDigest};
 use thiserror::Error;
 
-pub use self::dirs::{DirKind, KeptDir};
+pub use self::dirs::{DirKind, KeptDir, has_dirs};
 pub use self::policy::{Chosen, Policy};
 pub use self::verify::{Damage, Verified, verify};
 use crate::container::Place;

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::images::{age, bytes};
 use crate::args::{Cache, CacheCommand, Du, Global, Ls};
 use crate::report::{Failure, Reporter};
-use crate::ui;
+use crate::{rootless, ui};
 
 /// Digits of a digest that are shown.
 const SHORT_ID: usize = 12;
@@ -24,6 +24,11 @@ const KINDS: [EntryKind; 4] = [EntryKind::Layer, EntryKind::Source, EntryKind::I
 /// Runs one of the commands. Where there is no store, there is nothing to show and nothing to do.
 pub(crate) fn run(args: &Cache, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
     let quiet = global.quiet;
+    if let CacheCommand::Du(_) | CacheCommand::Prune(_) = &args.command
+        && let Some(done) = rootless::tidy(root)
+    {
+        return done;
+    }
     match &args.command {
         CacheCommand::Ls(args) => ls(args, quiet, root),
         CacheCommand::Du(args) => du(args, root),

@@ -43,6 +43,12 @@ pub struct KeptDir {
     path: PathBuf,
 }
 
+/// Whether a store has any, as far as this user can tell.
+pub fn has_dirs(root: &Path) -> bool {
+    let of = [snapshot::dir_in(root), cache_mounts::dir_in(root)];
+    of.iter().any(|dir| fs_err::read_dir(dir).is_ok_and(|mut dirs| dirs.next().is_some()))
+}
+
 /// All of a store.
 ///
 /// # Errors
