@@ -2,6 +2,11 @@
 //!
 //! The merged root file system is unpacked once and bound onto itself read-only, without set-user-id files and devices
 //! taking effect: an image is somebody else's. What is mounted is what the kernel says is mounted.
+//!
+//! ```text
+//! $SEALER_ROOT/mounts/ID/rootfs    what was unpacked
+//!                       /boot      since which start of the machine it is mounted
+//! ```
 
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -15,11 +20,13 @@ use thiserror::Error;
 use crate::cancel::Cancel;
 use crate::images::StoredImage;
 use crate::layer::TimePolicy;
+use crate::snapshot::boot_id;
 use crate::transport::{Destination, TransportError, write_rootfs};
 
 /// What the kernel says of mounts (proc(5)).
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 const ROOTFS: &str = "rootfs";
+const BOOT: &str = "boot";
 
 /// An image that was not mounted, or not unmounted.
 #[derive(Debug, Error)]
@@ -54,8 +61,17 @@ pub struct Mounted {
     pub path: PathBuf,
 }
 
-fn dir_of(store_root: &Path) -> PathBuf {
+pub(crate) fn dir_of(store_root: &Path) -> PathBuf {
     store_root.join("mounts")
+}
+
+/// Whether a directory of an image is nothing but a rest: its mounting was stopped, or the machine has been started again
+/// since. What is mounted now may be so in a mount namespace that is not seen from here. The store is open alone.
+pub(crate) fn is_rest(own: &Path) -> bool {
+    let (Ok(boot), Ok(mountinfo)) = (boot_id(), fs_err::read(MOUNTINFO)) else { return false };
+    let own = fs_err::canonicalize(own).unwrap_or_else(|_| own.to_owned());
+    let is_mounted = mount_points(&mountinfo).any(|path| path.starts_with(&own));
+    !is_mounted && fs_err::read_to_string(own.join(BOOT)).map_or(true, |since| since != boot)
 }
 
 /// The images of a store that are mounted, by id.
@@ -105,7 +121,8 @@ pub fn mount(store: &Store, image: &StoredImage, cancel: &Cancel) -> Result<(Mou
     fs_err::create_dir(&own)?;
     let path = own.join(ROOTFS);
     let done = write_rootfs(store, image, TimePolicy::Keep, &Destination::Path(path.clone()), cancel);
-    let done = done.map_err(MountError::from).and_then(|_| bind(&path));
+    let since = || Ok(fs_err::write(own.join(BOOT), boot_id()?)?);
+    let done = done.map_err(MountError::from).and_then(|_| since()).and_then(|()| bind(&path));
     match done {
         Ok(()) => Ok((Mounted { id, path }, false)),
         Err(error) => {

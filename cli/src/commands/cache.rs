@@ -136,7 +136,7 @@ fn du(args: &Du, root: &Path) -> Result<(), Failure> {
         let free = of_kind.iter().filter(|entry| entry.needed_by.is_empty()).map(|entry| entry.blob.size);
         (kind.as_str(), of_kind.len(), size, free.sum::<u64>())
     });
-    let kept = [DirKind::Snapshot, DirKind::Mount].map(|kind| {
+    let kept = [DirKind::Snapshot, DirKind::Mount, DirKind::Rootfs].map(|kind| {
         let of_kind: Vec<&KeptDir> = survey.dirs.iter().filter(|dir| dir.kind == kind).collect();
         let size: u64 = of_kind.iter().map(|dir| dir.size).sum();
         (kind.as_str(), of_kind.len(), size, size)

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use cache::Store;
 
-use crate::{cache_mounts, snapshot};
+use crate::{cache_mounts, mounts, snapshot};
 
 /// What a directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,8 @@ pub enum DirKind {
     Snapshot,
     /// What `RUN --mount=type=cache` keeps.
     Mount,
+    /// An image, unpacked to be mounted, that is mounted no more.
+    Rootfs,
 }
 
 impl DirKind {
@@ -25,6 +27,15 @@ impl DirKind {
         match self {
             Self::Snapshot => "snapshot",
             Self::Mount => "mount",
+            Self::Rootfs => "rootfs",
+        }
+    }
+
+    /// Why it may go, for people.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Snapshot | Self::Mount => "commands make it again when they need it",
+            Self::Rootfs => "it is not mounted any more",
         }
     }
 }
@@ -45,7 +56,7 @@ pub struct KeptDir {
 
 /// Whether a store has any, as far as this user can tell.
 pub fn has_dirs(root: &Path) -> bool {
-    let of = [snapshot::dir_in(root), cache_mounts::dir_in(root)];
+    let of = [snapshot::dir_in(root), cache_mounts::dir_in(root), mounts::dir_of(root)];
     of.iter().any(|dir| fs_err::read_dir(dir).is_ok_and(|mut dirs| dirs.next().is_some()))
 }
 
@@ -62,6 +73,9 @@ pub(super) fn list(store: &Store) -> io::Result<Vec<KeptDir>> {
     }
     for path in subdirs(&cache_mounts::dir_in(store.root()))? {
         dirs.push(kept(DirKind::Mount, path.clone(), &cache_mounts::lock_of(&path), &path)?);
+    }
+    for path in subdirs(&mounts::dir_of(store.root()))?.into_iter().filter(|path| mounts::is_rest(path)) {
+        dirs.push(kept(DirKind::Rootfs, path.clone(), &path, &path)?);
     }
     dirs.sort_by_key(|dir| (dir.last_used, dir.id.clone()));
     Ok(dirs)

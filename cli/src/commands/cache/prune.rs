@@ -15,9 +15,6 @@ use crate::{settings, ui};
 /// Records that are small, and save work, outlive a size limit for so long.
 const RECORDS_STAY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Why what commands keep goes.
-const WHY_DIR: &str = "commands make it again when they need it";
-
 /// Deletes what no named image needs, and says why it went.
 pub(super) fn run(args: &Prune, quiet: bool, root: &Path) -> Result<(), Failure> {
     let policy = policy(args)?;
@@ -89,7 +86,7 @@ impl Told<'_> {
             entry["why"] = json!(chosen.why);
             entry
         };
-        let dir = |dir: &KeptDir| json!({ "id": dir.id, "type": dir.kind.as_str(), "size": dir.size, "lastUsed": seconds(dir.last_used), "why": WHY_DIR });
+        let dir = |dir: &KeptDir| json!({ "id": dir.id, "type": dir.kind.as_str(), "size": dir.size, "lastUsed": seconds(dir.last_used), "why": dir.kind.why() });
         json!({
             "dryRun": self.args.dry_run,
             "deleted": self.chosen.iter().map(entry).chain(self.dirs.iter().map(dir)).collect::<Vec<_>>(),
@@ -116,7 +113,7 @@ impl Told<'_> {
             if quiet {
                 ui::data(id);
             } else {
-                ui::data(&format!("{id} {} {}: {WHY_DIR}", kind.as_str(), bytes(*size)));
+                ui::data(&format!("{id} {} {}: {}", kind.as_str(), bytes(*size), kind.why()));
             }
         }
         if quiet {
