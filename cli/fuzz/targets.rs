@@ -46,6 +46,7 @@ pub(crate) fn kubefile(bytes: &[u8]) {
         platform: solver::Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
         target: None,
         allows_insecure: false,
+        has_one_user: false,
         contexts: Default::default(),
     };
     let parsed = frontend::parse(&source);

@@ -50,6 +50,8 @@ pub struct Options {
     pub target: Option<String>,
     /// Whether commands may ask for `--security=insecure`.
     pub allows_insecure: bool,
+    /// Whether commands run where there is no user but root.
+    pub has_one_user: bool,
     /// `--build-context`, by the [`context_name`] of what they stand for.
     pub contexts: BTreeMap<String, NamedContext>,
 }

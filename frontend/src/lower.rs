@@ -204,6 +204,7 @@ impl Lowering<'_> {
             mounts,
             network: run.network,
             is_insecure: run.is_insecure,
+            has_one_user: self.options.has_one_user,
             platform: platform.clone(),
         };
         self.definition.add(Op::Exec(op.into()), inputs, shown(stage, step))

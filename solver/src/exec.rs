@@ -25,6 +25,8 @@ pub struct ExecOp {
     pub network: Network,
     /// Whether it may do what root of the machine may.
     pub is_insecure: bool,
+    /// Whether it runs where there is no user but root: what belongs to others becomes root's.
+    pub has_one_user: bool,
     /// The platform its programs are for.
     pub platform: Platform,
 }

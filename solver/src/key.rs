@@ -12,6 +12,7 @@
 //! | destination facts (what stands where a File op lands) | – | through the state's key | yes |
 //! | platform | Image and Exec | Image and Exec | Exec |
 //! | command, environment in scope, working directory, user, mounts, network mode | yes | yes | yes |
+//! | that a command runs where there is no user but root; nothing where there are others | yes | yes | yes |
 //! | the whole state below (Exec) | – | through the state's key | yes, as its list of deltas |
 //! | proxies, secrets, what cache mounts hold, the host's network | – | – | – |
 //! | numbers that the names of an owner stand for below a File op; nothing else of passwd and group | – | through the state's key | yes |
@@ -216,6 +217,9 @@ fn walk_exec(exec: &ExecOp, to: &mut dyn Walk) {
     exec.mounts.iter().for_each(|mount| walk_mount(mount, to));
     to.bytes("network", if exec.network == Network::Host { b"host" } else { b"none" });
     to.number("insecure", exec.is_insecure.into());
+    if exec.has_one_user {
+        to.number("one user", 1);
+    }
     to.bytes("platform", exec.platform.to_string().as_bytes());
 }
 

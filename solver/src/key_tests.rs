@@ -113,6 +113,7 @@ fn exec_variants() -> Vec<Op> {
         exec_with(|op| op.user = "1".into()),
         exec_with(|op| op.network = Network::None),
         exec_with(|op| op.is_insecure = true),
+        exec_with(|op| op.has_one_user = true),
         exec_with(|op| op.platform.architecture = "arm64".into()),
         mounted("/m", bind("a", false)),
         mounted("/n", bind("a", false)),
@@ -180,6 +181,7 @@ fn exec() -> ExecOp {
         mounts: Vec::new(),
         network: Network::Host,
         is_insecure: false,
+        has_one_user: false,
         platform: Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
     }
 }

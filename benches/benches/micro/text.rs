@@ -25,6 +25,7 @@ fn options() -> frontend::Options {
         platform: Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
         target: None,
         allows_insecure: false,
+        has_one_user: false,
         contexts: Default::default(),
     }
 }

@@ -273,6 +273,7 @@ fn definition() -> solver::Definition {
         platform: Platform { os: "linux".into(), architecture: "amd64".into(), variant: None },
         target: None,
         allows_insecure: false,
+        has_one_user: false,
         contexts: Default::default(),
     };
     let (model, _) = frontend::model(&frontend::parse(&source), &options);

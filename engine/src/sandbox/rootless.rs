@@ -71,6 +71,22 @@ pub fn enter(args: &[OsString], env: &[(&str, OsString)]) -> Result<(Child, bool
     }
 }
 
+/// Whether commands run where there is no user but root: in this process's namespace, or in that which it would enter.
+pub fn has_one_user() -> bool {
+    if rustix::process::geteuid().is_root() {
+        let maps = ["/proc/self/uid_map", "/proc/self/gid_map"].map(fs_err::read_to_string);
+        return maps.into_iter().flatten().any(|map| is_of_one(&map));
+    }
+    let uid = rustix::process::getuid().as_raw();
+    let name = user_name(uid);
+    ["/etc/subuid", "/etc/subgid"].iter().any(|file| subordinate(file, uid, name.as_deref()).is_none())
+}
+
+/// Whether a map has but one id (user_namespaces(7)).
+fn is_of_one(map: &str) -> bool {
+    map.split_whitespace().skip(2).step_by(3).eq(["1"])
+}
+
 /// Lets the next process have a file descriptor: its number is handed over as an argument.
 fn inherit(end: &impl AsFd) -> io::Result<()> {
     Ok(fcntl_setfd(end, FdFlags::empty())?)

@@ -19,6 +19,7 @@ fn options() -> Options {
         platform,
         target: None,
         allows_insecure: false,
+        has_one_user: false,
         contexts: BTreeMap::new(),
     }
 }

@@ -60,12 +60,14 @@ impl Settings {
         let platforms = settings::platforms(&args.platform)?;
         check_outputs(&outputs, platforms.len())?;
         let allows_insecure = settings::allows_insecure(&args.allow)?;
+        let has_one_user = engine::sandbox::rootless::has_one_user();
         let contexts = BuildContexts::new(args)?;
         let frontend = |platform: Platform| Options {
             build_args: build_args.clone(),
             platform,
             target: args.target.clone(),
             allows_insecure,
+            has_one_user,
             contexts: contexts.named.clone(),
         };
         let pushed = if args.push { destinations(&names)? } else { Vec::new() };
