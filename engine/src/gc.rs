@@ -10,6 +10,7 @@ mod sweep;
 mod verify;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::ErrorKind;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache::{CacheError, Store, Table};
@@ -184,10 +185,6 @@ pub fn prune(
 ) -> Result<Pruned, GcError> {
     let gone: HashSet<BlobDigest> = chosen.iter().map(|chosen| chosen.entry.blob.digest).collect();
     let images = Images::new(store);
-    let loses = |tagged: &Tagged| {
-        let needs = closure(store, tagged).unwrap_or_default();
-        tagged.name.is_none() && needs.iter().any(|(blob, _)| gone.contains(&blob.digest))
-    };
     let kept: HashMap<BlobDigest, u64> = store
         .blobs()
         .list()?
@@ -195,6 +192,7 @@ pub fn prune(
         .filter(|(blob, _)| !gone.contains(&blob.digest))
         .map(|(blob, _)| (blob.digest, blob.size))
         .collect();
+    let loses = |tagged: &Tagged| is_broken_rest(store, tagged, &kept);
     let records = sweep::find(store, &kept, unused_for)?;
     if dry_run {
         let count = images.list()?.iter().filter(|tagged| loses(tagged)).count();
@@ -205,6 +203,20 @@ pub fn prune(
     gone.iter().try_for_each(|digest| store.blobs().remove(digest))?;
     forget_roots(store)?;
     Ok(Pruned { records: records.len(), images: removed })
+}
+
+/// Whether a line of the index is of an image without a name, and not all of it is there any more: nobody can ask for it.
+fn is_broken_rest(store: &Store, tagged: &Tagged, kept: &HashMap<BlobDigest, u64>) -> bool {
+    let is_lost = |blob: &Descriptor| kept.get(&blob.digest) != Some(&blob.size);
+    tagged.name.is_none()
+        && (is_lost(&tagged.manifest)
+            || match closure(store, tagged) {
+                // Layers of one that is elsewhere may never have been here.
+                Ok(needs) if tagged.remotes.is_empty() => needs.iter().any(|(blob, _)| is_lost(blob)),
+                Ok(needs) => needs.iter().any(|(blob, kind)| *kind != EntryKind::Layer && is_lost(blob)),
+                Err(ImagesError::Cache(CacheError::Io(error))) => error.kind() == ErrorKind::NotFound,
+                Err(_) => true,
+            })
 }
 
 /// Roots that are no more are not asked when they were used.

@@ -186,6 +186,71 @@ fn what_is_damaged_is_found_and_made_again() {
     ok(&space, &["cache", "verify"]);
 }
 
+/// Changes a byte of a blob.
+fn damage(space: &Space, digest: &str) {
+    let path = blob_path(space, digest);
+    let mut bytes = fs_err::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs_err::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_manifest_or_config_is_replaced_by_the_next_build() {
+    let space = space();
+    let digest = space.digest();
+    let config = space.manifest("localhost/x:1")["config"]["digest"].as_str().unwrap().to_owned();
+    for blob in [&digest, &config] {
+        damage(&space, blob);
+        assert_eq!(space.run(&["inspect", "x:1"]).code, Some(1));
+        space.built(&[]);
+        ok(&space, &["inspect", "x:1"]);
+        ok(&space, &["cache", "verify"]);
+    }
+    assert_eq!(space.digest(), digest);
+}
+
+#[test]
+fn what_was_unpacked_for_a_mount_goes_when_it_cannot_be_mounted_any_more() {
+    let space = space();
+    let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let mounts = space.store().join("mounts");
+    for (name, since) in [("stopped", None), ("before", Some("another start")), ("now", Some(boot.trim()))] {
+        let own = mounts.join(name);
+        fs_err::create_dir_all(own.join("rootfs")).unwrap();
+        fs_err::write(own.join("rootfs/file"), [0; 100]).unwrap();
+        since.into_iter().for_each(|since| fs_err::write(own.join("boot"), since).unwrap());
+    }
+    let du = data(&space, &["cache", "du", "--json"]);
+    let rootfs = du["types"].as_array().unwrap().iter().find(|row| row["type"] == "rootfs").unwrap();
+    assert_eq!(rootfs["count"], 2);
+    ok(&space, &["cache", "prune", "--filter", "type=source"]);
+    assert_eq!(fs_err::read_dir(&mounts).unwrap().count(), 3);
+    ok(&space, &["cache", "prune"]);
+    let left: Vec<_> = fs_err::read_dir(&mounts).unwrap().map(|own| own.unwrap().file_name()).collect();
+    assert_eq!(left, ["now"]);
+}
+
+#[test]
+fn what_is_left_of_a_damaged_image_without_a_name_is_forgotten() {
+    let space = space();
+    let dangling = || -> Vec<String> {
+        let index: Value =
+            serde_json::from_slice(&fs_err::read(space.store().join("index.json")).unwrap()).unwrap();
+        let lines = index["manifests"].as_array().unwrap().iter();
+        let lines = lines.filter(|line| line["annotations"]["org.opencontainers.image.ref.name"].is_null());
+        lines.map(|line| line["digest"].as_str().unwrap().to_owned()).collect()
+    };
+    let [one, other] = &dangling()[..] else { panic!("two builds lost their name") };
+    damage(&space, one);
+    let run = space.run(&["cache", "verify"]);
+    assert!(run.code == Some(1) && run.stderr.contains("needed by <none>"), "{}", run.stderr);
+    ok(&space, &["cache", "verify"]);
+    assert_eq!(dangling(), std::slice::from_ref(other));
+    fs_err::remove_file(blob_path(&space, other)).unwrap();
+    ok(&space, &["cache", "prune", "--keep-storage", "0"]);
+    assert_eq!(dangling(), [""; 0]);
+}
+
 #[test]
 fn a_blob_that_is_gone_or_wrong_is_a_miss() {
     let server = Server::start();

@@ -6,7 +6,7 @@ use cache::{CacheError, Store};
 use rayon::prelude::*;
 use solver::{BlobDigest, Descriptor};
 
-use super::{EntryKind, GcError, closure, sweep};
+use super::{EntryKind, GcError, closure, is_broken_rest, sweep};
 use crate::cancel::Cancel;
 use crate::images::Images;
 
@@ -37,7 +37,7 @@ pub struct Verified {
 }
 
 /// Hashes every blob, deletes those that are not what their names say, and forgets the records that need them or others
-/// that are gone. The store is open alone. `None` when it was cancelled; nothing has changed then.
+/// that are gone, and images without a name that do. The store is open alone. `None` when it was cancelled; nothing has changed then.
 ///
 /// # Errors
 /// When the store fails.
@@ -70,6 +70,7 @@ pub fn verify(
     }
     verified.damage = damage(store, &kept, &wrong)?;
     wrong.iter().try_for_each(|blob| store.blobs().remove(&blob.digest))?;
+    Images::new(store).remove_where(|tagged| is_broken_rest(store, tagged, &kept))?;
     verified.healed = store.heal_records()?;
     let records = sweep::find(store, &kept, None)?;
     store.forget(&records)?;
