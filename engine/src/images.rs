@@ -323,8 +323,9 @@ fn shown(tagged: &Tagged) -> String {
 
 fn find_in(images: &Images<'_>, all: &[Tagged], asked: &str) -> Result<Match, ImagesError> {
     let tried = name::candidates(asked);
-    let named = |name: &String| all.iter().find(|tagged| tagged.name.as_ref() == Some(name));
-    if let Some(found) = tried.iter().find_map(named) {
+    let named = |name: &str| all.iter().find(|tagged| tagged.name.as_deref() == Some(name));
+    // Other tools write names that are not complete.
+    if let Some(found) = tried.iter().map(String::as_str).chain([asked]).find_map(named) {
         return Ok(Match { tagged: found.clone(), by_name: true });
     }
     let not_found = |tried| Err(ImagesError::NotFound { name: asked.to_owned(), tried });

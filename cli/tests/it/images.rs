@@ -125,6 +125,23 @@ fn names_are_given_moved_and_taken() {
 }
 
 #[test]
+fn what_another_tool_named_is_found_and_goes_though_it_cannot_be_read() {
+    let space = space();
+    built("x:1", &[], &space);
+    let path = space.store().join("index.json");
+    let mut index: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+    // As skopeo writes it: a name as it was given, and nothing else.
+    index["manifests"][0]["annotations"] =
+        serde_json::json!({ "org.opencontainers.image.ref.name": "other:1" });
+    fs_err::write(&path, index.to_string()).unwrap();
+    assert_eq!(ok(&space, &["inspect", "other:1", "-f", "{{.Name}}"]), "other:1");
+    let digest = index["manifests"][0]["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+    fs_err::write(space.store().join("blobs/sha256").join(digest), "{").unwrap();
+    assert!(ok(&space, &["rmi", "other:1"]).contains("untagged: other:1"));
+    assert_eq!(ok(&space, &["images", "-n"]), "");
+}
+
+#[test]
 fn inspect_speaks_go_templates() {
     let space = space();
     built("x:1", &["--label", "a.b=c<d", "--annotation", "note=n"], &space);

@@ -86,7 +86,7 @@ impl Images<'_> {
         let _lock = IndexLock::acquire(self.store.root())?;
         let mut all = self.list()?;
         let found = find_in(self, &all, asked)?;
-        let id = self.summary(&found.tagged)?.id;
+        let id = self.id_of(&found.tagged);
         let digest = found.tagged.manifest.digest;
         if found.by_name {
             all.retain(|tagged| tagged.name != found.tagged.name);
@@ -116,11 +116,14 @@ impl Images<'_> {
         if dangling.is_empty() {
             return Ok(Vec::new());
         }
-        // One that cannot be read any more is removed all the same.
-        let id = |tagged: &Tagged| self.summary(tagged).map_or(tagged.manifest.digest, |summary| summary.id);
-        let ids = dangling.iter().map(id).collect();
+        let ids = dangling.iter().map(|tagged| self.id_of(tagged)).collect();
         index::write(self.store, &named)?;
         Ok(ids)
+    }
+
+    /// What an image that is removed is called, also where it cannot be read any more.
+    fn id_of(&self, tagged: &Tagged) -> BlobDigest {
+        self.summary(tagged).map_or(tagged.manifest.digest, |summary| summary.id)
     }
 }
 
