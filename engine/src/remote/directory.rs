@@ -14,6 +14,7 @@ use std::time::Duration;
 use cache::remote::{HEAD_LIMIT, Head, Publication, Published, Remote, RemoteError};
 use cache::{CacheError, IndexLock};
 use fs_err::File;
+use fs_err::os::unix::fs::OpenOptionsExt;
 use oci_spec::image::{ImageIndex, MediaType};
 use sha2::{Digest, Sha256};
 use solver::{BlobDigest, Descriptor};
@@ -27,6 +28,8 @@ use crate::transport::layout::{BLOBS, INDEX, LAYOUT, LAYOUT_TEXT, blob_path, ind
 const NAME: &str = "cache";
 /// Largest manifest read, in bytes: it names a million blobs.
 const MANIFEST_LIMIT: u64 = 256 << 20;
+/// What a store has and a cache has not. A store is a layout too, and what nobody names in it is not ours to delete.
+const STORE: &str = "used";
 /// What is being written.
 const TEMPORARY: &[u8] = b".tmp";
 /// What nobody names is deleted after so long: somebody may be about to name it, or be reading an older head.
@@ -55,9 +58,16 @@ impl DirectoryRemote {
     /// Opens a layer blob. Its bytes are for the caller to check.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When it is not there, or has another size.
     pub fn open_blob(&self, blob: &Descriptor) -> io::Result<File> {
-        File::open(self.path(&blob.digest))
+        let path = self.path(&blob.digest);
+        let file = open(&path)?;
+        let size = file.metadata()?.len();
+        if size == blob.size {
+            return Ok(file);
+        }
+        let text = format!("`{}` has {size} bytes, and {} were stated", path.display(), blob.size);
+        Err(io::Error::new(io::ErrorKind::InvalidData, text))
     }
 
     /// A blob could not be had: it counts as absent until it is put there again.
@@ -105,6 +115,9 @@ impl DirectoryRemote {
     /// Makes the directory an image layout. One with other things in it is left alone.
     fn prepare(&self) -> Result<(), RemoteError> {
         let layout = self.dir.join(LAYOUT);
+        if fs_err::exists(self.dir.join(STORE))? {
+            return Err(RemoteError::Foreign { reason: "a store of images".to_owned() });
+        }
         if fs_err::exists(&layout)? {
             return Ok(());
         }
@@ -134,7 +147,7 @@ impl DirectoryRemote {
 
     /// The manifest that the index names; `None` where there is no cache.
     fn manifest(&self) -> Result<Option<Found>, RemoteError> {
-        let bytes = match File::open(self.dir.join(INDEX)) {
+        let bytes = match open(&self.dir.join(INDEX)) {
             Ok(file) => limited(file, JSON_LIMIT, "index")?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -212,7 +225,7 @@ impl Remote for DirectoryRemote {
     }
 
     fn object(&self, object: &Descriptor) -> Result<Vec<u8>, RemoteError> {
-        match File::open(self.path(&object.digest)) {
+        match open(&self.path(&object.digest)) {
             Ok(file) => limited(file, object.size, "object"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(RemoteError::Missing { digest: object.digest })
@@ -257,6 +270,16 @@ impl Remote for DirectoryRemote {
     }
 }
 
+/// Opens a file. Nobody waits for a pipe, and what is no file counts as absent.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("`{}` is no file", path.display())))
+}
+
 fn limited(file: File, limit: u64, what: &'static str) -> Result<Vec<u8>, RemoteError> {
     let size = file.metadata()?.len();
     if size > limit {
@@ -288,6 +311,42 @@ fn readable() -> std::fs::Permissions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_pipe_or_reads_more_than_was_stated() {
+        let dir = tempfile::tempdir().unwrap();
+        let remote = DirectoryRemote::new(dir.path());
+        let blob = oci::described(b"layer");
+        remote.put_blob(&blob, &mut &b"layer"[..]).unwrap();
+        assert!(remote.open_blob(&blob).is_ok());
+        let path = remote.path(&blob.digest);
+        fs_err::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(remote.open_blob(&blob).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let pipe = |path: &Path| {
+            let _ = fs_err::remove_file(path);
+            let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        };
+        pipe(&path);
+        assert_eq!(remote.open_blob(&blob).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(matches!(remote.object(&blob), Err(RemoteError::Missing { .. })));
+        pipe(&dir.path().join(INDEX));
+        assert!(remote.head().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_store_is_no_place_for_a_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = cache::Store::open(dir.path()).unwrap();
+        let blob = store.blobs().put(b"layer").unwrap();
+        store.commit::<CacheError>(|| Ok(())).unwrap();
+        let remote = DirectoryRemote::new(dir.path());
+        let put = remote.put_blob(&blob, &mut &b"layer"[..]);
+        assert!(matches!(put, Err(RemoteError::Foreign { .. })), "{put:?}");
+        let (based_on, objects, kept, blobs) = (None, Vec::new(), Vec::new(), Vec::new());
+        let publication = Publication { based_on, head: Vec::new(), objects, kept, blobs };
+        assert!(remote.publish(&publication).is_err() && remote.head().unwrap().is_none());
+    }
 
     #[test]
     fn a_blob_that_rotted_is_replaced_and_a_rotten_one_is_not_taken() {
