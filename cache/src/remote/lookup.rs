@@ -92,7 +92,7 @@ impl<'a> RemoteCache<'a> {
     /// What the user should know: one text at most.
     pub fn warnings(&self) -> Vec<String> {
         let text = |error: Arc<RemoteError>| {
-            format!("cache `{}`: {error}; counted as not cached", self.remote.name())
+            format!("cache `{}`: {}; counted as not cached", self.remote.name(), error.told())
         };
         self.failure().map(text).into_iter().collect()
     }

@@ -1,10 +1,12 @@
 //! Remote caches: what one machine built, another one finds in a registry or a directory, and fetches what it reads.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use cache::remote::{Limits, NewRecord, RemoteCache};
 use engine::remote::DirectoryRemote;
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use crate::image_registry::{Asked, Image, ImageRegistry};
@@ -171,6 +173,7 @@ fn a_cache_that_is_of_no_use_is_a_warning_unless_it_is_required() {
     let nobody = "type=registry,ref=127.0.0.1:1/team/x:cache";
     let (_, _, said) = good(&space, "four", "x:1", &["--cache-from", nobody, "--cache-to", nobody]);
     assert!(said.contains("is not written") && said.contains("counted as not cached"), "{said}");
+    assert_eq!(said.matches("Connection refused").count(), 2, "{said}");
     for (words, wanted) in [
         (["--cache-to", "type=inline,mode=max"].as_slice(), "nothing can be said of type=inline"),
         (&["--cache-to", "type=local,dest=x,mode=some"], "there is no mode `some`"),
@@ -451,4 +454,25 @@ fn an_import_of_what_is_not_so_keeps_nothing() {
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     let (_, built, _) = good(&space, "two", "x:1", &[]);
     assert!(number(&built, "executed") >= 1);
+}
+
+#[test]
+fn who_is_stopped_while_a_cache_is_waited_for_says_so() {
+    let space = Space::new();
+    space.file("a", "a").kubefile("FROM scratch\nCOPY a /\n");
+    // It takes connections, and never says a word.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let cache = format!("type=registry,ref={}/x:cache", listener.local_addr().unwrap());
+    let build = ["build", "-t", "x:1", "--build-mode", "lite", ".", "--cache-to"];
+    for words in [&["cache", "inspect"][..], &["cache", "import"], &build, &["cache", "export"]] {
+        let mut command = space.command();
+        let child = command.args(words).arg(&cache).stderr(Stdio::piped()).spawn().unwrap();
+        let connection = listener.accept().unwrap();
+        rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let output = child.wait_with_output().unwrap();
+        drop(connection);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(143), "{words:?}: {text}");
+        assert!(text.contains("error: cancelled; "), "{words:?}: {text}");
+    }
 }

@@ -5,6 +5,7 @@ use engine::upstream::{Cached, StepRecord, Upstream, inline};
 use engine::{Bases, Built, Export, Registry, Repository};
 
 use super::options::Settings;
+use crate::interrupt::Interrupt;
 use crate::report::{Failure, Page, Reporter};
 
 /// What to do about a cache that is of no use.
@@ -70,7 +71,7 @@ pub(super) fn export(
     bases: &Bases<'_>,
     settings: &Settings,
     built: &Built,
-    reporter: &Reporter,
+    (interrupt, reporter): (&Interrupt, &Reporter),
 ) -> Result<(), Failure> {
     let near: Vec<Repository> = settings.pushed.iter().map(|to| to.repository.clone()).collect();
     for target in &settings.caches.to {
@@ -90,8 +91,12 @@ pub(super) fn export(
                 exported.objects_sent,
                 exported.bytes_sent
             )),
+            Err(_) if interrupt.cancel.is_cancelled() => {
+                let what = "cancelled; the image is built and stored, and not all caches know of it";
+                return Err(Failure::Cancelled { signal: interrupt.signal(), what });
+            }
             Err(error) => {
-                let text = format!("cache `{}` is not written: {error}", cached.name());
+                let text = format!("cache `{}` is not written: {}", cached.name(), error.told());
                 if settings.caches.is_required {
                     let hint = "the image is built and stored; `--cache-required` makes this an error";
                     return Err(Page::error("cache", text).hint(hint).into());

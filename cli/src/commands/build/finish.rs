@@ -99,7 +99,9 @@ pub(super) fn deliver(
         during(events, Activity::Push, || pushes(store, finished, interrupt, quiet))?;
     }
     if !settings.caches.to.is_empty() {
-        during(events, Activity::Caches, || caches::export(store, bases, settings, built, reporter))?;
+        during(events, Activity::Caches, || {
+            caches::export(store, bases, settings, built, (interrupt, reporter))
+        })?;
     }
     Ok(())
 }

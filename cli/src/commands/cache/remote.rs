@@ -15,7 +15,7 @@ use crate::args::{CacheExport, CacheImport, CacheInspect, Global, RemotePlace};
 use crate::commands::existing_store;
 use crate::interrupt::Interrupt;
 use crate::progress::Copying;
-use crate::report::{self, Failure, Page, Reporter};
+use crate::report::{Failure, Page, Reporter};
 use crate::{settings, ui};
 
 /// Digits of a key that are shown.
@@ -33,10 +33,10 @@ impl Way {
         Ok(Self { registry: settings::registry(&place.registry, global, &interrupt.cancel)?, key })
     }
 
-    fn to_read(&self, place: &RemotePlace) -> Result<Cached<'_>, Failure> {
+    fn to_read(&self, place: &RemotePlace, interrupt: &Interrupt) -> Result<Cached<'_>, Failure> {
         let named = settings::cache_place(&place.cache)?;
         let cached = Cached::to_read(&self.registry, &named, self.key.clone());
-        if cached.is_there().map_err(|error| failure(&place.cache, &error))? {
+        if cached.is_there().map_err(|error| failure(&place.cache, &error, interrupt))? {
             return Ok(cached);
         }
         let page = Page::error("cache", format!("there is no cache at `{}`", cached.name()));
@@ -75,7 +75,7 @@ pub(super) fn export(
     }
     let cached = Cached::new(&way.registry, &place, way.key.clone());
     let exported = cached.export(&store, &[], &shipment, &limits);
-    let exported = exported.map_err(|error| failure(&args.place.cache, &error))?;
+    let exported = exported.map_err(|error| failure(&args.place.cache, &error, &interrupt))?;
     cached
         .warnings()
         .into_iter()
@@ -98,7 +98,7 @@ pub(super) fn export(
 pub(super) fn import(args: &CacheImport, global: &Global, root: &Path) -> Result<(), Failure> {
     let interrupt = Interrupt::listen()?;
     let way = Way::new(&args.place, global, &interrupt)?;
-    let cached = way.to_read(&args.place)?;
+    let cached = way.to_read(&args.place, &interrupt)?;
     let store = Store::open(root)?;
     let copying = Copying::start(global.quiet, "fetched");
     let imported = engine::upstream::import(&store, &way.registry, cached, &|bytes| copying.more(bytes));
@@ -120,8 +120,8 @@ pub(super) fn import(args: &CacheImport, global: &Global, root: &Path) -> Result
 pub(super) fn inspect(args: &CacheInspect, global: &Global) -> Result<(), Failure> {
     let interrupt = Interrupt::listen()?;
     let way = Way::new(&args.place, global, &interrupt)?;
-    let cached = way.to_read(&args.place)?;
-    let all = list(&cached).map_err(|error| failure(&args.place.cache, &error))?;
+    let cached = way.to_read(&args.place, &interrupt)?;
+    let all = list(&cached).map_err(|error| failure(&args.place.cache, &error, &interrupt))?;
     if args.json {
         ui::data(&format!("{:#}", serde_json::Value::from_iter(all.iter().map(as_json))));
         return Ok(());
@@ -199,15 +199,17 @@ fn age(day: u32) -> String {
     }
 }
 
-fn failure(cache: &str, error: &RemoteError) -> Failure {
-    let causes: String = report::causes(error).into_iter().map(|cause| format!(": {cause}")).collect();
-    let page = Page::error("cache", format!("cache `{cache}`: {error}{causes}"));
+fn failure(cache: &str, error: &RemoteError, interrupt: &Interrupt) -> Failure {
+    if interrupt.cancel.is_cancelled() {
+        return Failure::Cancelled { signal: interrupt.signal(), what: "cancelled; the cache is as it was" };
+    }
+    let page = Page::error("cache", format!("cache `{cache}`: {}", error.told()));
     page.hint("name a cache that `--cache-to` or `sealer cache export` made").into()
 }
 
 fn by_hand(cache: &str, error: ByHandError, interrupt: &Interrupt) -> Failure {
     match error {
-        ByHandError::Remote(error) => failure(cache, &error),
+        ByHandError::Remote(error) => failure(cache, &error, interrupt),
         ByHandError::Registry(error) => Failure::registry(error, interrupt.signal()),
         ByHandError::Layer(error) => Page::error("cache", format!("cache `{cache}`: {error}"))
             .hint("`--cache-sign-key` believes only who has the key")
