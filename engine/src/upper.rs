@@ -1,7 +1,8 @@
 //! The upper directory of an overlay mount read as a delta: what a command added, changed and removed.
 //!
 //! overlayfs says "gone" with a device 0:0 and "nothing older shows through" with an attribute. It copies a file up when it
-//! is opened for writing and a directory when anything in it changes, so what equals the state below is no change.
+//! is opened for writing and a directory when anything in it changes, so what equals the state below is no change. It is taken
+//! out of the directory: what is left is the delta and nothing else, and may stand for it on any other state.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -63,7 +64,7 @@ impl Left {
     }
 }
 
-/// Reads an upper directory over the state it was mounted on.
+/// Reads an upper directory over the state it was mounted on, and leaves in it what the delta has.
 pub(crate) fn read(
     root: &Path,
     state: &State,
@@ -116,7 +117,11 @@ impl Reader<'_> {
                 Some(parts) => State::child(self.trees, parts, &name)?,
                 None => Found::Absent,
             };
-            let entry = self.entry(&host.join(OsStr::from_bytes(&name)), &path, &found)?;
+            let host = host.join(OsStr::from_bytes(&name));
+            let entry = self.entry(&host, &path, &found)?;
+            if entry.is_none() {
+                remove(&host)?;
+            }
             Ok(entry.map(|entry| (name, entry)))
         };
         let entries: Vec<Option<(Vec<u8>, Entry)>> =
@@ -184,10 +189,22 @@ impl Reader<'_> {
         let mut directory = self.directory(host, path, parts)?;
         // Where there was nothing, there is nothing to hide.
         directory.opaque = is_opaque && matches!(below, Found::Dir { .. });
+        if is_opaque && !directory.opaque {
+            rustix::fs::lremovexattr(host, OPAQUE).map_err(io::Error::from)?;
+        }
         if directory.entries.is_empty() && known.is_some_and(|known| same_meta(known, &meta)) {
             return Ok(None);
         }
         Ok(Some(Entry { meta, node: Node::Dir(self.trees.add(directory)) }))
+    }
+}
+
+/// Removes what is no part of a delta; of a directory everything in it is gone already.
+fn remove(host: &Path) -> io::Result<()> {
+    if fs_err::symlink_metadata(host)?.is_dir() {
+        fs_err::remove_dir(host)
+    } else {
+        fs_err::remove_file(host)
     }
 }
 

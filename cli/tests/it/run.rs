@@ -130,6 +130,29 @@ RUN touch /etc/passwd && mkdir /gone && rmdir /gone && chmod 600 /etc/passwd
 }
 
 #[test]
+fn what_a_command_left_as_it_was_is_nothing_to_commands_elsewhere() {
+    let Some(space) = place() else { return };
+    let file = |path: &str| {
+        let file = space.rootfs("localhost/x:1")[path].content.clone();
+        String::from_utf8(file).unwrap()
+    };
+    for text in ["one", "two"] {
+        // What makes the first change again has the same delta, whatever the file has in it.
+        space.file("app/f", text);
+        built(&space, "COPY app/ /app/\nRUN chmod 644 /app/f && touch /done\nRUN cp /app/f /copy\n");
+        assert_eq!(file("copy"), text);
+    }
+    // A new directory hides what was below it; that there was nothing is no part of the delta.
+    space.kubefile(&format!(
+        "{}FROM base AS one\nRUN mkdir q && echo f > q/f\nFROM base\nCOPY --from=one /q/f /first\n\
+         RUN mkdir q && echo g > q/g\nRUN echo f > q/f\nRUN ls q > /list\n",
+        BASE.replacen("scratch", "scratch AS base", 1)
+    ));
+    space.built(&[]);
+    assert_eq!(file("list"), "f\ng\n");
+}
+
+#[test]
 fn a_damaged_layer_that_a_command_runs_on_is_made_again() {
     let Some(space) = place() else { return };
     let text = "RUN seq 1 100000 > /numbers\n";
