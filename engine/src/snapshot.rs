@@ -127,6 +127,8 @@ impl<'a> Snapshots<'a> {
             // Set-user-id programs of images are not for the users of this machine.
             fs_err::set_permissions(&all, std::fs::Permissions::from_mode(0o700))?;
         }
+        // Overlay mounts name their directories from elsewhere.
+        let dir = fs_err::canonicalize(dir)?;
         Ok(self.dir.get_or_init(|| dir))
     }
 }

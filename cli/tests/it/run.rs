@@ -153,6 +153,16 @@ fn what_a_command_left_as_it_was_is_nothing_to_commands_elsewhere() {
 }
 
 #[test]
+fn a_store_may_be_named_from_where_one_stands() {
+    let Some(space) = place() else { return };
+    kubefile(&space, "RUN touch f\n");
+    let mut command = space.command();
+    command.env("SEALER_ROOT", "../store").args(["build", "-q", "-t", "x:1", "--build-mode", "lite", "."]);
+    let run = run(&mut command);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+}
+
+#[test]
 fn a_damaged_layer_that_a_command_runs_on_is_made_again() {
     let Some(space) = place() else { return };
     let text = "RUN seq 1 100000 > /numbers\n";
