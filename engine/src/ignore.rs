@@ -1,6 +1,6 @@
 //! Docker's rules for ignore files: which paths of the context the build does not see.
 //!
-//! It reads text and answers questions; which file the text came from and how the walk goes is its caller's. The rules are
+//! It reads text and answers questions; which file or flag the text came from and how the walk goes is its caller's. The rules are
 //! those of moby/patternmatcher (`MatchesOrParentMatches`): the last line that matches a path *or a directory above it*
 //! decides, so `!a/b` brings `a/b` and all below it back, even from an ignored `a`.
 //!
@@ -14,23 +14,25 @@ pub fn ignore_file_names() -> [&'static str; 3] {
     [".sealerignore", ".containerignore", ".dockerignore"]
 }
 
-/// A line of an ignore file that is no pattern.
+/// A text that is no rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IgnoreError {
+pub enum RuleError {
     /// An exception from nothing.
-    #[error("line {line}: `!` needs a pattern after it")]
-    LoneException {
-        /// Counted from 1.
-        line: usize,
-    },
-    /// A line with a syntax error.
-    #[error("line {line}: {source}")]
-    Pattern {
-        /// Counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        source: PatternError,
-    },
+    #[error("`!` needs a pattern after it")]
+    LoneException,
+    /// A syntax error.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+}
+
+/// A line of an ignore file that is no rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {source}")]
+pub struct IgnoreError {
+    /// Counted from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub source: RuleError,
 }
 
 /// The compiled lines of one ignore file.
@@ -76,25 +78,19 @@ impl IgnoreRules {
     pub fn parse(text: &str) -> Result<IgnoreRules, IgnoreError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut rules = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let trimmed = line.trim();
-            if line.starts_with('#') || trimmed.is_empty() {
-                continue;
-            }
-            let (exception, path) = match trimmed.strip_prefix('!') {
-                Some(rest) => (true, rest.trim()),
-                None => (false, trimmed),
-            };
-            let line = index + 1;
-            if path.is_empty() {
-                return Err(IgnoreError::LoneException { line });
-            }
-            // Docker lets a line that cleans to `.` or `/` match nothing: no file has that path.
-            let Some(path) = clean(path) else { continue };
-            let pattern = Pattern::ignore(&path).map_err(|source| IgnoreError::Pattern { line, source })?;
-            rules.push(Rule { pattern, exception });
+        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('#')) {
+            rules.extend(Rule::new(line).map_err(|source| IgnoreError { line: index + 1, source })?);
         }
         Ok(IgnoreRules { rules })
+    }
+
+    /// The same rules, each given by itself.
+    ///
+    /// # Errors
+    /// The first text that is no rule.
+    pub fn of(texts: &[String]) -> Result<IgnoreRules, RuleError> {
+        let rules = texts.iter().filter_map(|text| Rule::new(text).transpose());
+        Ok(IgnoreRules { rules: rules.collect::<Result<_, _>>()? })
     }
 
     /// Says whether there is no rule, so that nothing need be asked.
@@ -146,6 +142,20 @@ impl IgnoreRules {
 }
 
 impl Rule {
+    /// `None` for a blank, and for what cleans to `.` or `/`: no file has that path, and Docker lets it match nothing.
+    fn new(text: &str) -> Result<Option<Self>, RuleError> {
+        let text = text.trim();
+        let (exception, path) = match text.strip_prefix('!') {
+            Some(rest) => (true, rest.trim()),
+            None => (false, text),
+        };
+        if exception && path.is_empty() {
+            return Err(RuleError::LoneException);
+        }
+        let Some(path) = clean(path) else { return Ok(None) };
+        Ok(Some(Self { pattern: Pattern::ignore(&path)?, exception }))
+    }
+
     fn matches_or_parent(&self, path: &[u8]) -> bool {
         self.pattern.matches_or_parent(path)
     }

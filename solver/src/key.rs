@@ -284,7 +284,8 @@ fn walk_file(file: &crate::FileOp, to: &mut dyn Walk) {
         Some(Chmod::Bits(bits)) => to.number("chmod", (*bits).into()),
         Some(changes) => to.bytes("chmod", changes.to_string().as_bytes()),
     }
-    file.exclude.iter().for_each(|pattern| to.bytes("exclude", pattern.as_bytes()));
+    // As `exclude` they had no exceptions and were not cleaned; records of those still say so.
+    file.exclude.iter().for_each(|pattern| to.bytes("excluded", pattern.as_bytes()));
     to.number("parents", file.parents.into());
     // Until `Local` was told apart, every ADD extracted what came from a URL too; records of those still say so.
     let unpack = match file.unpack {

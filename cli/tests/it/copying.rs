@@ -65,6 +65,33 @@ fn patterns_select_and_parents_are_kept_when_asked_for() {
 }
 
 #[test]
+fn what_is_left_out_is_told_by_the_rules_of_ignore_files() {
+    check(
+        "FROM scratch\nCOPY --exclude=./sub/ --exclude=/dangling dir /d",
+        &["d d 0755 0/0 0", "d/c.md - 0644 0/0 1"],
+    );
+    check(
+        "FROM scratch\nCOPY --exclude=* --exclude=!sub/d.txt dir /d",
+        &["d d 0755 0/0 0", "d/sub d 0755 0/0 0", "d/sub/d.txt - 0644 0/0 1"],
+    );
+    check("FROM scratch\nCOPY --exclude=b* *.txt /t/", &["t d 0755 0/0 0", "t/a.txt - 0644 0/0 1"]);
+    check(
+        "FROM scratch\nCOPY --parents --exclude=dir/sub --exclude=dangling dir a.txt /t/",
+        &[
+            "t d 0755 0/0 0",
+            "t/a.txt - 0644 0/0 1",
+            "t/dir d 0755 0/0 0",
+            "t/dir/c.md - 0644 0/0 1",
+            "t/dir/dangling l 0777 0/0 0 -> nowhere",
+        ],
+    );
+    check(
+        "FROM scratch\nCOPY --parents --exclude=sub/d.* dir/./sub a.txt /t/",
+        &["t d 0755 0/0 0", "t/a.txt - 0644 0/0 1", "t/sub d 0755 0/0 0"],
+    );
+}
+
+#[test]
 fn parents_keep_their_headers_from_the_pivot_on() {
     let space = Space::new();
     space.file("a/b/c/f", "x");

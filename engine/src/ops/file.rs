@@ -14,14 +14,15 @@ use thiserror::Error;
 
 use crate::contents::{Contents, Location, content_digest};
 use crate::delta::OpenDir;
+use crate::ignore::{IgnoreRules, RuleError};
 use crate::ops::access::{restyle, restyle_entry, restyle_meta};
 use crate::ops::{Input, accounts, archive};
-use crate::pattern::{Pattern, PatternError};
+use crate::pattern::PatternError;
 use crate::state::{Found, Resolved, State};
 use crate::tree::{Entry, Meta, Name, Node, TreeError, Trees, components, push_name};
 use crate::untar::Untarred;
 
-use self::select::{headers_above, pivot, select, without};
+use self::select::{headers_above, kept, pivot, select};
 use self::spread::{Implied, still_one};
 
 /// A copy that cannot be done.
@@ -80,6 +81,9 @@ pub enum FileError {
     /// The pattern is not one.
     #[error(transparent)]
     Pattern(#[from] PatternError),
+    /// A pattern of what is left out.
+    #[error("`--exclude`: {0}")]
+    Exclude(#[from] RuleError),
     /// The owner's names.
     #[error(transparent)]
     Account(#[from] accounts::AccountError),
@@ -109,6 +113,17 @@ struct Match {
 impl Match {
     fn new(source: usize, path: Vec<u8>, entry: Entry, unpack: bool) -> Self {
         Self { source, path, entry, parents: Vec::new(), unpack, implied: Implied::new(), extracted: None }
+    }
+
+    /// What of its path shows in the image: with `--parents` all that is not left behind, else the name of a file.
+    fn kept_path(&self, with_parents: bool) -> Vec<u8> {
+        let names: Vec<&[u8]> = components(&self.path).collect();
+        let count = match self.entry.node {
+            _ if with_parents => self.parents.len() + 1,
+            Node::Dir(_) => 0,
+            _ => 1,
+        };
+        names[names.len().saturating_sub(count)..].join(&b'/')
     }
 
     /// Identity of what is copied.
@@ -144,7 +159,7 @@ pub struct Copied {
 pub struct Prepared<'a> {
     op: &'a FileOp,
     matches: Vec<Match>,
-    exclude: Vec<Pattern>,
+    exclude: IgnoreRules,
     below: State,
     destination: Resolved,
     owner: Option<Owner>,
@@ -206,7 +221,7 @@ impl<'a> Prepared<'a> {
                 found.extracted = extracted;
             }
         }
-        let exclude = op.exclude.iter().map(|text| Pattern::new(text)).collect::<Result<_, _>>()?;
+        let exclude = IgnoreRules::of(&op.exclude)?;
         Ok(Self { op, matches, exclude, below, destination, owner })
     }
 
@@ -263,8 +278,7 @@ impl<'a> Prepared<'a> {
         let mut root = OpenDir::root();
         let (mut kept_modes, mut links) = (Vec::new(), Vec::new());
         for found in &self.matches {
-            let entry = self.dressed(trees, found.entry.clone(), found.path.as_slice())?;
-            let Some(entry) = entry else { continue };
+            let Some(entry) = self.dressed(trees, found)? else { continue };
             let archive = match (&found.extracted, &entry.node) {
                 (None, Node::File { content, .. }) if found.unpack => {
                     archive::extract(trees, contents, content, &found.path)?
@@ -371,18 +385,15 @@ impl<'a> Prepared<'a> {
         Ok(())
     }
 
-    /// The entry as it will stand in the image: excluded parts gone, owner and mode set.
-    fn dressed(&self, trees: &Trees<'_>, entry: Entry, path: &[u8]) -> Result<Option<Entry>, FileError> {
+    /// The entry as it will stand in the image: excluded parts gone, owner and mode set; `None` if all of it is excluded.
+    fn dressed(&self, trees: &Trees<'_>, found: &Match) -> Result<Option<Entry>, FileError> {
         let entry = if self.exclude.is_empty() {
-            entry
-        } else if let Node::Dir(tree) = &entry.node {
-            Entry { node: Node::Dir(without(trees, tree, &self.exclude, &mut Vec::new())?), ..entry }
-        } else if self.exclude.iter().any(|pattern| pattern.matches_or_parent(base_name(path))) {
-            return Ok(None);
+            Some(found.entry.clone())
         } else {
-            entry
+            kept(trees, &found.entry, &self.exclude, &found.kept_path(self.op.parents))?
         };
-        Ok(Some(restyle_entry(trees, &entry, self.owner, self.op.chmod.as_ref())?))
+        let (owner, chmod) = (self.owner, self.op.chmod.as_ref());
+        Ok(entry.map(|entry| restyle_entry(trees, &entry, owner, chmod)).transpose()?)
     }
 }
 

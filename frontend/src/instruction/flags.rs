@@ -47,9 +47,12 @@ pub(super) const CHMOD: FlagSyntax = FlagSyntax::new(
     "MODE",
     "the mode of what is copied, octal or as changes such as `u=rwX,go-w`; the sources' own modes without it",
 );
-pub(super) const EXCLUDE: FlagSyntax =
-    FlagSyntax::new("exclude", "PATTERN", "leaves out what matches, with `**` for any number of directories")
-        .repeating();
+pub(super) const EXCLUDE: FlagSyntax = FlagSyntax::new(
+    "exclude",
+    "PATTERN",
+    "leaves out what matches, by the rules of an ignore file; paths are those in the source directory, with `--parents` those that are kept",
+)
+.repeating();
 pub(super) const PARENTS: FlagSyntax = FlagSyntax::new(
     "parents",
     "",

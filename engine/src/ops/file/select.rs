@@ -1,8 +1,9 @@
-//! What is copied: the matches of a pattern in an input, and a tree without what is left out.
+//! What is copied: the matches of a pattern in an input, without what is left out.
 
-use solver::{LocalSource, TreeDigest};
+use solver::LocalSource;
 
 use super::{FileError, lossy};
+use crate::ignore::{IgnoreRules, Matched};
 use crate::ops::Input;
 use crate::pattern::Pattern;
 use crate::state::{Found, State};
@@ -114,25 +115,40 @@ fn collect(
     Ok(())
 }
 
-/// A tree without what the patterns name, relative to its root.
-pub(super) fn without(
+/// An entry at a path without what the rules leave out; `None` if that is all of it. A directory at the path `""` stays.
+pub(super) fn kept(
     trees: &Trees<'_>,
-    tree: &TreeDigest,
-    patterns: &[Pattern],
+    entry: &Entry,
+    rules: &IgnoreRules,
+    path: &[u8],
+) -> Result<Option<Entry>, TreeError> {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    let above = slashes.fold(Matched::default(), |above, (at, _)| rules.enter(&above, &path[..at]));
+    kept_in(trees, entry, rules, &above, &mut path.to_vec())
+}
+
+fn kept_in(
+    trees: &Trees<'_>,
+    entry: &Entry,
+    rules: &IgnoreRules,
+    above: &Matched,
     path: &mut Vec<u8>,
-) -> Result<TreeDigest, TreeError> {
-    let mut kept = Directory::default();
+) -> Result<Option<Entry>, TreeError> {
+    let is_left_out = !path.is_empty() && rules.is_ignored_in(above, path);
+    let Node::Dir(tree) = &entry.node else { return Ok((!is_left_out).then(|| entry.clone())) };
+    let matched = rules.enter(above, path);
+    if is_left_out && rules.can_prune_in(&matched, path) {
+        return Ok(None);
+    }
+    let mut left = Directory::default();
     for (name, entry) in trees.load(tree)?.entries.iter() {
         let length = path.len();
         push_name(path, name);
-        if !patterns.iter().any(|pattern| pattern.matches_or_parent(path)) {
-            let mut entry = entry.clone();
-            if let Node::Dir(child) = &entry.node {
-                entry.node = Node::Dir(without(trees, child, patterns, path)?);
-            }
-            kept.entries.insert(name, entry);
+        if let Some(entry) = kept_in(trees, entry, rules, &matched, path)? {
+            left.entries.insert(name, entry);
         }
         path.truncate(length);
     }
-    Ok(trees.add(kept))
+    let is_left = !is_left_out || !left.entries.is_empty();
+    Ok(is_left.then(|| Entry { meta: entry.meta.clone(), node: Node::Dir(trees.add(left)) }))
 }
