@@ -65,6 +65,20 @@ fn patterns_select_and_parents_are_kept_when_asked_for() {
 }
 
 #[test]
+fn a_file_beside_others_needs_a_destination_that_is_a_directory() {
+    let space = Space::new();
+    space.file("da/in", "1").file("db", "2");
+    for (copy, root) in [("COPY d* /x", None), ("COPY d* /x/", Some(["x", "x/db", "x/in"]))] {
+        let run = space.kubefile(&format!("FROM scratch\n{copy}\n")).build(&[]);
+        assert_eq!(run.code == Some(0), root.is_some(), "{copy}: {}", run.stderr);
+        match root {
+            Some(root) => assert!(space.rootfs("localhost/x:1").keys().eq(&root)),
+            None => assert!(run.stderr.contains("selects 2 files or directories"), "{}", run.stderr),
+        }
+    }
+}
+
+#[test]
 fn what_is_left_out_is_told_by_the_rules_of_ignore_files() {
     check(
         "FROM scratch\nCOPY --exclude=./sub/ --exclude=/dangling dir /d",

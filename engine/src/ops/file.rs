@@ -42,8 +42,10 @@ pub enum FileError {
         /// Where it points.
         target: String,
     },
-    /// Several files, one name.
-    #[error("`{pattern}` selects {count} files, so the destination `{destination}` must end with `/`")]
+    /// A file beside others, one name.
+    #[error(
+        "`{pattern}` selects {count} files or directories, so the destination `{destination}` must end with `/`"
+    )]
     NeedsDirectory {
         /// As written.
         pattern: String,
@@ -304,6 +306,8 @@ impl<'a> Prepared<'a> {
                     self.directory(&mut root, trees, &self.destination, &[], true)?
                         .put(trees, &name, entry)?;
                 }
+                // It would take the place of what the others bring.
+                (None, _) if self.matches.len() > 1 => return Err(self.needs_directory()),
                 (None, _) => {
                     let mut path: Vec<Name> =
                         components(&self.destination.path).map(<[u8]>::to_vec).collect();
@@ -324,13 +328,18 @@ impl<'a> Prepared<'a> {
         let is_dir = matches!(last, "" | "." | "..") || matches!(self.destination.found, Found::Dir { .. });
         let files = self.matches.iter().filter(|found| !matches!(found.entry.node, Node::Dir(_))).count();
         if !is_dir && files > 1 && !self.op.parents {
-            let pattern = match self.op.sources.first() {
-                Some(CopySource::Input { pattern, .. }) => pattern.clone(),
-                _ => String::new(),
-            };
-            return Err(FileError::NeedsDirectory { pattern, count: files, destination: written.clone() });
+            return Err(self.needs_directory());
         }
         Ok(is_dir)
+    }
+
+    fn needs_directory(&self) -> FileError {
+        let pattern = match self.op.sources.first() {
+            Some(CopySource::Input { pattern, .. }) => pattern.clone(),
+            _ => String::new(),
+        };
+        let (count, destination) = (self.matches.len(), self.op.destination.clone());
+        FileError::NeedsDirectory { pattern, count, destination }
     }
 
     /// The open directory at a place of the state (or above it, for a file), with more components below.
