@@ -39,11 +39,9 @@ impl OpenDir {
         let item = match self.children.remove(name) {
             Some(Item::Open(open)) => open,
             Some(Item::Closed(Entry { meta, node: Node::Dir(tree) })) => Self::open(trees, meta, &tree)?,
-            // What was deleted stays hidden below what comes in its place.
-            Some(Item::Closed(Entry { node: Node::Whiteout, .. })) => {
-                Self { meta: meta.clone(), opaque: true, ..Self::default() }
-            }
-            Some(Item::Closed(_)) | None => Self { meta: meta.clone(), ..Self::default() },
+            // What was deleted, or replaced by a file, stays hidden below what comes in its place.
+            Some(Item::Closed(_)) => Self { meta: meta.clone(), opaque: true, ..Self::default() },
+            None => Self { meta: meta.clone(), ..Self::default() },
         };
         match self.children.entry(name.to_vec()).or_insert(Item::Open(item)) {
             Item::Open(open) => Ok(open),
@@ -95,16 +93,15 @@ impl OpenDir {
         if trees.load(tree)?.opaque {
             return Ok(self.children.insert(name.to_vec(), Item::Closed(entry)).is_some());
         }
-        match self.children.get(name) {
-            Some(Item::Open(_) | Item::Closed(Entry { node: Node::Dir(_) | Node::Whiteout, .. })) => {
-                let open = self.dir(trees, name, &entry.meta)?;
-                open.meta = entry.meta;
-                open.add_all(trees, tree)
-            }
-            Some(Item::Closed(_)) | None => {
-                Ok(self.children.insert(name.to_vec(), Item::Closed(entry)).is_some())
-            }
-        }
+        let Some(there) = self.children.get(name) else {
+            self.children.insert(name.to_vec(), Item::Closed(entry));
+            return Ok(false);
+        };
+        let is_dir = |entry: &Entry| matches!(entry.node, Node::Dir(_) | Node::Whiteout);
+        let replaces = matches!(there, Item::Closed(entry) if !is_dir(entry));
+        let open = self.dir(trees, name, &entry.meta)?;
+        open.meta = entry.meta;
+        Ok(open.add_all(trees, tree)? || replaces)
     }
 
     /// Adds everything a directory holds. Returns whether a file was replaced.

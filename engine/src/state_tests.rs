@@ -114,6 +114,14 @@ proptest! {
             Ok(())
         }).unwrap();
         prop_assert_eq!(&seen, &model);
+        for first in 0..state.deltas.len() {
+            let (below, above) = state.deltas.split_at(first);
+            let mut one = OpenDir::root();
+            above.iter().for_each(|delta| _ = one.add_all(&trees, delta).unwrap());
+            let parts: Vec<_> = [one.finish(&trees)].into_iter().chain(below.iter().rev().copied()).collect();
+            let same = State::merged(&trees, &parts).unwrap();
+            prop_assert_eq!(same, merged, "deltas from {} on are another thing when they are one", first);
+        }
         for (path, byte) in &model {
             let found = state.look_up(&trees, path).unwrap();
             let right = match byte {
