@@ -154,6 +154,7 @@ fn patterns_links_and_ignore_files_mean_the_same_in_every_kind() {
     space.file("d/y/z/deep.log", "d").file("d/y/z/f", "f").file("star*", "s").file("d/w [1]", "w");
     symlink("/etc", space.context().join("abs")).unwrap();
     symlink("loop", space.context().join("loop")).unwrap();
+    symlink("nowhere", space.context().join("lost")).unwrap();
     symlink("../..", space.context().join("app/up")).unwrap();
     for (copy, says) in [
         ("COPY --parents app/deep/er/b.yaml way/er /x/", None),
@@ -174,6 +175,8 @@ fn patterns_links_and_ignore_files_mean_the_same_in_every_kind() {
         ("COPY abs/passwd /x", Some("leaves the build context through the link `abs`")),
         ("COPY app/up/x /x", Some("leaves the build context through the link `app/up`")),
         ("COPY loop /x", Some("symbolic links on its way")),
+        ("COPY --parents los? d /x/", None),
+        ("COPY los? d /x/", Some("`lost` is a link to `nowhere`")),
     ] {
         space.kubefile(&format!("FROM scratch\n{copy}\n"));
         let mut runs = Vec::new();

@@ -173,7 +173,7 @@ fn a_source_that_gives_nothing_says_what_it_is() {
         &space,
         &[],
         "Kubefile:4:1",
-        &["`d/link` is a link to `/nowhere`, which is not in the stage it is copied from"],
+        &["`d/link` is a link to `/nowhere`, which is not where it is copied from"],
     );
 }
 

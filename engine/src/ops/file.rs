@@ -35,7 +35,7 @@ pub enum FileError {
         pattern: String,
     },
     /// A link that leads nowhere.
-    #[error("`{pattern}` is a link to `{target}`, which is not in the stage it is copied from")]
+    #[error("`{pattern}` is a link to `{target}`, which is not where it is copied from")]
     Dangling {
         /// As written.
         pattern: String,
@@ -199,7 +199,7 @@ impl<'a> Prepared<'a> {
                     matches.push(Match::new(source, inline.name.clone().into(), entry, false));
                 }
                 CopySource::Input { input, pattern } => {
-                    let found = select(trees, &inputs[*input], pattern)?;
+                    let found = select(trees, &inputs[*input], pattern, op.parents)?;
                     let unpack = match inputs[*input] {
                         Input::Tree(_) => op.unpack != Unpack::Nothing,
                         Input::Download(_) => op.unpack == Unpack::Everything,

@@ -203,7 +203,7 @@ impl Scan<'_> {
         Ok((!directory.entries.is_empty()).then(|| self.trees.add(directory)))
     }
 
-    /// A match itself: a link is followed, inside the context, and keeps its name.
+    /// A match itself: a link is followed, inside the context, and keeps its name. One that leads nowhere is for the copy to judge.
     fn matched(
         &self,
         dir: &OwnedFd,
@@ -215,10 +215,13 @@ impl Scan<'_> {
         let above = &path[..path.len() - 1];
         let place = Place { dir, host, path: &joined(above), matched: &self.matched_by(above) };
         match self.one(&place, name)? {
-            Some(Entry { node: Node::Symlink(_), .. }) => match self.context.locate(&path, &lossy(real))? {
-                Located::At(target) => self.entry(&target),
-                Located::LeftOut | Located::Nowhere => Ok(None),
-            },
+            Some(link @ Entry { node: Node::Symlink(_), .. }) => {
+                match self.context.locate(&path, &lossy(real))? {
+                    Located::At(target) => self.entry(&target),
+                    Located::LeftOut => Ok(None),
+                    Located::Nowhere => Ok(Some(link)),
+                }
+            }
             entry => Ok(entry),
         }
     }

@@ -12,11 +12,12 @@ use crate::tree::{Directory, Entry, Meta, Node, TreeError, Trees, components, pu
 /// In a pattern of `--parents`: what stands before it selects, and is not copied.
 const PIVOT: &str = "/./";
 
-/// Matches of a pattern in an input, by path.
+/// Matches of a pattern in an input, by path. With `--parents` a link that leads nowhere is itself what is copied.
 pub(super) fn select(
     trees: &Trees<'_>,
     input: &Input,
     text: &str,
+    parents: bool,
 ) -> Result<Vec<(Vec<u8>, Entry)>, FileError> {
     let (state, clean) = (state_of(input), !matches!(input, Input::State(_)));
     let pattern = Pattern::new(&text.replacen(PIVOT, "/", 1))?;
@@ -54,7 +55,12 @@ pub(super) fn select(
     collect(trees, &state, &pattern, &mut Vec::new(), &mut matches)?;
     let entries = matches.into_iter().filter_map(|(path, found)| {
         let found = match found {
-            Found::Other(Entry { node: Node::Symlink(_), .. }) => match resolve(&path) {
+            Found::Other(Entry { node: Node::Symlink(ref target), .. }) => match resolve(&path) {
+                Ok(Found::Absent) if !parents => {
+                    let (pattern, target) = (lossy(&path), lossy(target));
+                    return Some(Err(FileError::Dangling { pattern, target }));
+                }
+                Ok(Found::Absent) => found,
                 Ok(found) => found,
                 Err(error) => return Some(Err(error)),
             },

@@ -195,14 +195,17 @@ impl Files<'_> {
         Ok((!directory.entries.is_empty()).then(|| into.add(directory)))
     }
 
-    /// A match itself: a link is followed, inside the context, and keeps its name.
+    /// A match itself: a link is followed, inside the context, and keeps its name. One that leads nowhere is for the copy to judge.
     fn matched(&self, entry: &Entry, real: &[Name], into: &Trees<'_>) -> Result<Option<Entry>, ContextError> {
         let above = &real[..real.len() - 1];
         match self.taken(entry, &joined(real), &self.matched_by(above), into)? {
-            Some(Entry { node: Node::Symlink(_), .. }) => match self.locate(real, &lossy(&joined(real)))? {
-                Some(target) => self.entry(&target, into),
-                None => Ok(None),
-            },
+            Some(link @ Entry { node: Node::Symlink(_), .. }) => {
+                let shown = lossy(&joined(real));
+                match self.locate(real, &shown)? {
+                    Some(target) => self.entry(&target, into),
+                    None => Ok(self.resolve(real, &shown)?.is_none().then_some(link)),
+                }
+            }
             taken => Ok(taken),
         }
     }
