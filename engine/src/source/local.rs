@@ -73,7 +73,10 @@ impl Scan<'_> {
             Some(entry) => (Some(entry), false),
             None => match self.context.locate(&prefix, &source.pattern)? {
                 Located::At(real) if pattern.is_literal() => match self.entry(&real)? {
-                    None => return Err(self.absent(&real, source, false)),
+                    None => {
+                        let is_left_out = self.context.ignore.is_ignored(&joined(&real));
+                        return Err(self.absent(&real, source, is_left_out));
+                    }
                     entry => (entry, false),
                 },
                 Located::At(real) => (self.matches(&pattern, &joined(&prefix), &real)?, false),

@@ -7,7 +7,7 @@ use solver::{LocalSource, TreeDigest};
 
 use super::ContextError;
 use super::files::Files;
-use crate::ignore::Matched;
+use crate::ignore::{IgnoreRules, Matched};
 use crate::pattern::Pattern;
 use crate::source::local::{LocalError, Standing, below, follow, joined, lossy};
 use crate::tree::{Directory, Entry, Meta, Name, Node, TreeError, Trees, components, push_name};
@@ -64,9 +64,20 @@ impl Files<'_> {
 
     /// Follows the links of a literal path inside the context. `None` when nothing is there.
     pub(super) fn resolve(&self, path: &[Name], shown: &str) -> Result<Option<Vec<Name>>, ContextError> {
+        self.followed(path, shown, &IgnoreRules::none())
+    }
+
+    /// The same; a link that is left out leads nowhere.
+    fn followed(
+        &self,
+        path: &[Name],
+        shown: &str,
+        left_out: &IgnoreRules,
+    ) -> Result<Option<Vec<Name>>, ContextError> {
         let standing = |at: &[Name]| -> Result<Standing, ContextError> {
             Ok(match self.at(at)?.map(|entry| entry.node) {
                 None => Standing::Nothing,
+                Some(Node::Symlink(_)) if left_out.is_ignored(&joined(at)) => Standing::Nothing,
                 Some(Node::Symlink(target)) => Standing::Link(target.to_vec()),
                 Some(_) => Standing::Other,
             })
@@ -76,7 +87,7 @@ impl Files<'_> {
 
     /// The same, for what no ignore file leaves out.
     fn locate(&self, path: &[Name], shown: &str) -> Result<Option<Vec<Name>>, ContextError> {
-        let Some(at) = self.resolve(path, shown)? else { return Ok(None) };
+        let Some(at) = self.followed(path, shown, &self.ignore)? else { return Ok(None) };
         let real = joined(&at);
         let is_left_out = !real.is_empty() && self.ignore.is_ignored(&real) && self.ignore.can_prune(&real);
         Ok((!is_left_out).then_some(at))

@@ -1,5 +1,6 @@
 //! Where a path of the context leads: links are followed one by one, and never out of it.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -80,19 +81,26 @@ impl Context {
         openat2(&self.dir, joined(path), flags, Mode::empty(), resolve).ok()
     }
 
-    /// Follows the links of a literal path inside the context.
+    /// Follows the links of a literal path inside the context. A link that is left out leads nowhere.
     pub(super) fn locate(&self, path: &[Name], shown: &str) -> Result<Located, LocalError> {
+        let is_left_out = Cell::new(false);
         let standing = |at: &[Name]| -> Result<Standing, LocalError> {
             let host = self.host(at);
             let Ok(stat) = rustix::fs::lstat(&host) else { return Ok(Standing::Nothing) };
             if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
                 return Ok(Standing::Other);
             }
+            if self.ignore.is_ignored(&joined(at)) {
+                is_left_out.set(true);
+                return Ok(Standing::Nothing);
+            }
             let target = fs_err::read_link(&host).map_err(|source| LocalError::Io { path: host, source })?;
             Ok(Standing::Link(target.into_os_string().into_vec()))
         };
         let inside = |at: &[Name], target: &[u8]| self.inside(at, target);
-        let Some(at) = follow(path, shown, standing, inside)? else { return Ok(Located::Nowhere) };
+        let Some(at) = follow(path, shown, standing, inside)? else {
+            return Ok(if is_left_out.get() { Located::LeftOut } else { Located::Nowhere });
+        };
         let path = joined(&at);
         let left_out = !path.is_empty() && self.ignore.is_ignored(&path) && self.ignore.can_prune(&path);
         Ok(if left_out { Located::LeftOut } else { Located::At(at) })
