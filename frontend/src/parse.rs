@@ -128,8 +128,10 @@ impl Parser {
     fn arguments(&mut self, text: &Text, from: usize, instruction: &Instruction) -> Option<Arguments> {
         let quotes = Quotes::Respected(self.escape);
         Some(match instruction.form {
-            Form::WordsOrJson => Arguments::Words(self.words_or_json(text, from, quotes)?),
-            Form::PlainWordsOrJson => Arguments::Words(self.words_or_json(text, from, Quotes::Ignored)?),
+            Form::WordsOrJson => Arguments::Words(self.words_or_json(text, from, quotes, instruction)?),
+            Form::PlainWordsOrJson => {
+                Arguments::Words(self.words_or_json(text, from, Quotes::Ignored, instruction)?)
+            }
             Form::Words => Arguments::Words(split_words(text, from, quotes)),
             Form::Raw => Arguments::Raw(raw_word(text, from..text.value.len())),
             Form::Pairs => Arguments::Pairs(self.pairs(text, from, instruction.keyword)?),
@@ -141,12 +143,26 @@ impl Parser {
         })
     }
 
-    fn words_or_json(&mut self, text: &Text, from: usize, quotes: Quotes) -> Option<Vec<Word>> {
+    fn words_or_json(
+        &mut self,
+        text: &Text,
+        from: usize,
+        quotes: Quotes,
+        instruction: &Instruction,
+    ) -> Option<Vec<Word>> {
         if !text.value[from..].starts_with('[') {
             return Some(split_words(text, from, quotes));
         }
-        let span = text.span(from..text.value.len());
-        match words::json_list(&text.value, from) {
+        let mut end = text.value.len();
+        // Of its own instructions sealer takes the array, whatever follows; of others Docker takes words then.
+        if !matches!(instruction.keyword, "COPY" | "ADD")
+            && let Some(array) = words::json_end(&text.value, from)
+        {
+            self.diagnostics.push(diagnostic::json_followed(text.span(skip_space(&text.value, array)..end)));
+            end = array;
+        }
+        let span = text.span(from..end);
+        match words::json_list(&text.value[..end], from) {
             JsonList::Strings(strings) => Some(
                 strings
                     .into_iter()

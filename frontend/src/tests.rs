@@ -302,6 +302,20 @@ fn applications_are_checked_and_lowered() {
 }
 
 #[test]
+fn text_behind_an_array_does_not_count() {
+    check(
+        "FROM scratch\nCMDS [\"a b\"]  # c",
+        &[r#"launch ["a b"] []"#, "warning 2:15 what follows the JSON array is ignored"],
+    );
+    check(
+        "FROM scratch\nAPP [\"x\", \"local://a\"] # c\nAPPENV [\"x\", \"K=a b\"],\nLAUNCH [\"x\"][",
+        &["app x a", r#"override {"K": "a b"} None"#, r#"launch [] ["x"]"#],
+    );
+    // Docker takes words then.
+    check("FROM scratch\nCOPY [\"a\"]* /b", &["file below=false 0:[a]* > /b"]);
+}
+
+#[test]
 fn a_nul_byte_is_one_error_wherever_it_stands() {
     let nul = "there is a NUL byte";
     check("FROM scratch\nENV A=a\0b\nLABEL x=\0\nRUN \0", &[&format!("error 2:8 {nul}")]);

@@ -102,6 +102,13 @@ pub(crate) fn json_list(text: &str, from: usize) -> JsonList {
     }
 }
 
+/// Where the JSON array ends that `text[from..]` begins with, if something else follows.
+pub(crate) fn json_end(text: &str, from: usize) -> Option<usize> {
+    let mut values = serde_json::Deserializer::from_str(&text[from..]).into_iter::<Vec<Value>>();
+    values.next()?.ok()?;
+    Some(from + values.byte_offset()).filter(|&end| !text[end..].trim().is_empty())
+}
+
 /// The range of the next string literal; the text is known to be valid JSON.
 fn json_string(text: &str, from: usize) -> Range<usize> {
     let start = text[from..].find('"').map_or(text.len(), |offset| from + offset);

@@ -110,6 +110,11 @@ pub(crate) fn json_invalid(span: Span, error: &str) -> Diagnostic {
         .hint("JSON strings take double quotes and a comma between them")
 }
 
+pub(crate) fn json_followed(span: Span) -> Diagnostic {
+    Diagnostic::warning("json-invalid", span, "what follows the JSON array is ignored", "not in the array")
+        .hint("a comment takes a line of its own")
+}
+
 pub(crate) fn expansion_failed(span: Span, error: ExpandError) -> Diagnostic {
     let (message, hint) = match error {
         ExpandError::Quote(quote) => (
