@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::server::Server;
 use crate::space::{Space, run};
 
 fn built(name: &str, words: &[&str], space: &Space) {
@@ -139,6 +140,20 @@ fn what_another_tool_named_is_found_and_goes_though_it_cannot_be_read() {
     fs_err::write(space.store().join("blobs/sha256").join(digest), "{").unwrap();
     assert!(ok(&space, &["rmi", "other:1"]).contains("untagged: other:1"));
     assert_eq!(ok(&space, &["images", "-n"]), "");
+}
+
+#[test]
+fn launch_files_stand_as_sealer_copies_them_local_ones_first() {
+    let (space, server) = (space(), Server::start());
+    server.file("/z.yaml", "kind: Z\n");
+    server.file("/r.sh", "echo\n");
+    let (kube, shell) = (server.url("/z.yaml"), server.url("/r.sh"));
+    space
+        .file("l.sh", "echo\n")
+        .kubefile(&format!("FROM scratch\nAPP kube {kube} local://a.yaml\nAPP shell {shell} local://l.sh\n"));
+    built("x:1", &[], &space);
+    let shown = ok(&space, &["inspect", "x:1", "-f", "{{range .Applications}}{{.Name}}{{.Files}} {{end}}"]);
+    assert_eq!(shown, "kube[a.yaml z.yaml] shell[l.sh]");
 }
 
 #[test]

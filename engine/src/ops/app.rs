@@ -107,7 +107,13 @@ impl<'a> Prepared<'a> {
         self.sources.iter().enumerate().map(read).collect()
     }
 
-    /// Collects the files: local sources first, then remote ones, as sealer copies them.
+    /// The sources as sealer takes them: local ones first, then remote ones.
+    fn in_order(&self) -> impl Iterator<Item = &Source<'a>> {
+        let of = |kind| self.sources.iter().filter(move |source| source.kind == kind);
+        of(SourceKind::Local).chain(of(SourceKind::Remote))
+    }
+
+    /// Collects the files.
     ///
     /// # Errors
     /// When a source cannot be read.
@@ -119,15 +125,13 @@ impl<'a> Prepared<'a> {
             app = app.dir(trees, name.as_bytes(), &plain)?;
         }
         let mut replaced = Vec::new();
-        for kind in [SourceKind::Local, SourceKind::Remote] {
-            for source in self.sources.iter().filter(|source| source.kind == kind) {
-                let over = match &source.entry.node {
-                    Node::Dir(tree) => app.add_all(trees, tree)?,
-                    _ => app.put(trees, &source.name, source.entry.clone())?,
-                };
-                if over {
-                    replaced.push(source.path.to_owned());
-                }
+        for source in self.in_order() {
+            let over = match &source.entry.node {
+                Node::Dir(tree) => app.add_all(trees, tree)?,
+                _ => app.put(trees, &source.name, source.entry.clone())?,
+            };
+            if over {
+                replaced.push(source.path.to_owned());
             }
         }
         let facts = self.facts(trees, contents)?;
@@ -177,7 +181,7 @@ impl<'a> Prepared<'a> {
     /// follows the source text as written.
     fn files(&self, trees: &Trees<'_>, limit: usize) -> Result<Vec<String>, AppError> {
         let mut files = Vec::new();
-        for source in self.sources.iter().take(limit) {
+        for source in self.in_order().take(limit) {
             let Node::Dir(tree) = &source.entry.node else {
                 files.push(lossy(&source.name));
                 continue;
