@@ -182,6 +182,14 @@ fn inspect_speaks_go_templates() {
         ("{{.BuildClient.SealerVersion}}", env!("CARGO_PKG_VERSION")),
         ("{{len .ContainerImageList}}", "0"),
         ("{{json .Launch.AppNames}}", "[\"a\"]"),
+        // What the image does not say is there and empty, as in Go's structs.
+        ("{{.OCIv1.Config.User}}{{.OCIv1.Config.Cmd}}{{.OCIv1.Config.Volumes}}", "[]map[]"),
+        ("{{range .OCIv1.History}}{{.EmptyLayer}}{{.Author}} {{end}}", "true false false true true "),
+        ("{{range .ManifestV1.Layers}}{{.URLs}}{{.Annotations}}{{end}}", "[]map[][]map[]"),
+        (
+            "{{range .ImageExtension.Applications}}{{.NameVar}} {{.TypeVar}} {{.FilesVar}} {{.AppEnv}} {{.AppCMDs}};{{end}}",
+            "a kube [a.yaml] map[] [];calico kube [a.yaml] map[] [];",
+        ),
     ] {
         let run = space.run(&["inspect", "x:1", "--format", template]);
         assert_eq!((run.stdout.as_str(), run.code), (expected, Some(0)), "{template}: {}", run.stderr);

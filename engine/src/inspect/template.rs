@@ -73,47 +73,119 @@ pub fn format(shown: &Inspection, template: &str) -> Result<String, TemplateErro
         .map_err(fail)
 }
 
+/// What a field of one of Go's structs is where an image says nothing of it.
+#[derive(Debug, Clone, Copy)]
+enum Zero {
+    Text,
+    No,
+    List,
+    Map,
+}
+
+use Zero::{List, Map as Object, No, Text};
+
+type Fields = [(&'static str, Zero)];
+
+const EXTENSION: &Fields = &[
+    ("BuildClient", Object),
+    ("SchemaVersion", Text),
+    ("Type", Text),
+    ("Applications", List),
+    ("Labels", Object),
+    ("Env", Object),
+    ("Launch", Object),
+];
+const APPLICATION: &Fields =
+    &[("Type", Text), ("Launchfiles", List), ("Version", Text), ("Env", Object), ("Cmds", List)];
+const LAUNCH: &Fields = &[("Cmds", List), ("AppNames", List)];
+const CONTAINER_IMAGE: &Fields = &[("AppName", Text), ("Platform", Object)];
+const PLATFORM: &Fields = &[("Architecture", Text), ("OS", Text), ("Variant", Text)];
+const MANIFEST: &Fields =
+    &[("MediaType", Text), ("Config", Object), ("Layers", List), ("Annotations", Object)];
+const DESCRIPTOR: &Fields = &[("URLs", List), ("Annotations", Object)];
+const IMAGE: &Fields = &[
+    ("Created", Text),
+    ("Author", Text),
+    ("Variant", Text),
+    ("OSVersion", Text),
+    ("OSFeatures", List),
+    ("Config", Object),
+    ("History", List),
+];
+const CONFIG: &Fields = &[
+    ("User", Text),
+    ("ExposedPorts", Object),
+    ("Env", List),
+    ("Entrypoint", List),
+    ("Cmd", List),
+    ("Volumes", Object),
+    ("WorkingDir", Text),
+    ("Labels", Object),
+    ("StopSignal", Text),
+];
+const HISTORY: &Fields =
+    &[("Created", Text), ("CreatedBy", Text), ("Author", Text), ("Comment", Text), ("EmptyLayer", No)];
+
+/// Names of an application's fields in sealer's structs, which are the only way to some of them there.
+const ALIASES: [(&str, &str); 8] = [
+    ("Launchfiles", "LaunchFiles"),
+    ("Launchfiles", "Files"),
+    ("Launchfiles", "FilesVar"),
+    ("Name", "NameVar"),
+    ("Type", "TypeVar"),
+    ("Version", "VersionVar"),
+    ("Env", "AppEnv"),
+    ("Cmds", "AppCMDs"),
+];
+
 fn data(shown: &Inspection) -> Value {
     let shown = serde_json::to_value(shown).expect("an inspection is JSON");
     let mut data = named(&shown);
-    let top = data.as_object_mut().expect("an inspection is an object");
-    let empty = [
-        ("Type", json!("")),
-        ("Env", json!({})),
-        ("Labels", json!({})),
-        ("Applications", json!([])),
-        ("ContainerImageList", json!([])),
-    ];
-    empty.into_iter().for_each(|(name, value)| _ = top.entry(name).or_insert(value));
-    fill(top, "OCIv1", &[("Author", ""), ("Created", ""), ("Variant", ""), ("OSVersion", "")]);
-    fill(top, "ManifestV1", &[("MediaType", "")]);
-    if let Some(manifest) = top.get_mut("ManifestV1").and_then(Value::as_object_mut) {
-        manifest.entry("Annotations").or_insert_with(|| json!({}));
+    fill(&mut data, EXTENSION);
+    fill(&mut data, &[("ContainerImageList", List)]);
+    fill(&mut data["Launch"], LAUNCH);
+    for app in items(&mut data["Applications"]) {
+        fill(app, APPLICATION);
+        ALIASES.iter().for_each(|(from, to)| app[*to] = app[*from].clone());
+        app.as_object_mut().and_then(|app| app.remove("Launchfiles"));
     }
-    if let Some(launch) = top.get_mut("Launch").and_then(Value::as_object_mut) {
-        launch.entry("Cmds").or_insert_with(|| json!([]));
-        launch.entry("AppNames").or_insert_with(|| json!([]));
+    for image in items(&mut data["ContainerImageList"]) {
+        fill(image, CONTAINER_IMAGE);
+        fill(&mut image["Platform"], PLATFORM);
     }
-    for app in top.get_mut("Applications").and_then(Value::as_array_mut).into_iter().flatten() {
-        let Some(app) = app.as_object_mut() else { continue };
-        let files = app.remove("Launchfiles").unwrap_or_else(|| json!([]));
-        app.insert("LaunchFiles".to_owned(), files.clone());
-        app.insert("Files".to_owned(), files);
-        app.entry("Type").or_insert_with(|| json!(""));
-        app.entry("Env").or_insert_with(|| json!({}));
-        app.entry("Cmds").or_insert_with(|| json!([]));
-    }
-    let extension = ["BuildClient", "SchemaVersion", "Type", "Applications", "Labels", "Env", "Launch"];
+    let manifest = &mut data["ManifestV1"];
+    fill(manifest, MANIFEST);
+    fill(&mut manifest["Config"], DESCRIPTOR);
+    items(&mut manifest["Layers"]).for_each(|layer| fill(layer, DESCRIPTOR));
+    let image = &mut data["OCIv1"];
+    fill(image, IMAGE);
+    fill(&mut image["Config"], CONFIG);
+    items(&mut image["History"]).for_each(|step| fill(step, HISTORY));
     let extension: Map<String, Value> =
-        extension.iter().filter_map(|name| Some(((*name).to_owned(), top.get(*name)?.clone()))).collect();
-    top.insert("ImageExtension".to_owned(), Value::Object(extension));
+        EXTENSION.iter().map(|(name, _)| ((*name).to_owned(), data[*name].clone())).collect();
+    data["ImageExtension"] = Value::Object(extension);
     data
 }
 
-fn fill(top: &mut Map<String, Value>, of: &str, texts: &[(&str, &str)]) {
-    if let Some(object) = top.get_mut(of).and_then(Value::as_object_mut) {
-        texts.iter().for_each(|(name, text)| _ = object.entry(*name).or_insert_with(|| json!(text)));
+/// Adds the fields that an object lacks.
+fn fill(value: &mut Value, fields: &Fields) {
+    let Some(object) = value.as_object_mut() else { return };
+    for (name, zero) in fields {
+        let zero = match zero {
+            Text => json!(""),
+            No => json!(false),
+            List => json!([]),
+            Object => json!({}),
+        };
+        let field = object.entry(*name).or_insert(Value::Null);
+        if field.is_null() {
+            *field = zero;
+        }
     }
+}
+
+fn items(value: &mut Value) -> impl Iterator<Item = &mut Value> {
+    value.as_array_mut().into_iter().flatten()
 }
 
 /// The same value with the names Go gives its fields.
