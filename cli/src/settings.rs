@@ -131,11 +131,20 @@ pub(crate) fn platforms(given: &[String]) -> Result<Vec<Platform>, Failure> {
     Ok(platforms)
 }
 
+/// Architectures that a platform may be by themselves, as containerd reads it.
+const ARCHITECTURES: [&str; 11] = [
+    "386", "aarch64", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x", "x86_64",
+];
+
 fn platform_of(text: &str) -> Result<Platform, Failure> {
     let parts: Vec<&str> = text.split('/').collect();
     let word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     match parts.as_slice() {
         _ if !parts.iter().all(word) => {}
+        ["linux"] => return Ok(host_platform()),
+        [architecture] if ARCHITECTURES.contains(architecture) => {
+            return Ok(Platform::new("linux", architecture, None));
+        }
         [os, architecture] => return Ok(Platform::new(os, architecture, None)),
         [os, architecture, variant] => return Ok(Platform::new(os, architecture, Some(variant))),
         _ => {}

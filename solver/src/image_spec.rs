@@ -21,7 +21,8 @@ pub struct Platform {
 impl Platform {
     /// A platform in containerd's normal form: arm64 has no variant but v9, amd64 none but v2 and above.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
-        let architecture = match architecture {
+        let architecture = architecture.to_ascii_lowercase();
+        let architecture = match architecture.as_str() {
             "x86_64" | "x86-64" => "amd64",
             "aarch64" => "arm64",
             other => other,

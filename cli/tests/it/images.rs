@@ -157,6 +157,23 @@ fn launch_files_stand_as_sealer_copies_them_local_ones_first() {
 }
 
 #[test]
+fn platforms_are_read_as_containerd_reads_them() {
+    let space = space();
+    for (given, platform) in [
+        ("arm64", "linux/arm64"),
+        ("Linux/AMD64", "linux/amd64"),
+        ("x86_64", "linux/amd64"),
+        ("linux", "linux/"),
+    ] {
+        built("x:1", &["--platform", given], &space);
+        let shown = ok(&space, &["inspect", "x:1", "-f", "{{.OCIv1.OS}}/{{.OCIv1.Architecture}}"]);
+        assert!(shown.starts_with(platform), "{given}: {shown}");
+    }
+    let words = ["build", "-t", "x:1", "--platform", "amd46", "."];
+    fails(&space, &words, &["`amd46` is not a platform"]);
+}
+
+#[test]
 fn inspect_speaks_go_templates() {
     let space = space();
     built("x:1", &["--label", "a.b=c<d", "--annotation", "note=n"], &space);
