@@ -5,7 +5,13 @@ use crate::images::ImagesError;
 /// Most bytes of a name without tag and digest (distribution's `NameTotalLengthMax`).
 pub(crate) const NAME_LIMIT: usize = 255;
 
-/// The full name an image is stored under: `localhost/` before short names, `:latest` where no tag is given.
+/// Docker Hub, as it is written in full names.
+pub(crate) const DOCKER_HUB: &str = "docker.io";
+/// Where its images are that nobody in particular makes.
+const OFFICIAL: &str = "library/";
+
+/// The full name an image is stored under: `localhost/` before short names, `:latest` where no tag is given; Docker Hub is
+/// always called the same.
 ///
 /// # Errors
 /// When it is not a name by the rules of the distribution spec.
@@ -43,11 +49,15 @@ pub fn full_name(name: &str) -> Result<String, ImagesError> {
             "each part may have lower-case letters, digits and single `.`, `_`, `-` between them only",
         ));
     }
-    let domain = domain.unwrap_or("localhost");
-    if domain.len() + 1 + rest.len() > NAME_LIMIT {
+    let domain = match domain {
+        Some("index.docker.io") => DOCKER_HUB,
+        domain => domain.unwrap_or("localhost"),
+    };
+    let official = if domain == DOCKER_HUB && !rest.contains('/') { OFFICIAL } else { "" };
+    if domain.len() + 1 + official.len() + rest.len() > NAME_LIMIT {
         return Err(fail("a name has 255 characters at most"));
     }
-    Ok(format!("{domain}/{rest}:{}", tag.unwrap_or("latest")))
+    Ok(format!("{domain}/{official}{rest}:{}", tag.unwrap_or("latest")))
 }
 
 /// `host[:port]` (distribution's grammar).
@@ -78,8 +88,7 @@ pub(crate) fn split_domain(path: &str) -> (Option<&str>, &str) {
 pub(crate) fn docker_name(name: &str) -> Result<String, ImagesError> {
     match split_domain(name) {
         (Some(_), _) => full_name(name),
-        (None, path) if path.contains('/') => full_name(&format!("docker.io/{path}")),
-        (None, path) => full_name(&format!("docker.io/library/{path}")),
+        (None, path) => full_name(&format!("{DOCKER_HUB}/{path}")),
     }
 }
 
@@ -111,6 +120,9 @@ mod tests {
             ("team/app", "localhost/team/app:latest"),
             ("quay.io/team/app:v1", "quay.io/team/app:v1"),
             ("127.0.0.1:5000/app", "127.0.0.1:5000/app:latest"),
+            ("docker.io/app", "docker.io/library/app:latest"),
+            ("docker.io/team/app:1", "docker.io/team/app:1"),
+            ("index.docker.io/app", "docker.io/library/app:latest"),
         ] {
             assert_eq!(full_name(given).unwrap(), full);
         }

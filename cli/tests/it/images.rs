@@ -97,6 +97,12 @@ fn names_are_given_moved_and_taken() {
     for name in ["short", "short:latest", "localhost/short", "quay.io/team/full:v2", &id, &id[..12]] {
         assert_eq!(ok(&space, &["inspect", name, "-f", "{{.ID}}"]), id, "{name}");
     }
+    // Docker Hub has one name, and so have its images.
+    ok(&space, &["tag", "y:1", "docker.io/hub:1"]);
+    for name in ["hub:1", "docker.io/hub:1", "docker.io/library/hub:1", "index.docker.io/hub:1"] {
+        assert_eq!(ok(&space, &["inspect", name, "-f", "{{.Name}}"]), "docker.io/library/hub:1", "{name}");
+    }
+    assert_eq!(ok(&space, &["rmi", "hub:1"]), "untagged: docker.io/library/hub:1");
     fails(
         &space,
         &["tag", "nope:1", "z"],
