@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use solver::TreeDigest;
 
 pub use self::found::{ChartOf, Discovered, FoundBy, FoundImage, Rendering, SearchedChart, SkippedWord};
+pub(crate) use self::lines::listed;
 pub(crate) use self::search::Searcher;
 pub(crate) use self::units::Unit;
 pub use self::values::ValuesError;
@@ -33,7 +34,7 @@ use crate::state::State;
 
 /// Number of the rules by which the same files give the same finds. Whoever changes the rules, or how charts are
 /// rendered, counts it up, and everything is searched again.
-const RULES: u8 = 3;
+const RULES: u8 = 4;
 
 /// What is remembered.
 #[derive(Debug, Clone, Serialize, Deserialize)]

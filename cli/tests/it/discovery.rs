@@ -183,6 +183,17 @@ fn words_that_are_no_images_are_passed_over_with_a_warning() {
 }
 
 #[test]
+fn a_list_has_comments_and_lines_that_are_no_references_are_told() {
+    let space = Space::new();
+    space.file("m/imageList", "# all\nr/a:v1  # the web\n\"r/b:v1\"\nr/c: v1\n");
+    space.kubefile("FROM scratch\nCOPY m manifests\n");
+    let run = build(&space);
+    assert_eq!(finds(&run), ["manifests/imageList:2: r/a:v1", "manifests/imageList:3: r/b:v1"]);
+    let text = "words that cannot be container images were passed over: manifests/imageList:4 (`r/c: v1`)";
+    assert!(run.stderr.contains(text), "{}", run.stderr);
+}
+
+#[test]
 fn what_is_no_yaml_is_searched_by_lines_and_told_of() {
     let space = Space::new();
     space.file("m/a.yaml", "kind: [\nimage: r/a:v1\n").file("m/b.tmpl", "{{ range }}\nimage: r/b:v1\n");

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use thiserror::Error;
 
+use crate::discover::listed;
 use crate::images::ImagesError;
 use crate::name;
 use crate::pattern::{Pattern, PatternError};
@@ -117,7 +118,7 @@ impl ImageList {
             Ok(_) => Ok(Listed { reference: text.to_owned(), line }),
             Err(error) => Err(no_reference(name, line, error)),
         };
-        lines(text).map(one).collect()
+        listed(text).map(one).collect()
     }
 }
 
@@ -144,7 +145,7 @@ impl Ignored {
     /// At the first line that is neither.
     pub fn parse(name: &str, text: &str) -> Result<Self, ListError> {
         let mut ignored = Self::default();
-        for (line, text) in lines(text) {
+        for (line, text) in listed(text) {
             let fail = |error| no_reference(name, line, error);
             if !text.contains(WILDCARDS) {
                 ignored.references.insert(Reference::normalised(text).map_err(fail)?);
@@ -326,25 +327,6 @@ fn no_reference(name: &str, line: u64, source: ImagesError) -> ListError {
 
 fn shape(name: &str, line: usize, reason: String) -> ListError {
     ListError::Shape { file: name.to_owned(), line: line as u64, reason }
-}
-
-/// Lines that say something, with their numbers.
-fn lines(text: &str) -> impl Iterator<Item = (u64, &str)> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let bare = |line| without_comment(line).trim().trim_matches(['\'', '"']).trim();
-    (1..).zip(text.lines().map(bare)).filter(|(_, line)| !line.is_empty())
-}
-
-/// What stands before a `#` that begins the line or follows a blank.
-fn without_comment(line: &str) -> &str {
-    let mut is_after_blank = true;
-    for (at, char) in line.char_indices() {
-        if char == '#' && is_after_blank {
-            return &line[..at];
-        }
-        is_after_blank = char.is_whitespace();
-    }
-    line
 }
 
 #[cfg(test)]

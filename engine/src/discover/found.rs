@@ -70,7 +70,7 @@ impl fmt::Display for FoundImage {
     }
 }
 
-/// A word that stands where an image could, and was passed over.
+/// A word, or a line of a list, that stands where an image could, and was passed over.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SkippedWord {
     /// The file.
@@ -179,7 +179,8 @@ impl Discovered {
                 .collect();
             warnings.push((
                 format!("words that cannot be container images were passed over: {}", some(&words)),
-                "give an image of such a name a tag".to_owned(),
+                "write a container image as one reference, and give it a tag where its name is such a word"
+                    .to_owned(),
             ));
         }
         if !self.unparsed.is_empty() {

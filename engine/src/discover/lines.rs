@@ -8,11 +8,24 @@ const WORDS: [&str; 19] = [
     "number", "object", "off", "on", "string", "true", "yes",
 ];
 
-/// One reference a line; `#` and blank lines do not count.
-pub(super) fn listed(text: &str) -> Vec<(u64, String)> {
-    let lines = (1..).zip(text.lines().map(|line| line.trim().trim_matches(['\'', '"'])));
-    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    lines.filter(|(_, line)| is_reference(line)).map(|(number, line)| (number, line.to_owned())).collect()
+/// The lines of a list of images that say something, with their numbers, without quotes. Comments begin a line or follow a
+/// blank.
+pub(crate) fn listed(text: &str) -> impl Iterator<Item = (u64, &str)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let bare = |line| without_comment(line).trim().trim_matches(['\'', '"']).trim();
+    (1..).zip(text.lines().map(bare)).filter(|(_, line)| !line.is_empty())
+}
+
+/// What stands before a `#` that begins the line or follows a blank.
+fn without_comment(line: &str) -> &str {
+    let mut is_after_blank = true;
+    for (at, char) in line.char_indices() {
+        if char == '#' && is_after_blank {
+            return &line[..at];
+        }
+        is_after_blank = char.is_whitespace();
+    }
+    line
 }
 
 /// The line rule: without quotes, commas and spaces, what stands left of the first colon ends in `image`.
@@ -72,7 +85,9 @@ mod tests {
 
     #[test]
     fn lists_have_comments_quotes_and_blanks() {
-        assert_eq!(listed("# x\n\n \"nginx:1\" \nbad ref\n"), [(3, "nginx:1".to_owned())]);
+        let text = "\u{feff}# x\n\n \"nginx:1\" \nredis:2\t# a cache\n'a#b'\nbad ref";
+        let found: Vec<_> = listed(text).collect();
+        assert_eq!(found, [(3, "nginx:1"), (4, "redis:2"), (5, "a#b"), (6, "bad ref")]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::charts::{self, Searched};
 use super::collect::{ChartDir, FILE_LIMIT, Wanted, collect, ends_with};
 use super::documents::named;
 use super::found::{ChartOf, FoundBy, Rendering};
-use super::lines::{by_line, is_word, listed};
+use super::lines::{by_line, is_reference, is_word, listed};
 use super::units::{Part, Unit};
 use super::values::Values;
 use crate::contents::Contents;
@@ -21,6 +21,9 @@ use crate::error::BuildError;
 use crate::helm::{Chart, ChartError, ChartFiles};
 use crate::tree::{Entry, Meta, Node, Trees, components};
 use crate::upstream::Upstream;
+
+/// Most of a line that is told: a file may be called a list and be none.
+const SHOWN: usize = 80;
 
 /// What the files of one place name; paths are those below the place.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,8 +173,13 @@ impl Searcher<'_> {
         let bytes = self.read(path, entry)?;
         let (text, path_text) = (String::from_utf8_lossy(&bytes), lossy(path));
         if *unit == Unit::Manifests && path == b"imageList" {
-            for (line, reference) in listed(&text) {
-                search.add(&path_text, line, reference, FoundBy::List, None);
+            for (line, entry) in listed(&text) {
+                if is_reference(entry) {
+                    search.add(&path_text, line, entry.to_owned(), FoundBy::List, None);
+                } else {
+                    let shown = entry.chars().take(SHOWN).collect();
+                    search.skipped.insert((path_text.clone(), line, shown));
+                }
             }
             return Ok(());
         }
