@@ -1,6 +1,6 @@
 //! The second turn of a build: what its images name is resolved, planned and run, and becomes layers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cache::Store;
 use solver::{Activity, Definition, Event, EventSink, Layer, Platform, during};
@@ -73,6 +73,7 @@ pub fn carry(
 ) -> Result<(), BuildError> {
     let resolved = during(carrying.events, Activity::Resolve, || carrying.resolve(&wanted))?;
     carrying.warn_of_unused();
+    carrying.warn_of_replaced(&wanted);
     let mut sources = BlobSources::default();
     let (mut definitions, mut failed) = (Vec::new(), Vec::new());
     for ((platform, wanted), images) in wanted.iter().zip(&resolved) {
@@ -141,6 +142,16 @@ impl Carrying<'_> {
                 format!("images of the archives that nothing names are not carried: {}", unused.join(", "));
             let hint = "name them in `manifests/imageList` or with `--image-list`".to_owned();
             self.events.event(Event::Warning { text, hint, span: None });
+        }
+    }
+
+    /// Which image a tag of the base leads to is nobody's choice where two differ in their hosts alone.
+    fn warn_of_replaced(&self, wanted: &[(Platform, Wanted)]) {
+        let replaced: BTreeSet<_> = wanted.iter().flat_map(|(_, wanted)| wanted.replaced()).collect();
+        for (name, of_base) in replaced {
+            let text = format!("`{name}` takes the place of `{of_base}`, which the base carries");
+            let hint = "below `registry/` the host of a name does not count: give one of them another tag";
+            self.events.event(Event::Warning { text, hint: hint.to_owned(), span: None });
         }
     }
 

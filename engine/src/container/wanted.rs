@@ -1,6 +1,6 @@
 //! What has to be carried, and who says so.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,10 @@ pub struct Wanted {
     platform: ListedPlatform,
     /// What is in the base's registry, where it had to be looked at.
     pub(super) present: Present,
+    /// What the base says it carries, by full name.
+    of_base: HashSet<String>,
+    /// Names of the base that lead somewhere, by path and tag: the host is no part of them in the store of a registry.
+    tags_of_base: HashMap<(String, String), String>,
 }
 
 /// One of them.
@@ -127,6 +131,9 @@ impl Wanted {
         let app_name = named_by.application().map(str::to_owned);
         self.list.push(ContainerImage { image: shown, app_name, platform: self.platform.clone() });
         let name = reference.to_string();
+        if self.of_base.contains(&name) || self.present.has_image(&reference) {
+            return;
+        }
         let wanted =
             self.images.entry(name).or_insert_with(|| WantedImage { reference, named_by: Vec::new() });
         wanted.named_by.push(named_by);
@@ -169,15 +176,28 @@ impl Wanted {
 
     /// Leaves out what the base carries, and lists it: its files are there, whatever this build does.
     pub fn take_from_base(&mut self, carried: &[ContainerImage], searched_again: &dyn Fn(&str) -> bool) {
+        let found: HashSet<String> = self.list.iter().map(|one| one.image.clone()).collect();
         for one in carried {
             let is_searched = one.app_name.as_deref().is_some_and(searched_again);
             if !is_searched {
                 self.list.push(one.clone());
             }
-            if let Ok(reference) = Reference::parse(&one.image) {
-                self.images.remove(&reference.to_string());
+            let Ok(reference) = Reference::parse(&one.image) else { continue };
+            let name = reference.to_string();
+            self.images.remove(&name);
+            if !is_searched || found.contains(&one.image) {
+                self.tags_of_base.extend(tag(&reference).map(|tag| (tag, name.clone())));
             }
+            self.of_base.insert(name);
         }
+    }
+
+    /// Images that take the place of one of the base's, and of which.
+    pub(super) fn replaced(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.images.iter().filter_map(|(name, image)| {
+            let of_base = self.tags_of_base.get(&tag(&image.reference)?)?;
+            Some((name.as_str(), of_base.as_str()))
+        })
     }
 
     /// Leaves out what is in the registry of a base that says nothing of it.
@@ -200,6 +220,11 @@ impl Wanted {
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()
     }
+}
+
+/// The tag of an image, as the store of a registry knows it.
+fn tag(reference: &Reference) -> Option<(String, String)> {
+    Some((reference.repository.path.clone(), reference.tag.clone()?))
 }
 
 /// What an image lists.

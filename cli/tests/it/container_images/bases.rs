@@ -106,6 +106,45 @@ fn a_base_that_was_not_searched_is_searched() {
 }
 
 #[test]
+fn a_list_names_what_the_base_carries_and_nobody_is_asked() {
+    let registry = ImageRegistry::start();
+    let name = registry.with("team/a", "v1", &Image::new("a"));
+    let space = Space::new();
+    apps(&space, &[("a", &name)]);
+    assert_eq!(space.run(&["build", "-q", "-t", "base:1", "."]).code, Some(0));
+    registry.asked();
+    space.file("list", &name);
+    space.kubefile("FROM base:1\nLABEL a=b\n");
+    built(&space, &["--image-list", "list", "--offline"]);
+    assert_eq!(registry.asked(), crate::image_registry::Asked::default());
+    assert_eq!(layers_of(&space).len(), 2);
+    let mut listed = vec![format!("- {name} linux/amd64"), format!("a {name} linux/amd64")];
+    listed.sort();
+    assert_eq!(carried(&space, &[]), listed);
+    // A base that does not say what it carries has the files all the same.
+    assert_eq!(space.run(&["build", "-q", "-t", "lite:1", "--build-mode", "lite", "."]).code, Some(0));
+    space.kubefile("FROM lite:1\nLABEL a=b\n");
+    built(&space, &["--image-list", "list", "--offline"]);
+    assert_eq!(layers_of(&space).len(), 2);
+}
+
+#[test]
+fn an_image_that_takes_the_place_of_the_bases_is_told() {
+    let (one, other) = (ImageRegistry::start(), ImageRegistry::start());
+    let names = [&one, &other].map(|registry| registry.with("team/a", "v1", &Image::new("a")));
+    let space = Space::new();
+    apps(&space, &[("a", &names[0])]);
+    assert_eq!(space.run(&["build", "-q", "-t", "base:1", "."]).code, Some(0));
+    apps(&space, &[("b", &names[1])]);
+    let text = fs_err::read_to_string(space.context().join("Kubefile")).unwrap();
+    space.kubefile(&text.replace("FROM scratch", "FROM base:1"));
+    let run = build(&space, &[]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let told = format!("`{}` takes the place of `{}`, which the base carries", names[1], names[0]);
+    assert!(run.stderr.contains(&told), "{}", run.stderr);
+}
+
+#[test]
 fn a_lock_file_says_what_tags_lead_to() {
     let registry = ImageRegistry::start();
     let name = registry.with("team/a", "v1", &Image::new("first"));
