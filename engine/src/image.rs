@@ -12,7 +12,9 @@ use crate::container::{Carried, annotate};
 use crate::error::{BuildError, UntypedApp};
 use crate::extension::{BuildClient, Extension, SCHEMA_VERSION, go_json};
 use crate::images::StoredImage;
-use crate::oci::{self, BASE_DIGEST, BASE_NAME, CONTAINER_IMAGES_COMPLETE, EXTENSION, INLINE_CACHE};
+use crate::oci::{
+    self, BASE_DIGEST, BASE_NAME, CONTAINER_IMAGES_COMPLETE, EXTENSION, INLINE_CACHE, STEP_COMMENT,
+};
 
 /// Version of every application entry (spec §2.2).
 const APP_VERSION: &str = "v1";
@@ -110,11 +112,11 @@ fn config(parts: &Parts<'_>) -> Vec<u8> {
     let steps = spec.history.iter().map(|step| {
         let makes_layer = step.vertex.is_some() && own_layer.next().copied().unwrap_or(false);
         let (created_by, empty_layer) = (&step.text, !makes_layer);
-        Entry::Step(Step { comment: "sealer", created: &created, created_by, empty_layer })
+        Entry::Step(Step { comment: STEP_COMMENT, created: &created, created_by, empty_layer })
     });
     let carried = parts.carried.history.iter().map(|(text, makes_layer)| {
         let empty_layer = !makes_layer;
-        Entry::Step(Step { comment: "sealer", created: &created, created_by: text, empty_layer })
+        Entry::Step(Step { comment: STEP_COMMENT, created: &created, created_by: text, empty_layer })
     });
     let history = before.chain(steps).chain(carried).collect();
     let Some(fields) = config.as_object() else { unreachable!("a config was made an object above") };

@@ -21,7 +21,7 @@ use crate::group::LAYER_LIMIT;
 use crate::image::{Assembled, rfc3339};
 use crate::images::StoredImage;
 use crate::layer::TimePolicy;
-use crate::oci::{self, EXTENSION};
+use crate::oci::{self, EXTENSION, STEP_COMMENT};
 use crate::source::image::{self, ImageError};
 use crate::state::State;
 use crate::tree::{Directory, Entry, Node, TreeError, Trees, push_name};
@@ -274,7 +274,7 @@ impl Merge<'_> {
                 .iter()
                 .find(|(_, image)| image.layers.iter().any(|own| own.diff_id == layer.diff_id));
             let what = of.map_or_else(|| names.join(" "), |(name, _)| name.clone());
-            json!({ "comment": "sealer", "created": created, "created_by": format!("merge {what}") })
+            json!({ "comment": STEP_COMMENT, "created": created, "created_by": format!("merge {what}") })
         };
         config["history"] = layers.iter().map(step).collect();
         let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.to_string()).collect();

@@ -27,6 +27,8 @@ pub const EXTENSION: &str = "sealer.image.extension";
 pub const CONTAINER_IMAGES: &str = "sealer.image.container.images";
 /// Annotation that says that the list is all there is: the image was searched.
 pub const CONTAINER_IMAGES_COMPLETE: &str = "sealer.image.container.images.complete";
+/// What the history says beside each step of ours.
+pub const STEP_COMMENT: &str = "sealer";
 /// Annotation with the records of the image's own layers, for those who build it again: a cache in the image.
 pub const INLINE_CACHE: &str = "sealer.cache.v1";
 /// Annotation with the base's name.

@@ -11,7 +11,7 @@ use super::resolve::{ContainerError, FailedImage};
 use crate::discover::{Discovered, FoundImage};
 use crate::extension::go_json;
 use crate::images::{ImagesError, StoredImage};
-use crate::oci::{CONTAINER_IMAGES, CONTAINER_IMAGES_COMPLETE};
+use crate::oci::{CONTAINER_IMAGES, CONTAINER_IMAGES_COMPLETE, STEP_COMMENT};
 use crate::registry::Reference;
 
 /// A container image that an image carries, as its annotation lists it (spec §2.3).
@@ -234,18 +234,26 @@ pub(crate) fn listed_by(image: &StoredImage) -> Option<Vec<ContainerImage>> {
 }
 
 /// What an image carries, as far as it says so and says all: images of other builders, and those of mode `lite`,
-/// do not.
+/// do not. What somebody else put on top of one that does has taken over what it says, and was not searched.
 pub fn carried_by(image: &StoredImage) -> Option<Vec<ContainerImage>> {
     let extension = image.extension.as_ref()?;
     let annotations = image.manifest.annotations().as_ref()?;
-    let is_complete = annotations.get(CONTAINER_IMAGES_COMPLETE).is_some_and(|said| said == "true");
-    // Sealer says nothing of completeness; what it lists it has looked for.
-    let is_sealers = !extension.build_client.buildah_version.is_empty();
+    if !extension.build_client.buildah_version.is_empty() {
+        // Sealer does not say whether it looked, but then its last step is a commit without a command (spec §2.6).
+        return listed_by(image).filter(|_| last_step(image, "created_by") == Some("/bin/sh"));
+    }
+    let is_complete = annotations.get(CONTAINER_IMAGES_COMPLETE).is_some_and(|said| said == "true")
+        && last_step(image, "comment") == Some(STEP_COMMENT);
     match listed_by(image) {
-        Some(list) if is_complete || is_sealers => Some(list),
+        Some(list) if is_complete => Some(list),
         None if is_complete && !annotations.contains_key(CONTAINER_IMAGES) => Some(Vec::new()),
         _ => None,
     }
+}
+
+/// What the history says of its last step.
+fn last_step<'i>(image: &'i StoredImage, field: &str) -> Option<&'i str> {
+    image.config.get("history")?.as_array()?.last()?.get(field)?.as_str()
 }
 
 /// Says in the annotations of an image what it carries, and whether that is all.
@@ -263,5 +271,59 @@ pub(crate) fn annotate(
     annotations.remove(CONTAINER_IMAGES_COMPLETE);
     if is_complete {
         annotations.insert(CONTAINER_IMAGES_COMPLETE.to_owned(), "true".to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::oci::{EXTENSION, canonical, described};
+
+    #[test]
+    fn a_list_is_all_there_is_where_the_last_who_built_looked() {
+        let list = r#"[{"image":"docker.io/library/a","platform":{"architecture":"amd64","os":"linux"}}]"#;
+        let carried = |buildah: &str, last: (&str, &str), list: Option<&str>| {
+            let (created_by, comment) = last;
+            let config = canonical(&json!({
+                "architecture": "amd64",
+                "os": "linux",
+                "history": [
+                    { "created_by": "/bin/sh", "comment": "sealer", "empty_layer": true },
+                    { "created_by": created_by, "comment": comment, "empty_layer": true },
+                ],
+                "rootfs": { "type": "layers", "diff_ids": [] },
+            }));
+            let extension =
+                format!(r#"{{"buildClient":{{"sealerVersion":"v","buildahVersion":"{buildah}"}}}}"#);
+            // Said by a base of ours, and inherited.
+            let mut annotations = json!({ EXTENSION: extension, CONTAINER_IMAGES_COMPLETE: "true" });
+            if let Some(list) = list {
+                annotations[CONTAINER_IMAGES] = json!(list);
+            }
+            let manifest = json!({
+                "schemaVersion": 2,
+                "config": {
+                    "mediaType": "application/vnd.oci.image.config.v1+json",
+                    "digest": described(&config).digest.to_string(),
+                    "size": config.len(),
+                },
+                "layers": [],
+                "annotations": annotations,
+            });
+            let manifest = serde_json::from_value(manifest).unwrap();
+            let digest = described(&config).digest;
+            carried_by(&StoredImage::new(None, digest, manifest, &config).unwrap()).map(|list| list.len())
+        };
+        let (all, lite) = (("/bin/sh", "FROM x"), ("/bin/sh -c #(nop) LABEL a=b", "FROM x"));
+        assert_eq!(carried("1.27.1", all, Some(list)), Some(1));
+        assert_eq!(carried("1.27.1", lite, Some(list)), None);
+        assert_eq!(carried("1.27.1", lite, None), None);
+        assert_eq!(carried("", ("LABEL a=b", "sealer"), Some(list)), Some(1));
+        assert_eq!(carried("", ("LABEL a=b", "sealer"), None), Some(0));
+        // Buildah keeps the annotations of its base.
+        assert_eq!(carried("", lite, Some(list)), None);
+        assert_eq!(carried("", lite, None), None);
     }
 }
