@@ -41,6 +41,8 @@ impl Session<'_> {
             .iter()
             .filter_map(|base| base.image.extension.as_ref())
             .flat_map(|extension| extension.applications.iter().map(|application| application.name.clone()))
+            // COPY may have made one too.
+            .chain(carried.iter().flatten().filter_map(|image| image.app_name.clone()))
             .collect();
         self.scannable(&built.deltas)?;
         // Only beside a list does it matter which places this build changes.

@@ -145,6 +145,25 @@ fn an_image_that_takes_the_place_of_the_bases_is_told() {
 }
 
 #[test]
+fn an_application_that_a_base_copied_is_searched_with_its_files() {
+    let registry = ImageRegistry::start();
+    let (old, new) = (Image::new("old"), Image::new("new"));
+    let name = registry.with("team/a", "old", &old);
+    registry.put("team/a", "new", &new);
+    let repository = name.trim_end_matches(":old");
+    let space = Space::new();
+    space.file("chart/Chart.yaml", "apiVersion: v2\nname: c\nversion: 1.0.0\n");
+    space.file("chart/values.yaml", "tag: old\n");
+    space.file("chart/templates/pod.yaml", format!("image: {repository}:{{{{ .Values.tag }}}}\n"));
+    space.kubefile("FROM scratch\nCOPY chart application/apps/c/\n");
+    assert_eq!(space.run(&["build", "-q", "-t", "base:1", "."]).code, Some(0));
+    space.file("values.yaml", "tag: new\n");
+    space.kubefile("FROM base:1\nCOPY values.yaml application/apps/c/\n");
+    built(&space, &[]);
+    assert_eq!(carried(&space, &[]), [format!("c {repository}:new linux/amd64")]);
+}
+
+#[test]
 fn a_lock_file_says_what_tags_lead_to() {
     let registry = ImageRegistry::start();
     let name = registry.with("team/a", "v1", &Image::new("first"));
