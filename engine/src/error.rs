@@ -8,6 +8,7 @@ use crate::container::FailedImage;
 use crate::contents::ContentError;
 use crate::discover::ValuesError;
 use crate::frames::FrameError;
+use crate::group::MOST_LAYERS;
 use crate::images::ImagesError;
 use crate::lock::LockError;
 use crate::ops::app::AppError;
@@ -116,7 +117,7 @@ pub enum BuildError {
     #[error("{} cannot be had", if .0.len() == 1 { "a container image" } else { "container images" })]
     ContainerImages(Vec<FailedImage>),
     /// The base already has as many layers as an image may have.
-    #[error("the base image has {count} layers; an image may have 120")]
+    #[error("the base image has {count} layers; an image may have {}", MOST_LAYERS)]
     TooManyLayers {
         /// Layers of the base.
         count: usize,

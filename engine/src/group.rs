@@ -12,6 +12,9 @@ use crate::tree::{Entry, Meta, Node, TreeError, Trees};
 
 /// Most layers of an image, the base's included; overlay and Docker stop near 128.
 pub(crate) const LAYER_LIMIT: usize = 120;
+/// Most layers of an image whose base has that many: more Docker does not take (`maxLayerDepth`). A base may have more, as
+/// long as nothing is put on top of it.
+pub(crate) const MOST_LAYERS: usize = 125;
 
 /// A delta of the final stage and what it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,12 +7,14 @@ use solver::{HardLinks, Layer, TreeDigest};
 use super::Work;
 use crate::chain::Chain;
 use crate::error::BuildError;
-use crate::group::{LAYER_LIMIT, group_key, groups, merged};
+use crate::group::{LAYER_LIMIT, MOST_LAYERS, group_key, groups, merged};
 use crate::outcome::ImageOutcome;
 use crate::session::Session;
 
 /// Layers that the steps leave for the container images that come after them.
 const IMAGE_LAYERS: usize = 16;
+/// Layers on a base that has as many as we make: one for steps, one for container images.
+const ON_FULL_BASE: usize = 2;
 
 impl Session<'_> {
     /// By position: whether a step has a layer of its own in an image.
@@ -28,8 +30,9 @@ impl Session<'_> {
     /// How many layers the steps of each image may have.
     pub(crate) fn layer_budgets(&self) -> Result<Vec<usize>, BuildError> {
         let budget = |(chain, &count): (&Chain, &usize)| {
-            // A base may have more, as long as nothing is put on top of it.
-            let all = LAYER_LIMIT.saturating_sub(count);
+            // What stands on a full base takes as little as it can, and leaves room for those that stand on it.
+            let few = MOST_LAYERS.saturating_sub(count).min(ON_FULL_BASE);
+            let all = LAYER_LIMIT.saturating_sub(count).max(few);
             let kept = if self.options.carries_images { IMAGE_LAYERS.min(all / 2) } else { 0 };
             let budget = Some(all - kept).filter(|budget| *budget > 0 || chain.steps.is_empty());
             budget.ok_or(BuildError::TooManyLayers { count })

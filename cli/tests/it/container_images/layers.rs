@@ -138,3 +138,32 @@ fn many_steps_leave_room_for_images() {
     built(&space, &[]);
     check_history(&space);
 }
+
+#[test]
+fn something_may_stand_on_a_full_base() {
+    let registry = ImageRegistry::start();
+    let space = Space::new();
+    space.file("f", "f");
+    let text: String = (0..LIMIT).map(|n| format!("COPY f /{n}\n")).collect();
+    space.kubefile(&format!("FROM scratch\n{text}"));
+    assert_eq!(space.run(&["build", "-q", "-t", "x:1", "--build-mode", "lite", "."]).code, Some(0));
+    assert_eq!(layers_of(&space).len(), LIMIT);
+    for layers in [122, 124, 125] {
+        let image = registry.with(&format!("team/n{layers}"), "v1", &seeded(&layers.to_string()));
+        let list = format!("manifests/{layers}.yaml");
+        space.file(&list, format!("image: {image}\n"));
+        space.kubefile(&format!("FROM x:1\nCOPY {list} manifests/\nCOPY f /{layers}\n"));
+        // The last has no room for what it names.
+        let mode = if layers == 125 { "lite" } else { "all" };
+        let run = build(&space, &["--build-mode", mode]);
+        assert_eq!(run.code, Some(0), "{layers}: {}", run.stderr);
+        assert_eq!(layers_of(&space).len(), layers);
+    }
+    let run = build(&space, &[]);
+    assert_eq!(run.code, Some(1));
+    let told = "the base image has 125 layers; an image may have 125";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
+    let rootfs = space.rootfs("localhost/x:1");
+    assert!(["0", "119", "122", "124", "125"].iter().all(|path| rootfs.contains_key(*path)));
+    assert!(rootfs.contains_key(&format!("{ROOT}/repositories/team/n124/_manifests/tags/v1/current/link")));
+}
