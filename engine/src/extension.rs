@@ -13,6 +13,7 @@ pub(crate) const SCHEMA_VERSION: &str = "v1alpha1";
 #[serde(rename_all = "camelCase", default)]
 pub struct Extension {
     /// Who built it.
+    #[serde(deserialize_with = "null_as_default")]
     pub build_client: BuildClient,
     /// Always [`SCHEMA_VERSION`].
     pub schema_version: String,
@@ -29,6 +30,7 @@ pub struct Extension {
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
     pub env: BTreeMap<String, String>,
     /// What is launched.
+    #[serde(deserialize_with = "null_as_default")]
     pub launch: StoredLaunch,
 }
 
@@ -90,6 +92,7 @@ pub struct AppConfig {
     /// Application.
     pub name: String,
     /// Its commands.
+    #[serde(deserialize_with = "null_as_default")]
     pub launch: AppConfigLaunch,
 }
 
@@ -98,6 +101,7 @@ pub struct AppConfig {
 #[serde(default)]
 pub struct AppConfigLaunch {
     /// Commands.
+    #[serde(deserialize_with = "null_as_default")]
     pub cmds: Vec<String>,
 }
 
@@ -150,8 +154,8 @@ pub(crate) fn go_json(value: &impl Serialize) -> String {
         .replace('\u{2029}', "\\u2029")
 }
 
-/// Go writes empty slices and maps as `null`.
-fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+/// Go writes empty slices, maps and pointers as `null`.
+pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Default + Deserialize<'de>,
@@ -177,6 +181,11 @@ mod tests {
             r#"{"applications":[{"name":"a"}],"launch":{"appConfigs":[{"name":"a","launch":{"cmds":["go"]}}],"cmds":null}}"#,
         );
         assert_eq!(v092.applications()[0].cmds, ["go"]);
+        let nulls = read(
+            r#"{"buildClient":null,"applications":[{"name":"a"}],"launch":{"appConfigs":[{"name":"a","launch":null},{"name":"b","launch":{"cmds":null}}]}}"#,
+        );
+        assert!(nulls.applications()[0].cmds.is_empty());
+        assert_eq!(read(r#"{"launch":null}"#), Extension::default());
         let v011 = read(
             r#"{"applications":[{"name":"a","cmds":["x"],"env":{"K":"V"}}],"env":{"A":"1"},"launch":{}}"#,
         );

@@ -9,7 +9,7 @@ use solver::{AppSpec, ImageSpec, Platform, Span};
 use super::base::Present;
 use super::resolve::{ContainerError, FailedImage};
 use crate::discover::{Discovered, FoundImage};
-use crate::extension::go_json;
+use crate::extension::{go_json, null_as_default};
 use crate::images::{ImagesError, StoredImage};
 use crate::oci::{CONTAINER_IMAGES, CONTAINER_IMAGES_COMPLETE, STEP_COMMENT};
 use crate::registry::Reference;
@@ -23,7 +23,7 @@ pub struct ContainerImage {
     #[serde(rename = "appName", default, skip_serializing_if = "Option::is_none")]
     pub app_name: Option<String>,
     /// The platform it is carried for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub platform: ListedPlatform,
 }
 
@@ -280,6 +280,14 @@ mod tests {
 
     use super::*;
     use crate::oci::{EXTENSION, canonical, described};
+
+    #[test]
+    fn lists_without_platforms_are_read() {
+        for text in [r#"[{"image":"a","platform":null}]"#, r#"[{"image":"a"}]"#] {
+            let list: Vec<ContainerImage> = serde_json::from_str(text).unwrap();
+            assert_eq!(list[0].platform, ListedPlatform::default(), "{text}");
+        }
+    }
 
     #[test]
     fn a_list_is_all_there_is_where_the_last_who_built_looked() {
