@@ -15,7 +15,7 @@ pub struct Extension {
     /// Who built it.
     #[serde(deserialize_with = "null_as_default")]
     pub build_client: BuildClient,
-    /// Always [`SCHEMA_VERSION`].
+    /// Always `v1alpha1`.
     pub schema_version: String,
     /// `kube-installer` or `app-installer`.
     #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
