@@ -39,7 +39,9 @@ fn instructions() -> String {
         }
         for flag in instruction.flags {
             let often = if flag.repeats { "; may be given several times" } else { "" };
-            page.push_str(&format!("| `{}` | {}{often} |\n", flag.written(), flag.doc));
+            // In a table a bar parts cells, in code too.
+            let written = flag.written().replace('|', "\\|");
+            page.push_str(&format!("| `{written}` | {}{often} |\n", flag.doc));
         }
     }
     page
