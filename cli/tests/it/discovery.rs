@@ -196,7 +196,7 @@ fn a_list_has_comments_and_lines_that_are_no_references_are_told() {
 #[test]
 fn what_is_no_yaml_is_searched_by_lines_and_told_of() {
     let space = Space::new();
-    space.file("m/a.yaml", "kind: [\nimage: r/a:v1\n").file("m/b.tmpl", "{{ range }}\nimage: r/b:v1\n");
+    space.file("m/a.yaml", "kind: [\nimage: r/a:v1\n").file("m/b.tmpl", "{{ range }}\nimage: r/b:v1 # b\n");
     space.kubefile("FROM scratch\nCOPY m manifests\n");
     let run = build(&space);
     assert_eq!(finds(&run), ["manifests/a.yaml:2: r/a:v1", "manifests/b.tmpl:2: r/b:v1"]);

@@ -18,6 +18,9 @@ pub(crate) fn listed(text: &str) -> impl Iterator<Item = (u64, &str)> {
 
 /// What stands before a `#` that begins the line or follows a blank.
 fn without_comment(line: &str) -> &str {
+    if !line.contains('#') {
+        return line;
+    }
     let mut is_after_blank = true;
     for (at, char) in line.char_indices() {
         if char == '#' && is_after_blank {
@@ -28,12 +31,14 @@ fn without_comment(line: &str) -> &str {
     line
 }
 
-/// The line rule: without quotes, commas and spaces, what stands left of the first colon ends in `image`.
+/// The line rule: without quotes, commas and spaces, what stands left of the first colon ends in `image`. Behind a blank and
+/// a `#` is a comment, which sealer takes for a part of the reference, and then for none.
 pub(super) fn by_line(text: &str) -> Vec<(u64, String)> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
-        let bare: String = line.chars().filter(|c| !matches!(c, '"' | ',' | ' ' | '\r')).collect();
+        let bare: String =
+            without_comment(line).chars().filter(|c| !matches!(c, '"' | ',' | ' ' | '\r')).collect();
         let Some((left, right)) = bare.split_once(':') else { continue };
         let right = right.trim_matches(['\'', '"', '\t', ' ']);
         if left.trim_end().ends_with("image")
@@ -75,7 +80,9 @@ mod tests {
             ("image: {{ .Values.image }}", None),
             ("image:", None),
             ("image: >-", None),
-            ("image: nginx # comment", None),
+            ("image: nginx # comment", Some("nginx")),
+            ("image: nginx#1", None),
+            ("name: a # image: x", None),
             ("image: Upper/Case", None),
         ] {
             let found = by_line(line).into_iter().next().map(|(_, reference)| reference);
