@@ -185,7 +185,9 @@ impl Wanted {
             let Ok(reference) = Reference::parse(&one.image) else { continue };
             let name = reference.to_string();
             self.images.remove(&name);
-            if !is_searched || found.contains(&one.image) {
+            // What a list with credentials names stands there as written, and its host nowhere.
+            let has_host = Reference::normalised(&one.image).is_ok_and(|full| full == one.image);
+            if has_host && (!is_searched || found.contains(&one.image)) {
                 self.tags_of_base.extend(tag(&reference).map(|tag| (tag, name.clone())));
             }
             self.of_base.insert(name);

@@ -142,6 +142,17 @@ fn an_image_that_takes_the_place_of_the_bases_is_told() {
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let told = format!("`{}` takes the place of `{}`, which the base carries", names[1], names[0]);
     assert!(run.stderr.contains(&told), "{}", run.stderr);
+
+    // The host of what a list with credentials names is not known afterwards.
+    let host = one.name("");
+    let host = host.trim_end_matches('/');
+    space
+        .file("list", format!("- {{registry: '{host}', username: u, password: p, images: ['team/a:v1']}}\n"));
+    let words = ["--image-list-with-auth", "list"];
+    space.kubefile("FROM scratch\nCOPY a.yaml /a\n");
+    assert_eq!(space.run(&[&["build", "-q", "-t", "base:1"], &words[..], &["."]].concat()).code, Some(0));
+    space.kubefile("FROM base:1\nLABEL a=b\n");
+    built(&space, &words);
 }
 
 #[test]
