@@ -156,11 +156,11 @@ impl StoredImage {
         labels.map(|labels| labels.iter().map(text).collect()).unwrap_or_default()
     }
 
-    /// The platform its config states.
+    /// The platform its config states; Docker's tools write `v8` into those for arm64.
     pub fn platform(&self) -> Platform {
-        let text = |key: &str| self.config.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let variant = Some(text("variant")).filter(|variant| !variant.is_empty());
-        Platform { os: text("os"), architecture: text("architecture"), variant }
+        let text = |key: &str| self.config.get(key).and_then(Value::as_str);
+        let (os, architecture) = (text("os").unwrap_or_default(), text("architecture").unwrap_or_default());
+        Platform::new(os, architecture, text("variant"))
     }
 
     /// What a build on top of it needs to know.

@@ -90,18 +90,8 @@ pub fn from_descriptor(descriptor: &OciDescriptor) -> Option<Descriptor> {
 
 /// A platform in our words.
 pub fn platform(platform: &oci_spec::image::Platform) -> Platform {
-    let variant = platform.variant().clone().filter(|variant| !variant.is_empty());
-    Platform {
-        os: platform.os().to_string(),
-        architecture: platform.architecture().to_string(),
-        // containerd's normal form: arm64 has no variant but v9, amd64 none but v2 and above.
-        variant: variant.filter(|variant| {
-            !matches!(
-                (platform.architecture().to_string().as_str(), variant.as_str()),
-                ("arm64", "v8") | ("amd64", "v1")
-            )
-        }),
-    }
+    let (os, architecture) = (platform.os().to_string(), platform.architecture().to_string());
+    Platform::new(&os, &architecture, platform.variant().as_deref())
 }
 
 /// A platform in OCI's words.

@@ -19,21 +19,25 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// A platform in containerd's normal form: arm64 has no variant but v9, amd64 none but v2 and above.
+    /// A platform in containerd's normal form: one spelling of what runs the same.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
-        let architecture = architecture.to_ascii_lowercase();
-        let architecture = match architecture.as_str() {
-            "x86_64" | "x86-64" => "amd64",
-            "aarch64" => "arm64",
+        let [os, architecture, variant] =
+            [os, architecture, variant.unwrap_or_default()].map(str::to_ascii_lowercase);
+        let (architecture, variant) = match (architecture.as_str(), variant.as_str()) {
+            ("i386", _) => ("386", ""),
+            ("x86_64" | "x86-64" | "amd64", "v1") => ("amd64", ""),
+            ("x86_64" | "x86-64", variant) => ("amd64", variant),
+            ("aarch64" | "arm64", "8" | "v8" | "v8.0") => ("arm64", ""),
+            ("aarch64" | "arm64", "9" | "9.0" | "v9.0") => ("arm64", "v9"),
+            ("aarch64", variant) => ("arm64", variant),
+            ("armhf", _) | ("arm", "" | "7") => ("arm", "v7"),
+            ("armel", _) | ("arm", "6") => ("arm", "v6"),
+            ("arm", "5") => ("arm", "v5"),
+            ("arm", "8") => ("arm", "v8"),
             other => other,
         };
-        let variant =
-            variant.filter(|variant| !matches!((architecture, *variant), ("arm64", "v8") | ("amd64", "v1")));
-        Self {
-            os: os.to_ascii_lowercase(),
-            architecture: architecture.to_owned(),
-            variant: variant.map(str::to_owned),
-        }
+        let variant = Some(variant.to_owned()).filter(|variant| !variant.is_empty());
+        Self { os, architecture: architecture.to_owned(), variant }
     }
 }
 
@@ -172,4 +176,32 @@ pub struct ImageSpec {
     pub launch: Launch,
     /// History of this text; the base's comes before it.
     pub history: Vec<HistoryStep>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_have_one_spelling() {
+        for (os, architecture, variant, shown) in [
+            ("linux", "amd64", None, "linux/amd64"),
+            ("Linux", "AMD64", Some(""), "linux/amd64"),
+            ("linux", "x86_64", Some("v1"), "linux/amd64"),
+            ("linux", "amd64", Some("v3"), "linux/amd64/v3"),
+            ("linux", "i386", None, "linux/386"),
+            ("linux", "aarch64", Some("8"), "linux/arm64"),
+            ("linux", "arm64", Some("v9"), "linux/arm64/v9"),
+            ("linux", "arm", None, "linux/arm/v7"),
+            ("linux", "arm", Some("6"), "linux/arm/v6"),
+            ("linux", "armhf", None, "linux/arm/v7"),
+            ("linux", "armel", None, "linux/arm/v6"),
+            ("linux", "riscv64", None, "linux/riscv64"),
+        ] {
+            let platform = Platform::new(os, architecture, variant);
+            assert_eq!(platform.to_string(), shown);
+            let again = Platform::new(&platform.os, &platform.architecture, platform.variant.as_deref());
+            assert_eq!(again, platform);
+        }
+    }
 }

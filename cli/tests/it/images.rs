@@ -244,6 +244,50 @@ fn history_tells_the_steps_with_their_layers() {
     assert_eq!(json[3]["created_by"], "APP a local://a.yaml");
 }
 
+/// Says something else in the config of the one image of an OCI layout.
+fn reconfigure(layout: &std::path::Path, change: impl Fn(&mut Value)) {
+    let read =
+        |path: &std::path::Path| -> Value { serde_json::from_slice(&fs_err::read(path).unwrap()).unwrap() };
+    let blob = |digest: &Value| layout.join("blobs").join(digest.as_str().unwrap().replace(':', "/"));
+    let put = |value: &Value, descriptor: &mut Value| {
+        let bytes = value.to_string().into_bytes();
+        descriptor["digest"] = crate::image_registry::digest(&bytes).into();
+        descriptor["size"] = bytes.len().into();
+        fs_err::write(blob(&descriptor["digest"]), bytes).unwrap();
+    };
+    let mut index = read(&layout.join("index.json"));
+    let mut manifest = read(&blob(&index["manifests"][0]["digest"]));
+    let mut config = read(&blob(&manifest["config"]["digest"]));
+    change(&mut config);
+    put(&config, &mut manifest["config"]);
+    put(&manifest, &mut index["manifests"][0]);
+    fs_err::write(layout.join("index.json"), index.to_string()).unwrap();
+}
+
+#[test]
+fn bases_are_found_however_their_platform_is_spelled() {
+    let space = space();
+    for (given, architecture, variant, wanted) in [
+        // As Docker's tools write it.
+        ("linux/arm64", "arm64", "v8", &["linux/arm64", "linux/arm64/v8", "Linux/AArch64"][..]),
+        ("linux/arm", "arm", "v7", &["linux/arm", "linux/arm/v7", "linux/arm/7", "linux/armhf"]),
+    ] {
+        let layout = space.root().join(architecture);
+        let output = format!("type=oci-dir,dest={}", layout.display());
+        space.kubefile("FROM scratch\nAPP a local://a.yaml\n");
+        built("own:1", &["--platform", given, "-o", &output], &space);
+        reconfigure(&layout, |config| {
+            config["architecture"] = architecture.into();
+            config["variant"] = variant.into();
+        });
+        ok(&space, &["load", "-i", layout.to_str().unwrap(), "-t", "base:1"]);
+        space.kubefile("FROM base:1\nLAUNCH a\n");
+        for platform in wanted {
+            built("x:1", &["--pull", "never", "--platform", platform], &space);
+        }
+    }
+}
+
 #[test]
 fn explain_names_the_first_thing_that_differs() {
     let space = Space::new();
