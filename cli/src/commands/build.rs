@@ -40,6 +40,10 @@ use crate::settings::{self, KubefilePlace};
 /// Builds an image and tells what it cost.
 pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
     let start = Instant::now();
+    // There everything is read anew, and what a pipe has can be read once: nothing is before.
+    if !args.check && kubefile::needs_namespace(args)? {
+        return rootless::build(reporter, root);
+    }
     let settings = Settings::new(args)?;
     let places = observe::Places::new(args)?;
     for (option, file) in [("--iidfile", &args.iidfile), ("--metadata-file", &args.metadata_file)] {
@@ -50,10 +54,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     }
     let lock = lock::place(args, global, settings.contexts.own())?;
     let observer = Observer::new(places, start);
-    let may_need_namespace = || kubefile::may_need_namespace(args, settings.contexts.own());
-    if during(&observer, Activity::Read, may_need_namespace)? {
-        return rootless::build(reporter, root);
-    }
+    during(&observer, Activity::Read, || kubefile::check(args, settings.contexts.own()))?;
     let asked = Asked { args, settings: &settings, global, reporter, root, start };
     let result = asked.build(lock, &observer);
     observer.end(&settings.export.names, result, reporter)

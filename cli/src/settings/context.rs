@@ -151,6 +151,8 @@ pub(crate) enum KubefilePlace {
     Stdin,
     /// A file of this host.
     Host(PathBuf),
+    /// A pipe or a device of this host, which is read once: `/dev/stdin`, or what a shell makes of `<(…)`.
+    Stream(PathBuf),
     /// A path in the build's own context.
     Context(String),
 }
@@ -163,13 +165,18 @@ pub(crate) fn kubefile_place(build: &Build, own: &ContextSource) -> Result<Kubef
             Err(Failure::usage("the Kubefile and the build context cannot both be standard input"))
         }
         (Some(file), _) if file == Path::new("-") => Ok(KubefilePlace::Stdin),
-        (_, ContextSource::Directory(_)) => super::kubefile(build).map(KubefilePlace::Host),
+        (_, ContextSource::Directory(_)) => super::kubefile(build).map(of_host),
         (None, _) => Ok(KubefilePlace::Context("Kubefile".to_owned())),
         (Some(file), _) => match file.to_str() {
             Some(path) => Ok(KubefilePlace::Context(path.to_owned())),
             None => Err(Failure::usage(format!("`{}` is not a path in the build context", file.display()))),
         },
     }
+}
+
+fn of_host(path: PathBuf) -> KubefilePlace {
+    let is_stream = fs_err::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    if is_stream { KubefilePlace::Stream(path) } else { KubefilePlace::Host(path) }
 }
 
 /// The environment git gets.

@@ -221,6 +221,12 @@ fn a_kubefile_may_come_by_itself() {
     space.file("other/K", text);
     assert_eq!(digest(&space, "store", "-", &["-f", "other/K"], &tar(&space, &[])), piped);
     assert_eq!(digest(&space, "store", "-", &["-f", "./way/../../other/K"], &tar(&space, &[])), piped);
+    // A pipe gives what it has once.
+    assert_eq!(digest(&space, "store", "context", &["-f", "/dev/stdin"], text), piped);
+    let locked = ["-f", "/dev/stdin", "--lock"];
+    fails(&space, "context", &locked, text, &["a Kubefile out of a pipe has no lock file"]);
+    fails(&space, "context", &["-f", "/dev/zero"], b"", &["`/dev/zero` is larger than"]);
+    fails(&space, "context", &["-f", "nope"], b"", &["open file `nope`", "hint: `-f FILE` is relative to"]);
     fails(&space, "-", &["-f", "-"], text, &["cannot both be standard input"]);
     fails(&space, "context", &["-f", "-"], b"FROM scratch\nCOPY nope /\n", &["stdin:2:1", "`nope`"]);
     fails(

@@ -1,7 +1,7 @@
 //! The text of a Kubefile, wherever it is.
 
 use std::cell::Cell;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use engine::{ContextError, ContextSource, Contexts};
@@ -11,7 +11,7 @@ use crate::args::Build;
 use crate::interrupt::Interrupt;
 use crate::progress::Copying;
 use crate::report::{Failure, Page, Reporter};
-use crate::settings::{self, KubefilePlace};
+use crate::settings::{self, BuildContexts, KubefilePlace};
 
 /// Largest Kubefile read, in bytes.
 const LIMIT: u64 = 16 << 20;
@@ -27,7 +27,7 @@ pub(super) fn read(
     let fail = |error: ContextError| Failure::context(error, interrupt.signal());
     let (name, bytes) = match settings::kubefile_place(args, own)? {
         KubefilePlace::Stdin => ("stdin".to_owned(), contexts.read_stdin(LIMIT).map_err(fail)?),
-        KubefilePlace::Host(path) => of_host(&path)?,
+        KubefilePlace::Host(path) | KubefilePlace::Stream(path) => of_host(&path)?,
         KubefilePlace::Context(path) => {
             let copying = Copying::start(quiet, "received");
             let so_far = Cell::new(0);
@@ -50,16 +50,8 @@ pub(super) fn read(
 /// Reads the Kubefile without fetching anything, for who only looks at it.
 pub(super) fn read_here(args: &Build, own: &ContextSource) -> Result<SourceFile, Failure> {
     let (name, bytes) = match settings::kubefile_place(args, own)? {
-        KubefilePlace::Host(path) => of_host(&path)?,
-        KubefilePlace::Stdin => {
-            let mut bytes = Vec::new();
-            let read = std::io::stdin().take(LIMIT + 1).read_to_end(&mut bytes);
-            read.map_err(|error| Failure::usage(format!("cannot read the Kubefile: {error}")))?;
-            if bytes.len() as u64 > LIMIT {
-                return Err(Failure::usage(format!("the Kubefile is larger than {LIMIT} bytes")));
-            }
-            ("stdin".to_owned(), bytes)
-        }
+        KubefilePlace::Host(path) | KubefilePlace::Stream(path) => of_host(&path)?,
+        KubefilePlace::Stdin => ("stdin".to_owned(), all_of(std::io::stdin(), "the Kubefile")?),
         KubefilePlace::Context(_) => {
             return Err(Failure::usage(format!("`{}` is not looked into by `--check`", own.shown()))
                 .hint("name a directory, or the Kubefile with `-f FILE`"));
@@ -68,26 +60,53 @@ pub(super) fn read_here(args: &Build, own: &ContextSource) -> Result<SourceFile,
     source(name, bytes)
 }
 
-/// Whether the Kubefile has commands that need a user namespace, as far as can be seen without fetching or using up what it comes
-/// from.
-pub(super) fn may_need_namespace(args: &Build, own: &ContextSource) -> Result<bool, Failure> {
-    let is_user = !rustix::process::geteuid().is_root();
-    match settings::kubefile_place(args, own)? {
+/// Whether the build has to go on in a user namespace, for its commands: as far as can be seen without fetching or using up
+/// what the Kubefile comes from.
+pub(super) fn needs_namespace(args: &Build) -> Result<bool, Failure> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(false);
+    }
+    let contexts = BuildContexts::new(args)?;
+    match settings::kubefile_place(args, contexts.own())? {
         KubefilePlace::Host(path) => {
             let (name, bytes) = of_host(&path)?;
-            let source = source(name, bytes)?;
-            Ok(is_user && frontend::parse(&source).runs_commands())
+            Ok(frontend::parse(&source(name, bytes)?).runs_commands())
         }
-        KubefilePlace::Stdin | KubefilePlace::Context(_) => Ok(is_user),
+        KubefilePlace::Stdin | KubefilePlace::Stream(_) | KubefilePlace::Context(_) => Ok(true),
     }
 }
 
-fn of_host(path: &Path) -> Result<(String, Vec<u8>), Failure> {
-    let fail = |error: std::io::Error| Failure::usage(format!("cannot read the Kubefile: {error}"));
-    if fs_err::metadata(path).map_err(fail)?.len() > LIMIT {
-        return Err(Failure::usage(format!("`{}` is larger than {LIMIT} bytes", path.display())));
+/// Whether there is a text, if it is a file: before anything is done.
+pub(super) fn check(args: &Build, own: &ContextSource) -> Result<(), Failure> {
+    if let KubefilePlace::Host(path) = settings::kubefile_place(args, own)? {
+        let (name, bytes) = of_host(&path)?;
+        source(name, bytes)?;
     }
-    Ok((path.display().to_string(), fs_err::read(path).map_err(fail)?))
+    Ok(())
+}
+
+fn of_host(path: &Path) -> Result<(String, Vec<u8>), Failure> {
+    let file = fs_err::File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            unreadable(error).hint("`-f FILE` is relative to the working directory, not to the build context")
+        }
+        _ => unreadable(error),
+    })?;
+    Ok((path.display().to_string(), all_of(file, &format!("`{}`", path.display()))?))
+}
+
+/// All bytes of a text. A pipe or a device does not say how many it has.
+fn all_of(text: impl Read, name: &str) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    text.take(LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(Failure::usage(format!("{name} is larger than {LIMIT} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn unreadable(error: std::io::Error) -> Failure {
+    Failure::usage(format!("cannot read the Kubefile: {error}"))
 }
 
 fn source(name: String, bytes: Vec<u8>) -> Result<SourceFile, Failure> {

@@ -35,19 +35,21 @@ pub(super) fn place(
         (Err(_), None) => return Ok(None),
         (place, _) => place?,
     };
-    match (place, given, writing) {
-        (KubefilePlace::Stdin, Some(flag), _) => {
-            Err(Failure::usage(format!("`{flag}`: a Kubefile on standard input has no lock file"))
+    match (&place, given, writing) {
+        (KubefilePlace::Stdin | KubefilePlace::Stream(_), Some(flag), _) => {
+            let what =
+                if matches!(place, KubefilePlace::Stdin) { "on standard input" } else { "out of a pipe" };
+            Err(Failure::usage(format!("`{flag}`: a Kubefile {what} has no lock file"))
                 .hint("name the Kubefile with `-f FILE`"))
         }
-        (KubefilePlace::Stdin, None, _) => Ok(None),
+        (KubefilePlace::Stdin | KubefilePlace::Stream(_), None, _) => Ok(None),
         (KubefilePlace::Context(_), _, Some(flag)) => {
             Err(Failure::usage(format!("`{flag}`: nothing can be written into `{}`", own.shown()))
                 .hint("build once from a directory; what it writes belongs next to the Kubefile"))
         }
         (KubefilePlace::Context(path), ..) => Ok(Some(KubefilePlace::Context(format!("{path}.lock")))),
         (KubefilePlace::Host(path), ..) => {
-            let mut path = path.into_os_string();
+            let mut path = path.clone().into_os_string();
             path.push(".lock");
             Ok(Some(KubefilePlace::Host(path.into())))
         }
@@ -79,7 +81,7 @@ impl LockFile {
     ) -> Result<Self, Failure> {
         let fail = |error: ContextError| Failure::context(error, interrupt.signal());
         let (name, bytes, path) = match place {
-            None | Some(KubefilePlace::Stdin) => (String::new(), None, None),
+            None | Some(KubefilePlace::Stdin | KubefilePlace::Stream(_)) => (String::new(), None, None),
             Some(KubefilePlace::Host(path)) => (path.display().to_string(), of_host(&path)?, Some(path)),
             Some(KubefilePlace::Context(path)) => {
                 let bytes = contexts.read(LocalSource::OWN, &path, LIMIT, &|_| {}).map_err(fail)?;

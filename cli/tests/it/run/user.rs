@@ -30,10 +30,16 @@ impl User {
     }
 
     fn run(&self, words: &[&str]) -> Run {
+        self.run_with("", words)
+    }
+
+    /// The same with a pipe of the user's own as standard input.
+    fn run_with(&self, given: &str, words: &[&str]) -> Run {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(self.0.path().join("sealer"));
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c"]);
+        command.arg("printf %s \"$GIVEN\" | \"$0\" \"$@\"").arg(self.0.path().join("sealer"));
         command.env("SEALER_ROOT", self.store()).env("HOME", self.0.path()).current_dir(self.0.path());
-        run(command.args(words))
+        run(command.env("GIVEN", given).args(words))
     }
 
     /// The digest of what a Kubefile makes; nothing where users have no namespaces.
@@ -62,6 +68,27 @@ fn a_user_without_rights_builds_the_same_image() {
     let Some(user) = User::new(&space) else { return };
     let Some(digest) = user.build(text, &[]) else { return };
     assert_eq!(digest, space.digest());
+}
+
+#[test]
+fn what_a_user_gives_through_a_pipe_arrives() {
+    let Some(space) = place() else { return };
+    let Some(user) = User::new(&space) else { return };
+    let text = "RUN --mount=type=secret,id=token grep -x hunter2 /run/secrets/token\n";
+    if user.build("RUN true\n", &[]).is_none() {
+        return;
+    }
+    let text = format!("{BASE}{text}");
+    fs_err::write(user.0.path().join("context/Kubefile"), &text).unwrap();
+    fs_err::write(user.0.path().join("token"), "hunter2").unwrap();
+    for (words, given) in [
+        (["--secret", "id=token,src=/dev/stdin", "-f", "context/Kubefile"], "hunter2"),
+        (["--secret", "id=token,src=token", "-f", "/dev/stdin"], &text),
+    ] {
+        let all = ["build", "-t", "x:1", "--build-mode", "lite", "context"];
+        let ended = user.run_with(given, &[&all[..], &words].concat());
+        assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
+    }
 }
 
 #[test]
