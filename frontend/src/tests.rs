@@ -367,6 +367,19 @@ fn image_facts_come_from_env_label_arg_and_the_rest() {
 }
 
 #[test]
+fn an_arg_that_is_declared_again_keeps_what_it_has() {
+    check(
+        "FROM scratch AS b\nARG X=1\nARG X\nLABEL a=$X\nFROM b\nARG X\nLABEL b=$X\nARG X=2\nARG X\nLABEL c=$X",
+        &["label a=1", "label b=1", "label c=2"],
+    );
+    check("ARG X=g\nARG X\nFROM scratch\nARG X=1\nARG X\nLABEL a=$X", &["label a=g"]);
+    check(
+        "ARG X\nFROM scratch\nARG X=1\nARG X TARGETOS=o\nARG TARGETOS\nLABEL a=$X$TARGETOS",
+        &["label a=1o"],
+    );
+}
+
+#[test]
 fn what_cannot_be_built_yet_is_no_error_in_a_stage_that_is_not_built() {
     check("FROM scratch AS x\nRUN --security=insecure ls\nFROM scratch", &["stage `x` is not used"]);
     check(

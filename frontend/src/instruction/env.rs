@@ -6,7 +6,7 @@ use crate::evaluate::{self, Evaluator, Scope};
 use crate::expand::Lookup;
 use crate::stage::History;
 
-/// Applies ARG: `--build-arg`, else the default, else (in a stage) what is set before the first FROM or predefined.
+/// Applies ARG: `--build-arg`, else the default, else what it has already.
 pub(super) fn arg(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     let words = evaluate::words(statement);
     if words.is_empty() {
@@ -25,10 +25,7 @@ pub(super) fn arg(evaluator: &mut Evaluator<'_>, statement: &Statement) {
         evaluator.declared_args.insert(name.to_owned());
         let default =
             default.map(|word| evaluator.expand(&word, scope).map_or(Lookup::Unknown, Lookup::Value));
-        let inherited = || match (scope, evaluator.globals.get(name)) {
-            (Scope::Stage, Some(value)) => value.clone(),
-            _ => evaluator.predefined(name).map_or(Lookup::Unset, Lookup::Value),
-        };
+        let inherited = || inherited(evaluator, scope, name);
         let value = match evaluator.options.build_args.get(name) {
             Some(given) => Lookup::Value(given.clone()),
             None => default.unwrap_or_else(inherited),
@@ -41,6 +38,15 @@ pub(super) fn arg(evaluator: &mut Evaluator<'_>, statement: &Statement) {
     if scope == Scope::Stage {
         record(evaluator, statement);
     }
+}
+
+/// What an ARG without a default has: what is set before the first FROM, else what it had above, else what is always there.
+fn inherited(evaluator: &Evaluator<'_>, scope: Scope, name: &str) -> Lookup {
+    let above = evaluator.stages.last().and_then(|stage| stage.args.get(name));
+    let known = [evaluator.globals.get(name), above.filter(|_| scope == Scope::Stage)];
+    let mut set = known.into_iter().flatten().filter(|value| **value != Lookup::Unset);
+    let predefined = || evaluator.predefined(name).map_or(Lookup::Unset, Lookup::Value);
+    set.next().cloned().unwrap_or_else(predefined)
 }
 
 /// Applies ENV; values see the environment before the instruction.
