@@ -37,16 +37,9 @@ pub fn full_name(name: &str) -> Result<String, ImagesError> {
     if !domain.is_none_or(is_domain) {
         return Err(fail("what stands before the first `/` is not a host"));
     }
-    let good = |part: &str| {
-        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        !part.is_empty()
-            && part.bytes().all(|b| inner(b) || matches!(b, b'.' | b'_' | b'-'))
-            && part.bytes().next().is_some_and(inner)
-            && part.bytes().last().is_some_and(inner)
-    };
-    if !rest.split('/').all(good) {
+    if !rest.split('/').all(is_component) {
         return Err(fail(
-            "each part may have lower-case letters, digits and single `.`, `_`, `-` between them only",
+            "each part may have lower-case letters and digits, and `.`, `_`, `__` or dashes between them, only",
         ));
     }
     let domain = match domain {
@@ -71,6 +64,16 @@ pub(crate) fn is_domain(domain: &str) -> bool {
     };
     host.split('.').all(label)
         && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether it can be a part of a path: letters and digits with single separators between them (distribution's grammar).
+pub(crate) fn is_component(part: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let is_separator =
+        |between: &str| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|b| b == b'-');
+    part.bytes().next().is_some_and(inner)
+        && part.bytes().last().is_some_and(inner)
+        && part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()).all(is_separator)
 }
 
 /// The domain of a name, if its first part looks like one (distribution's rule).
@@ -123,10 +126,13 @@ mod tests {
             ("docker.io/app", "docker.io/library/app:latest"),
             ("docker.io/team/app:1", "docker.io/team/app:1"),
             ("index.docker.io/app", "docker.io/library/app:latest"),
+            ("a.b/c__d/e---f_g", "a.b/c__d/e---f_g:latest"),
         ] {
             assert_eq!(full_name(given).unwrap(), full);
         }
-        for wrong in ["", "App", "a//b", "a:", "a:b c", "../x", "a@sha256:00", "-a"] {
+        for wrong in
+            ["", "App", "a//b", "a:", "a:b c", "../x", "a@sha256:00", "-a", "a..b", "a._b", "x/a___b", "a-.b"]
+        {
             assert!(full_name(wrong).is_err(), "{wrong}");
         }
     }

@@ -87,6 +87,10 @@ fn what_cannot_be_meant_is_refused_before_anything_is_done() {
     };
     build(&["--iidfile", "nowhere/id"], &["`--iidfile nowhere/id` cannot be written: there is no directory"]);
     build(&["--metadata-file", "."], &["`--metadata-file .` cannot be written: it is a directory"]);
+    }
+    build(&["--output", "type=rootfs,dest=."], &["`--output .` exists and is not empty", "hint: remove it"]);
+    build(&["--output", "type=oci-dir,dest=a.yaml"], &["`--output a.yaml` is no directory"]);
+    build(&["-t", "a..b"], &["`a..b` is not an image name"]);
     build(&["--pull="], &["unsupported pull policy \"\""]);
     build(&["--annotation", "sealer.image.extension=x"], &["is written by the build itself"]);
     build(&["-t", &long], &["a name has 255 characters at most"]);

@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::Registry;
 use super::error::RegistryError;
 use super::host::{Host, Role};
-use super::reference::{Repository, is_component, server};
+use super::reference::{Repository, server};
 use crate::name;
 
 /// A text that says no mirror.
@@ -64,11 +64,7 @@ impl Mirror {
         if !name::is_domain(host) {
             return Err(wrong("the mirror is `[http://|https://]host[:port][/prefix]`"));
         }
-        let is_path = |part: &str| {
-            let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
-            edge(part.bytes().next()) && edge(part.bytes().last()) && is_component(part)
-        };
-        if !prefix.is_empty() && !prefix.split('/').all(is_path) {
+        if !prefix.is_empty() && !prefix.split('/').all(name::is_component) {
             return Err(wrong("the mirror's prefix is not the path of a repository"));
         }
         Ok(Self { registry: registry.to_owned(), host: host.to_owned(), prefix: prefix.to_owned(), is_plain })

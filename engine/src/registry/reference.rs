@@ -41,14 +41,6 @@ pub(super) fn server(host: &str) -> &str {
     }
 }
 
-/// Whether a part of a path has single separators only (distribution's grammar); the rest of the grammar is `name.rs`'s.
-pub(super) fn is_component(part: &str) -> bool {
-    let separators = part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    separators
-        .into_iter()
-        .all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-'))
-}
-
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.host, self.path)
@@ -107,9 +99,6 @@ impl Reference {
             ImagesError::Name { reason, .. } => fail(reason),
             other => other,
         })?;
-        if !reference.repository.path.split('/').all(is_component) {
-            return Err(fail("`.`, `_`, `__` and dashes may only stand alone between letters and digits"));
-        }
         if reference.repository.to_string().len() > name::NAME_LIMIT {
             return Err(fail("a name has 255 characters at most"));
         }
