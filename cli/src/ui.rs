@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use serde::Serialize;
 
 use crate::args::Color;
+use crate::progress::printable;
 
 /// What became of data that could not be written; the first failure says enough.
 static LOST: OnceLock<io::Error> = OnceLock::new();
@@ -49,15 +50,18 @@ pub(crate) fn lost() -> Option<&'static io::Error> {
     LOST.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
 }
 
-/// Prints rows in columns, three spaces apart; the last column is as wide as its text.
+/// Prints rows in columns, three spaces apart; the last column is as wide as its text. What images and registries say
+/// does nothing to the terminal.
 pub(crate) fn table(rows: &[Vec<String>]) {
+    let clean = |row: &Vec<String>| row.iter().map(|cell| printable(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(clean).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| console::measure_text_width(cell)).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (number, cell) in row.iter().enumerate() {
             line.push_str(cell);

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &History, root: &Path) -> Result<(), Failure> {
         rows.push(["CREATED", "CREATED BY", "SIZE", "COMMENT"].map(str::to_owned).to_vec());
     }
     for step in steps {
-        let mut text = step.created_by.replace(['\n', '\t'], " ");
+        let mut text = step.created_by;
         if !args.listing.no_trunc && text.chars().count() > SHORT_TEXT {
             text = text.chars().take(SHORT_TEXT - 1).chain(['…']).collect();
         }

@@ -31,7 +31,7 @@ impl Plain {
             Event::Planned { steps, cached } => vec![format!("plan: {steps} steps, {cached} cached")],
             Event::Started { vertex, name } => {
                 let step = steps.entry(vertex).or_insert_with(fresh);
-                vec![format!("#{} {name}", step.number)]
+                vec![format!("#{} {}", step.number, printable(&name))]
             }
             Event::Progress { vertex, done_bytes, .. } => {
                 if let Some(step) = steps.get_mut(&vertex) {
@@ -60,7 +60,7 @@ impl Plain {
                     StepOutcome::Failed => format!("FAILED {seconds:.2}s"),
                     StepOutcome::Skipped => "SKIPPED".to_owned(),
                 };
-                let head = if known { None } else { Some(format!("#{} {name}", step.number)) };
+                let head = if known { None } else { Some(format!("#{} {}", step.number, printable(&name))) };
                 head.into_iter().chain([format!("#{} {ended}", step.number)]).collect()
             }
             Event::Warning { .. } => Vec::new(),

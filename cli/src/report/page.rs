@@ -113,13 +113,14 @@ impl Page {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let title = level.primary_title(self.message.as_str());
+        let message = printable_lines(&self.message);
+        let title = level.primary_title(message.as_str());
         let mut text = match &self.place {
             Some((source, labels)) if !labels.is_empty() => {
                 with_snippets(source, labels, position, &renderer, title)
             }
             _ if coloured => renderer.render(&[annotate_snippets::Group::with_title(title)]),
-            _ => format!("{}: {}", self.level(), self.message),
+            _ => format!("{}: {message}", self.level()),
         };
         for line in &self.log {
             // Writing to a string cannot fail.
@@ -129,7 +130,7 @@ impl Page {
         for (word, lines) in notes {
             for line in lines {
                 // Writing to a string cannot fail.
-                let _ = write!(text, "\n{word}: {line}");
+                let _ = write!(text, "\n{word}: {}", printable_lines(line));
             }
         }
         if let Some(lint) = self.lint() {
@@ -163,6 +164,11 @@ impl Page {
         }
         page
     }
+}
+
+/// A text of several lines that does nothing to a terminal but show: names and answers in it may be anybody's.
+fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// Labels further apart than this, in bytes, are shown by themselves: what lies between is read for each page, and a

@@ -244,6 +244,24 @@ fn history_tells_the_steps_with_their_layers() {
     assert_eq!(json[3]["created_by"], "APP a local://a.yaml");
 }
 
+#[test]
+fn what_a_name_has_in_it_does_nothing_to_a_terminal() {
+    let space = space();
+    let told = |words: &[&str]| {
+        let run = space.run(words);
+        let all = format!("{}{}", run.stdout, run.stderr);
+        assert!(!all.contains(|c: char| c.is_control() && c != '\n'), "{words:?}: {all:?}");
+        all
+    };
+    space.kubefile("FROM scratch\nLABEL a=\u{1b}[31m b=\u{9b}2J\nCOPY a.yaml /\u{1b}]0;title\u{7}/\n");
+    let build = ["build", "-t", "x:1", "--build-mode", "lite", "--progress", "plain", "--explain", "."];
+    assert!(told(&build).contains("#1 COPY a.yaml / ]0;title /\n"));
+    assert!(told(&["history", "--no-trunc", "x:1"]).contains("LABEL a= [31m b= 2J"));
+    assert!(told(&["inspect", "no\u{1b}[31m"]).contains("`no [31m`: image not known"));
+    space.kubefile("FROM scratch\nAPP a\u{1b}[31m local://a.yaml\n");
+    told(&build);
+}
+
 /// Says something else in the config of the one image of an OCI layout.
 fn reconfigure(layout: &std::path::Path, change: impl Fn(&mut Value)) {
     let read =

@@ -13,6 +13,7 @@ use super::options::Settings;
 use crate::args::{Build, Explain, Global};
 use crate::commands::push::{send, tell};
 use crate::interrupt::Interrupt;
+use crate::progress::printable;
 use crate::report::{Failure, Page, Reporter};
 use crate::settings::{Output, OutputType};
 use crate::ui;
@@ -194,7 +195,8 @@ fn explain(reports: &[StepReport], source: &SourceFile, format: Explain) -> Stri
             let text = |report: &StepReport| {
                 let place = line(report).map_or_else(String::new, |line| format!("line {line}: "));
                 let outcome = if report.ran { "ran   " } else { "cached" };
-                format!("{outcome} {place}{}\n       {}", report.name, why_text(&report.why))
+                let (name, why) = (printable(&report.name), printable(&why_text(&report.why)));
+                format!("{outcome} {place}{name}\n       {why}")
             };
             reports.iter().map(text).collect::<Vec<_>>().join("\n")
         }

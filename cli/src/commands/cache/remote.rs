@@ -137,14 +137,7 @@ pub(super) fn inspect(args: &CacheInspect, global: &Global) -> Result<(), Failur
             Some("") => "-",
             Some(step) => step,
         };
-        vec![
-            key,
-            layer.to_owned(),
-            bytes(size),
-            age(one.day),
-            signed.to_owned(),
-            step.replace(|char: char| char.is_control(), "?"),
-        ]
+        vec![key, layer.to_owned(), bytes(size), age(one.day), signed.to_owned(), step.to_owned()]
     };
     if global.quiet {
         all.iter().for_each(|one| ui::data(&one.key));
