@@ -60,6 +60,9 @@ pub(crate) struct Inspect {
 pub(crate) struct History {
     /// Name, short name, or the first digits of an id
     pub(crate) name: String,
+    /// Platform to take of an image for several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Vec<String>,
     #[command(flatten)]
     pub(crate) listing: Listing,
 }

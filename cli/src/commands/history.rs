@@ -15,9 +15,10 @@ const SHORT_TEXT: usize = 60;
 
 /// Shows the steps of an image, newest first, with the size of the layer each made.
 pub(crate) fn run(args: &History, root: &Path) -> Result<(), Failure> {
+    let platform = settings::platform(&args.platform)?;
     let store = existing_store(root, &args.name)?;
     let images = Images::new(&store);
-    let tagged = images.for_platform(&images.find(&args.name)?, &settings::host_platform())?;
+    let tagged = images.for_platform(&images.find(&args.name)?, &platform)?;
     let image = images.read(&tagged)?;
     let mut steps = engine::history::history(&image);
     steps.reverse();

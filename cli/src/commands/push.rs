@@ -10,7 +10,7 @@ use super::existing_store;
 use crate::args::{Global, Push};
 use crate::interrupt::Interrupt;
 use crate::progress::Copying;
-use crate::report::Failure;
+use crate::report::{Failure, Page};
 use crate::{settings, ui};
 
 /// Sends an image of the store to a registry.
@@ -50,7 +50,10 @@ impl Pushing<'_> {
 
 /// This machine's image of an index, under the name of the index.
 fn of_host(images: &Images<'_>, found: &Tagged) -> Result<Tagged, Failure> {
-    let mut one = images.for_platform(found, &settings::host_platform())?;
+    let one = images.for_platform(found, &settings::host_platform());
+    let mut one = one.map_err(|error| {
+        Failure::from(Page::of("image", &error)).hint("without `--all=false` all are pushed")
+    })?;
     one.name.clone_from(&found.name);
     Ok(one)
 }

@@ -245,6 +245,25 @@ fn history_tells_the_steps_with_their_layers() {
 }
 
 #[test]
+fn history_is_that_of_the_platform_asked_for() {
+    let space = Space::new();
+    space.kubefile("FROM scratch\nCOPY <<f /\n$TARGETARCH\nf\n");
+    built("x:1", &["--platform", "linux/s390x,linux/riscv64"], &space);
+    fails(&space, &["history", "x:1"], &["has no image for", "hint: choose one with `--platform`"]);
+    let layers: Vec<String> = ["linux/s390x", "linux/riscv64"]
+        .iter()
+        .map(|platform| ok(&space, &["history", "x:1", "--json", "--platform", platform]))
+        .collect();
+    assert!(layers[0] != layers[1] && layers.iter().all(|steps| steps.contains("COPY <<f /")), "{layers:?}");
+    fails(&space, &["history", "x:1", "--platform", "s390x"], &["`s390x` is not a platform"]);
+    fails(
+        &space,
+        &["push", "--all=false", "x:1", "localhost:1/x"],
+        &["has no image for", "hint: without `--all=false` all are pushed"],
+    );
+}
+
+#[test]
 fn what_a_name_has_in_it_does_nothing_to_a_terminal() {
     let space = space();
     let told = |words: &[&str]| {
