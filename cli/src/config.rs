@@ -24,6 +24,8 @@ pub(crate) const KEYS: [(&str, &str); 10] = [
 ];
 /// Commands that take all of them.
 const TUNED: [&str; 3] = ["build", "config", "graph"];
+/// What `cache export` takes: it looks for layers as builds make them.
+const EXPORTED: [&str; 2] = ["compression", "timestamp"];
 /// Largest file read, in bytes.
 const LIMIT: u64 = 1 << 20;
 
@@ -89,6 +91,9 @@ impl ConfigFile {
                 if command.find_subcommand(name).is_some() {
                     command = command.mut_subcommand(name, set);
                 }
+            }
+            if EXPORTED.contains(key) && command.find_subcommand("cache").is_some() {
+                command = command.mut_subcommand("cache", |cache| cache.mut_subcommand("export", set));
             }
         }
         command

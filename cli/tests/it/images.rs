@@ -420,6 +420,7 @@ fn settings_come_from_flags_environment_and_file_in_this_order() {
     assert_eq!(of(&by_flag, "compression"), pair("uncompressed", "flag --compression"));
     built("x:1", &["--config", file], &space);
     assert!(space.manifest("localhost/x:1").to_string().contains("tar+gzip"), "the build uses it");
+    ok(&space, &["cache", "export", "--config", file, "type=local,dest=../exported"]);
     assert!(ok(&space, &["config"]).starts_with("SETTING"));
     for (text, said) in [
         ("compresion = 1\n", "there is no setting `compresion`"),
