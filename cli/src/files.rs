@@ -51,6 +51,24 @@ pub(crate) fn check(option: &str, path: &Path) -> Result<(), Failure> {
     })
 }
 
+/// The same for a directory that is to be made, or is there and empty.
+pub(crate) fn check_dir(option: &str, path: &Path) -> Result<(), Failure> {
+    let fail = |reason: String, hint: &str| {
+        Err(Failure::usage(format!("`{option} {}` {reason}", path.display())).hint(hint))
+    };
+    match fs_err::read_dir(path).map(|mut files| files.next().is_some()) {
+        Ok(false) => return Ok(()),
+        Ok(true) => {
+            return fail("exists and is not empty".to_owned(), "remove it, or choose another directory");
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(_) => return fail("is no directory".to_owned(), "choose another directory"),
+    }
+    // A `/` at its end is right here.
+    let path: PathBuf = path.components().collect();
+    place(option, &path).map(drop)
+}
+
 /// Replaces a file whole; where it is a link, what that leads to.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let path = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());

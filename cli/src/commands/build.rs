@@ -35,7 +35,7 @@ use crate::observe::{self, Observer};
 use crate::progress::{self, Watcher};
 use crate::report::{Failure, Page, Reporter};
 use crate::rootless;
-use crate::settings::{self, KubefilePlace};
+use crate::settings::{self, KubefilePlace, Output};
 
 /// Builds an image and tells what it cost.
 pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
@@ -52,6 +52,7 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     if args.check {
         return check::run(args, &settings, global, reporter, root);
     }
+    settings.outputs.iter().try_for_each(Output::check)?;
     let lock = lock::place(args, global, settings.contexts.own())?;
     let observer = Observer::new(places, start);
     during(&observer, Activity::Read, || kubefile::check(args, settings.contexts.own()))?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use engine::transport::{Destination, Format};
 
 use crate::report::Failure;
-use crate::ui;
+use crate::{files, ui};
 
 /// What a build's result is made into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,19 @@ pub(crate) struct Output {
     pub(crate) kind: OutputType,
     /// Unused for the store.
     pub(crate) destination: Destination,
+}
+
+impl Output {
+    /// Whether it can be written, as far as can be seen before there is anything to write.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let Destination::Path(path) = &self.destination else { return Ok(()) };
+        match self.kind {
+            OutputType::Store => Ok(()),
+            OutputType::Layout(format) if format.is_dir() => files::check_dir("--output", path),
+            OutputType::Rootfs => files::check_dir("--output", path),
+            OutputType::Layout(_) | OutputType::Tar => files::check("--output", path),
+        }
+    }
 }
 
 /// Understands all `--output`; none means the store.

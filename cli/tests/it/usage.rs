@@ -87,6 +87,9 @@ fn what_cannot_be_meant_is_refused_before_anything_is_done() {
     };
     build(&["--iidfile", "nowhere/id"], &["`--iidfile nowhere/id` cannot be written: there is no directory"]);
     build(&["--metadata-file", "."], &["`--metadata-file .` cannot be written: it is a directory"]);
+    for kind in ["tar", "oci-archive", "oci-dir", "rootfs"] {
+        let output = format!("type={kind},dest=nowhere/x");
+        build(&["--output", &output], &["`--output nowhere/x` cannot be written: there is no directory"]);
     }
     build(&["--output", "type=rootfs,dest=."], &["`--output .` exists and is not empty", "hint: remove it"]);
     build(&["--output", "type=oci-dir,dest=a.yaml"], &["`--output a.yaml` is no directory"]);
