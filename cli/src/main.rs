@@ -90,6 +90,7 @@ fn parse(
     words: &[OsString],
     with: &dyn Fn(clap::Command) -> clap::Command,
 ) -> Result<ArgMatches, clap::Error> {
+    let with = |command| with(without_empty_variables(command));
     let likely = args::likely(words).map(|command| with(command).try_get_matches_from(words));
     match likely {
         Some(Err(error)) if error.kind() == ErrorKind::DisplayVersion => Err(error),
@@ -99,6 +100,14 @@ fn parse(
             all.map_err(|error| with_plain_usage(error, words))
         }
     }
+}
+
+/// A variable that is set to nothing says nothing: scripts set them so.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| arg.get_env().is_some_and(settings::is_empty_variable);
+    let command =
+        command.mut_args(|arg| if is_empty(&arg) { arg.env(clap::builder::Resettable::Reset) } else { arg });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// The usage as help has it: in its errors clap shows what comes from the environment as if it had to be typed.

@@ -2,6 +2,7 @@
 //!
 //! The only place that reads the environment.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -58,6 +59,12 @@ pub(crate) fn config_files() -> Vec<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
     let own = config.or_else(home).map(|dir| dir.join("sealer/config.toml"));
     own.into_iter().chain([PathBuf::from("/etc/sealer/config.toml")]).collect()
+}
+
+/// Whether a variable is set to nothing.
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+pub(crate) fn is_empty_variable(name: &OsStr) -> bool {
+    std::env::var_os(name).is_some_and(|value| value.is_empty())
 }
 
 /// A program on the PATH.

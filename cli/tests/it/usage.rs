@@ -108,6 +108,27 @@ fn what_cannot_be_meant_is_refused_before_anything_is_done() {
 }
 
 #[test]
+fn variables_that_are_set_to_nothing_say_nothing() {
+    let space = space();
+    let variables = ["CONFIG", "COLOR", "ERROR_FORMAT", "STRICT", "INSECURE_REGISTRY", "REGISTRY_MIRROR"]
+        .iter()
+        .chain(&["PROGRESS", "JOBS", "COMPRESSION", "MAX_DOWNLOAD"])
+        .map(|name| format!("SEALER_{name}"))
+        .chain(["SOURCE_DATE_EPOCH", "REGISTRY_AUTH_FILE"].map(str::to_owned));
+    let empty: Vec<(String, &str)> = variables.map(|name| (name, "")).collect();
+    for words in [&["build", "-q", "-t", "x:1", "--build-mode", "lite", "."][..], &["config"]] {
+        let run = run(space.command().args(words).envs(empty.clone()));
+        assert_eq!(run.code, Some(0), "{words:?}: {}", run.stderr);
+        assert!(!run.stdout.contains("environment SEALER_JOBS"), "{}", run.stdout);
+    }
+    let home = space.root().join("home");
+    let mut command = space.command();
+    command.args(["config"]).env("SEALER_ROOT", "").env("XDG_DATA_HOME", &home);
+    let root = run(&mut command);
+    assert!(root.code == Some(0) && !root.stdout.contains("environment SEALER_ROOT"), "{}", root.stdout);
+}
+
+#[test]
 fn a_graph_is_what_the_ending_says() {
     let space = space();
     for (flags, start) in [
