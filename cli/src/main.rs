@@ -96,7 +96,8 @@ fn parse(
         Some(Err(error)) if error.kind() == ErrorKind::DisplayVersion => Err(error),
         Some(Ok(matches)) => Ok(matches),
         Some(Err(_)) | None => {
-            let all = with(Args::command()).try_get_matches_from(words);
+            let command = Args::command().color(settings::color_of(words));
+            let all = with(command).try_get_matches_from(words);
             all.map_err(|error| with_plain_usage(error, words))
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The only place that reads the environment.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -87,12 +87,30 @@ pub(crate) fn terminal_is_dumb() -> bool {
 }
 
 /// How a failure is told when the command line itself is wrong, so that it was not understood.
+pub(crate) fn error_format_of(words: &[OsString]) -> ErrorFormat {
+    let is_json = said(words, "--error-format", "SEALER_ERROR_FORMAT").is_some_and(|format| format == "json");
+    if is_json { ErrorFormat::Json } else { ErrorFormat::Text }
+}
+
+/// Where help and wrong usage may be coloured, whatever else was typed.
+pub(crate) fn color_of(words: &[OsString]) -> clap::ColorChoice {
+    match said(words, "--color", "SEALER_COLOR").as_deref().and_then(OsStr::to_str) {
+        Some("always") => clap::ColorChoice::Always,
+        Some("never") => clap::ColorChoice::Never,
+        _ => clap::ColorChoice::Auto,
+    }
+}
+
+/// What words that may make no sense say of an option, or else its variable.
 #[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
-pub(crate) fn error_format_of(words: &[std::ffi::OsString]) -> ErrorFormat {
-    let by_flag = words.windows(2).any(|pair| pair[0] == "--error-format" && pair[1] == "json")
-        || words.iter().any(|word| word == "--error-format=json");
-    let by_environment = std::env::var_os("SEALER_ERROR_FORMAT").is_some_and(|format| format == "json");
-    if by_flag || by_environment { ErrorFormat::Json } else { ErrorFormat::Text }
+fn said(words: &[OsString], option: &str, variable: &str) -> Option<OsString> {
+    let after = words.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1].clone());
+    let joined = || {
+        let mut values =
+            words.iter().filter_map(|word| word.to_str()?.strip_prefix(option)?.strip_prefix('='));
+        values.next().map(OsString::from)
+    };
+    after.or_else(joined).or_else(|| std::env::var_os(variable))
 }
 
 /// What `--type` may be.

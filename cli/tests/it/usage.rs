@@ -129,6 +129,20 @@ fn variables_that_are_set_to_nothing_say_nothing() {
 }
 
 #[test]
+fn wrong_usage_is_told_as_it_is_asked_for() {
+    let space = space();
+    for (words, is_coloured) in
+        [(&["--color", "always", "nope"][..], true), (&["--color=never", "nope"], false)]
+    {
+        let run = space.run(words);
+        assert_eq!((run.code, run.stderr.contains('\u{1b}')), (Some(1), is_coloured), "{}", run.stderr);
+    }
+    let json =
+        run(space.command().args(["--error-format", "text", "nope"]).env("SEALER_ERROR_FORMAT", "json"));
+    assert!(json.stderr.starts_with("error: "), "a flag is stronger: {}", json.stderr);
+}
+
+#[test]
 fn a_graph_is_what_the_ending_says() {
     let space = space();
     for (flags, start) in [
