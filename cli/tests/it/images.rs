@@ -213,6 +213,9 @@ fn inspect_speaks_go_templates() {
             "{{range .ImageExtension.Applications}}{{.NameVar}} {{.TypeVar}} {{.FilesVar}} {{.AppEnv}} {{.AppCMDs}};{{end}}",
             "a kube [a.yaml] map[] [];calico kube [a.yaml] map[] [];",
         ),
+        ("[{{index .Labels \"nope\"}}]", "[]"),
+        ("[{{.OCIv1.Config.User}}] {{.OCIv1.Config.Entrypoint}} {{.OCIv1.Config.Labels}}", "[] [] map[]"),
+        ("{{range .OCIv1.History}}{{if not .EmptyLayer}}[{{.Author}}]{{break}}{{end}}{{end}}", "[]"),
     ] {
         let run = space.run(&["inspect", "x:1", "--format", template]);
         assert_eq!((run.stdout.as_str(), run.code), (expected, Some(0)), "{template}: {}", run.stderr);

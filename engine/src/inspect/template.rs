@@ -68,6 +68,7 @@ pub fn format(shown: &Inspection, template: &str) -> Result<String, TemplateErro
             let text = values.first().map(|value| to_json(value).to_string()).unwrap_or_default();
             Ok(gotmpl::Value::String(text.into()))
         })
+        .func("index", index)
         .parse(template)
         .and_then(|template| template.execute_to_string(&data))
         .map_err(fail)
@@ -79,10 +80,10 @@ enum Zero {
     Text,
     No,
     List,
-    Map,
+    Object,
 }
 
-use Zero::{List, Map as Object, No, Text};
+use Zero::{List, No, Object, Text};
 
 type Fields = [(&'static str, Zero)];
 
@@ -137,6 +138,18 @@ const ALIASES: [(&str, &str); 8] = [
     ("Env", "AppEnv"),
     ("Cmds", "AppCMDs"),
 ];
+
+/// As Go does it on its maps of strings: what is not there is empty.
+fn index(values: &[gotmpl::Value]) -> gotmpl::Result<gotmpl::Value> {
+    let mut found = values.first().cloned().unwrap_or(gotmpl::Value::Nil);
+    for key in values.get(1..).unwrap_or_default() {
+        found = match found.index(key)? {
+            gotmpl::Value::Nil => gotmpl::Value::String("".into()),
+            found => found,
+        };
+    }
+    Ok(found)
+}
 
 fn data(shown: &Inspection) -> Value {
     let shown = serde_json::to_value(shown).expect("an inspection is JSON");
