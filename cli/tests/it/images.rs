@@ -446,7 +446,7 @@ fn completion_and_manual_pages_are_made_from_the_commands() {
     ok(&space, &["man", "."]);
     for page in ["sealer.1", "sealer-build.1", "sealer-save.1", "sealer-load.1", "sealer-images.1"] {
         let text = fs_err::read_to_string(space.context().join(page)).unwrap();
-        assert!(text.contains(".TH"), "{page}");
+        assert!(text.contains(".TH") && text.contains("SEALER_ROOT"), "{page}");
     }
     assert_eq!(ok(&space, &["version", "--short"]), env!("CARGO_PKG_VERSION"));
     assert_eq!(ok(&space, &["alpha", "version", "--short"]), env!("CARGO_PKG_VERSION"));
