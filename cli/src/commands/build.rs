@@ -129,7 +129,7 @@ impl Asked<'_> {
         let result = Finished { built, exported, bases, start, settings };
         finish::deliver(&store, &result, interrupt, (quiet, reporter), observer)?;
         lock.write(reporter)?;
-        result.tell(args, global, &source)?;
+        result.tell(args, global, &source, reporter)?;
         during(observer, Activity::Maintain, || store.maintain());
         Ok(())
     }

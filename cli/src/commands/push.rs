@@ -42,7 +42,7 @@ impl Pushing<'_> {
         if self.quiet {
             ui::data(&tagged.manifest.digest.to_string());
         } else {
-            tell(&tagged, &to, pushed);
+            ui::message(&told(&tagged, &to, pushed));
         }
         Ok(())
     }
@@ -92,12 +92,12 @@ pub(crate) fn send(
     Ok(pushed)
 }
 
-/// Says what came of a push.
-pub(crate) fn tell(tagged: &Tagged, to: &Reference, pushed: Pushed) {
+/// What came of a push.
+pub(crate) fn told(tagged: &Tagged, to: &Reference, pushed: Pushed) -> String {
     let Pushed { uploaded, mounted, present } = pushed;
     let digest = tagged.manifest.digest;
     let what = if tagged.kind == ManifestKind::Index { "index" } else { "image" };
-    ui::message(&format!(
+    format!(
         "successfully pushed docker://{to} with digest {digest} ({what}: {uploaded} blobs sent, {mounted} mounted, {present} were there)"
-    ));
+    )
 }

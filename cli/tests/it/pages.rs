@@ -98,13 +98,5 @@ fn warnings_come_once_at_the_end_and_strict_makes_them_errors() {
     assert!(run.stderr.contains("hint: name it in .sealerignore"), "{}", run.stderr);
     assert!(!strict.store().join("index.json").exists(), "nothing was named");
     assert_eq!(strict.build(&[]).code, Some(0));
-    let json = strict.build(&["--progress", "json"]);
-    assert!(
-        json.stderr
-            .lines()
-            .filter(|line| !line.starts_with("built "))
-            .all(|line| serde_json::from_str::<Value>(line).is_ok()),
-        "{}",
-        json.stderr
-    );
+    assert!(pages(&strict.build(&["--progress", "json"])).len() > 2, "events and a warning");
 }

@@ -11,7 +11,7 @@ use solver::{Activity, Descriptor, EventSink, Platform, SourceFile, during};
 use super::caches;
 use super::options::Settings;
 use crate::args::{Build, Explain, Global};
-use crate::commands::push::{send, tell};
+use crate::commands::push::{send, told};
 use crate::interrupt::Interrupt;
 use crate::progress::printable;
 use crate::report::{Failure, Page, Reporter};
@@ -30,7 +30,13 @@ pub(super) struct Finished<'a> {
 
 impl Finished<'_> {
     /// Writes the files asked for, and says what was built.
-    pub(super) fn tell(&self, args: &Build, global: &Global, source: &SourceFile) -> Result<(), Failure> {
+    pub(super) fn tell(
+        &self,
+        args: &Build,
+        global: &Global,
+        source: &SourceFile,
+        reporter: &Reporter,
+    ) -> Result<(), Failure> {
         let fail =
             |error: std::io::Error| Failure::usage(format!("the image is built and stored, but {error}"));
         if let Some(file) = &args.iidfile {
@@ -50,7 +56,7 @@ impl Finished<'_> {
             return Ok(());
         }
         let Built { vertices, cached, layers_made, .. } = self.built;
-        ui::message(&format!(
+        reporter.summary(&format!(
             "built {} ({}) in {} ms: {vertices} steps, {cached} cached, {layers_made} layers made",
             self.settings.export.names.join(", "),
             self.exported.line.manifest.digest,
@@ -97,7 +103,7 @@ pub(super) fn deliver(
         during(events, Activity::Outputs, || outputs(store, finished, interrupt, reporter))?;
     }
     if !settings.pushed.is_empty() {
-        during(events, Activity::Push, || pushes(store, finished, interrupt, quiet))?;
+        during(events, Activity::Push, || pushes(store, finished, interrupt, (quiet, reporter)))?;
     }
     if !settings.caches.to.is_empty() {
         during(events, Activity::Caches, || {
@@ -121,15 +127,18 @@ fn outputs(
 }
 
 /// Sends the image to every registry it shall go to.
-fn pushes(store: &Store, finished: &Finished<'_>, interrupt: &Interrupt, quiet: bool) -> Result<(), Failure> {
+fn pushes(
+    store: &Store,
+    finished: &Finished<'_>,
+    interrupt: &Interrupt,
+    (quiet, reporter): (bool, &Reporter),
+) -> Result<(), Failure> {
     for to in &finished.settings.pushed {
         let line = Tagged { name: Some(to.full_name()), ..finished.exported.line.clone() };
         let line = if finished.settings.export.is_stored { line } else { Tagged { name: None, ..line } };
         let pushed = send(store, finished.bases.registry(), &line, to, quiet, interrupt)
             .map_err(|failure| failure.hint("the image is built and stored; `sealer push` sends it"))?;
-        if !quiet {
-            tell(&line, to, pushed);
-        }
+        reporter.summary(&told(&line, to, pushed));
     }
     Ok(())
 }
