@@ -25,7 +25,7 @@ pub(crate) struct Graph {
     /// How the graph is written [default: what the ending of the file's name says; dot without one]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<GraphFormat>,
-    /// Write the graph to a file [default: standard output]
+    /// Write the graph to a file; `-` is standard output, and the default
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }

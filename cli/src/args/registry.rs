@@ -227,7 +227,7 @@ pub(crate) struct ManifestPush {
     /// Remove the index from the store when it is pushed
     #[arg(long)]
     pub(crate) rm: bool,
-    /// Form of the index: oci or v2s2
+    /// Form of the index: oci; v2s2, which has no place for what makes a Sealer Image, is refused
     #[arg(short, long, value_name = "FORMAT", default_value = "oci")]
     pub(crate) format: String,
     /// Directory with more authorities (`*.crt`)

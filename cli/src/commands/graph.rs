@@ -17,11 +17,12 @@ use crate::ui;
 
 /// Plans a build and draws it.
 pub(crate) fn run(args: &Graph, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
-    let place = args.output.as_deref().map(|path| files::place("--output", path)).transpose()?;
+    let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    let place = output.map(|path| files::place("--output", path)).transpose()?;
     let show = |source: &_, graph: &_, planned: &engine::Planned| View::new(source, graph, planned.plan());
     let format = match args.format {
         Some(format) => format,
-        None => format_of(args.output.as_deref())?,
+        None => format_of(output)?,
     };
     let view = build::foreseen(&args.planning, global, reporter, root, show)?;
     let text = match format {

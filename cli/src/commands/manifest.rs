@@ -35,10 +35,14 @@ fn create(args: &ManifestCreate, root: &Path) -> Result<(), Failure> {
     let store = Store::open(root)?;
     let images = Images::new(&store);
     let added = found(&images, &args.images)?;
+    let taken = |hint: &str| Failure::usage(format!("`{name}` is there already")).hint(hint);
+    if images.find(&name).is_ok_and(|found| found.kind == ManifestKind::Image) {
+        let hint = "it is a single image; give the index another name, or remove it with `sealer rmi`";
+        return Err(taken(hint));
+    }
     let made = images.compose(&name, settings::now(), |before| {
-        let is_taken = before.is_some() || images.find(&name).is_ok();
-        if is_taken {
-            return Err(Failure::usage(format!("`{name}` is there already")).hint(
+        if before.is_some() {
+            return Err(taken(
                 "`sealer manifest add` puts more images into it, `sealer manifest delete` removes it",
             ));
         }
@@ -62,6 +66,9 @@ fn add(args: &ManifestAdd, root: &Path) -> Result<(), Failure> {
     let name = full_name(target)?;
     let store = Store::open(root)?;
     let images = Images::new(&store);
+    if images.find(&name).is_ok() {
+        index(&images, &name)?;
+    }
     let added = found(&images, sources)?;
     let made = images.compose(&name, settings::now(), |before| {
         let mut composition = before.unwrap_or_default();

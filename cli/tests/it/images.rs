@@ -267,6 +267,14 @@ fn history_is_that_of_the_platform_asked_for() {
 }
 
 #[test]
+fn an_index_takes_no_place_of_an_image() {
+    let space = space();
+    built("x:1", &[], &space);
+    fails(&space, &["manifest", "create", "x:1"], &["`localhost/x:1` is there already", "a single image"]);
+    fails(&space, &["manifest", "add", "x:1", "x:1"], &["`localhost/x:1` is a single image, not an index"]);
+}
+
+#[test]
 fn what_a_name_has_in_it_does_nothing_to_a_terminal() {
     let space = space();
     let told = |words: &[&str]| {

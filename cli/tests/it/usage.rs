@@ -145,6 +145,8 @@ fn wrong_usage_is_told_as_it_is_asked_for() {
 #[test]
 fn a_graph_is_what_the_ending_says() {
     let space = space();
+    let shown = space.run(&["graph", "-o", "-", "."]);
+    assert!(shown.stdout.starts_with("digraph") && !space.context().join("-").exists(), "{}", shown.stderr);
     for (flags, start) in [
         (&["-o", "g.gv"][..], "digraph"),
         (&["-o", "g.svg"], "<svg"),
