@@ -217,7 +217,12 @@ fn snippet<'a>(
         let range = label.span.start.clamp(start, end) - start..label.span.end.clamp(start, end) - start;
         kind.span(range).label(text)
     });
-    Snippet::source(&text[start..end])
+    // The first half of a line end of Windows is nothing to see either; a blank keeps its place.
+    let mut shown = text[start..end].replace("\r\n", " \n");
+    if shown.ends_with('\r') {
+        shown.replace_range(shown.len() - 1.., " ");
+    }
+    Snippet::source(shown)
         .line_start(position(start).line)
         .path(source.name.as_str())
         .annotations(annotations)

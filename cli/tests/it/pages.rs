@@ -100,3 +100,19 @@ fn warnings_come_once_at_the_end_and_strict_makes_them_errors() {
     assert_eq!(strict.build(&[]).code, Some(0));
     assert!(pages(&strict.build(&["--progress", "json"])).len() > 2, "events and a warning");
 }
+
+#[test]
+fn texts_from_other_systems_are_shown_as_people_see_them() {
+    let space = Space::new();
+    space.kubefile("FROM scratch\r\nLAUNCH no\\\r\npe\r\nLAUNCH nope");
+    let run = space.build(&[]);
+    assert!(run.stderr.contains("--> Kubefile:2:8\n"), "{}", run.stderr);
+    assert!(!run.stderr.contains(['\r', '␍']), "{}", run.stderr);
+    space.file("Kubefile", b"FROM scratch\nLABEL a=\xe4\n");
+    let run = space.build(&[]);
+    assert!(
+        run.stderr.contains("`Kubefile` is not UTF-8 text: byte 0xe4 in line 2 is wrong\nhint: "),
+        "{}",
+        run.stderr
+    );
+}

@@ -112,7 +112,11 @@ fn unreadable(error: std::io::Error) -> Failure {
 fn source(name: String, bytes: Vec<u8>) -> Result<SourceFile, Failure> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        Failure::usage(format!("`{name}` is not UTF-8 text: byte {at} is wrong"))
+        let (before, wrong) = error.as_bytes().split_at(at);
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let byte = wrong.first().copied().unwrap_or_default();
+        Failure::usage(format!("`{name}` is not UTF-8 text: byte {byte:#04x} in line {line} is wrong"))
+            .hint("save it as UTF-8; `iconv -f ENCODING -t UTF-8` converts it")
     })?;
     Ok(SourceFile { name, text })
 }
