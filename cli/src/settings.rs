@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::{LayerCompression, TimePolicy};
+use engine::{LayerCompression, TimePolicy, full_name};
 use solver::{MediaType, Platform};
 
 use crate::args::{Build, ErrorFormat};
@@ -111,6 +111,18 @@ fn said(words: &[OsString], option: &str, variable: &str) -> Option<OsString> {
         values.next().map(OsString::from)
     };
     after.or_else(joined).or_else(|| std::env::var_os(variable))
+}
+
+/// The full names of images, each once.
+pub(crate) fn names(given: &[String]) -> Result<Vec<String>, Failure> {
+    let mut names: Vec<String> = Vec::new();
+    for name in given {
+        let full = full_name(name)?;
+        if !names.contains(&full) {
+            names.push(full);
+        }
+    }
+    Ok(names)
 }
 
 /// What `--type` may be.

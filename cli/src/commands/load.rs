@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use cache::Store;
-use engine::full_name;
 use engine::transport::{self, Input, load};
 
 use crate::args::Load;
@@ -14,7 +13,7 @@ use crate::{settings, ui};
 
 /// Reads images into the store.
 pub(crate) fn run(args: &Load, quiet: bool, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
-    let names = args.tag.iter().map(|name| full_name(name)).collect::<Result<Vec<_>, _>>()?;
+    let names = settings::names(&args.tag)?;
     let input = match &args.input {
         Some(path) if path != Path::new("-") => Input::Path(path.clone()),
         _ if ui::stdin_is_terminal() => {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use engine::merge::{self, MergeError};
-use engine::{Images, LayerCompression, ManifestKind, TimePolicy, full_name};
+use engine::{Images, LayerCompression, ManifestKind, TimePolicy};
 
 use super::existing_store;
 use super::save::complete;
@@ -17,7 +17,7 @@ const SHOWN: usize = 20;
 
 /// Makes one image of several.
 pub(crate) fn run(args: &Merge, global: &Global, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
-    let names = args.target.iter().map(|name| full_name(name)).collect::<Result<Vec<_>, _>>()?;
+    let names = settings::names(&args.target)?;
     let platform = settings::platform(&args.selection.platform)?;
     let times = settings::times(args.timestamp.as_deref())?;
     if times == TimePolicy::Keep {

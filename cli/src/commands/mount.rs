@@ -71,7 +71,7 @@ pub(crate) fn umount(args: &Umount, root: &Path) -> Result<(), Failure> {
 
 /// What names and ids mean among what is mounted; images that were removed since are found by their ids.
 fn named(names: &[String], mounted: &[Mounted], root: &Path) -> Result<Vec<Mounted>, Failure> {
-    let mut chosen = Vec::new();
+    let mut chosen: Vec<Mounted> = Vec::new();
     for name in names {
         let digits = name.strip_prefix("sha256:").unwrap_or(name);
         let by_id: Vec<&Mounted> =
@@ -87,7 +87,10 @@ fn named(names: &[String], mounted: &[Mounted], root: &Path) -> Result<Vec<Mount
         };
         let not_mounted =
             || Failure::usage(format!("`{name}` is not mounted")).hint("`sealer mount` lists what is");
-        chosen.push(found.ok_or_else(not_mounted)?);
+        let found = found.ok_or_else(not_mounted)?;
+        if chosen.iter().all(|other| other.id != found.id) {
+            chosen.push(found);
+        }
     }
     Ok(chosen)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use engine::{Images, full_name};
+use engine::Images;
 
 use super::existing_store;
 use crate::args::Tag;
@@ -11,7 +11,7 @@ use crate::settings;
 
 /// Gives an image names; images that had them lose them.
 pub(crate) fn run(args: &Tag, root: &Path) -> Result<(), Failure> {
-    let names = args.new.iter().map(|name| full_name(name)).collect::<Result<Vec<_>, _>>()?;
+    let names = settings::names(&args.new)?;
     let store = existing_store(root, &args.name)?;
     let images = Images::new(&store);
     let found = images.find(&args.name)?;

@@ -267,6 +267,23 @@ fn history_is_that_of_the_platform_asked_for() {
 }
 
 #[test]
+fn a_name_that_is_given_twice_is_one() {
+    let space = space();
+    built(
+        "x:1",
+        &["-t", "x:1", "-t", "localhost/x:1", "-o", "type=store", "-o", "type=oci-dir,dest=../layout"],
+        &space,
+    );
+    ok(&space, &["tag", "x:1", "y:1", "localhost/y:1"]);
+    ok(&space, &["load", "-i", "../layout", "-t", "z:1", "-t", "z:1"]);
+    for path in [space.store(), space.root().join("layout")] {
+        let text = fs_err::read_to_string(path.join("index.json")).unwrap();
+        let names = ["x", "y", "z"].map(|name| text.matches(&format!("\"localhost/{name}:1\"")).count());
+        assert!(names.iter().all(|count| *count <= 1) && names[0] == 1, "{text}");
+    }
+}
+
+#[test]
 fn an_index_takes_no_place_of_an_image() {
     let space = space();
     built("x:1", &[], &space);

@@ -233,7 +233,7 @@ fn root_file_systems_are_mounted_read_only() {
     drop(open);
     // An image that was removed is unmounted by its id.
     good(&space, &["rmi", "-q", "a:1"]);
-    good(&space, &["umount", &id[..6]]);
+    good(&space, &["umount", &id[..6], &id[..6]]);
     assert!(!path.exists());
     bad(&space, &["umount", &id[..6]], &["image not known"]);
     build(&space, "a:1", "FROM scratch\nCOPY --chmod=755 a /bin/tool\n");

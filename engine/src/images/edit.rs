@@ -70,10 +70,11 @@ impl Images<'_> {
         if names.is_empty() {
             all.push(new);
         } else {
-            let is_there =
-                |all: &[Tagged], name: &String| all.iter().any(|line| line.name.as_ref() == Some(name));
-            let missing: Vec<&String> = names.iter().filter(|name| !is_there(&all, name)).collect();
-            all.extend(missing.into_iter().map(|name| Tagged { name: Some(name.clone()), ..new.clone() }));
+            for name in names {
+                if !all.iter().any(|line| line.name.as_ref() == Some(name)) {
+                    all.push(Tagged { name: Some(name.clone()), ..new.clone() });
+                }
+            }
         }
         index::write(self.store, &without_needless(all))
     }

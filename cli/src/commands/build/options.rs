@@ -6,7 +6,6 @@ use cache::Store;
 use engine::oci::EXTENSION;
 use engine::{
     BuildOptions, Cancel, Contexts, ExecOptions, Export, PullPolicy, Reference, Registry, TimePolicy,
-    full_name,
 };
 use frontend::Options;
 use solver::{HistoryStep, ImageSpec, Platform};
@@ -48,7 +47,7 @@ impl Settings {
         if args.tag.is_empty() && !args.check {
             return Err(Failure::usage("--tag should be specified").hint("`-t NAME` names the image"));
         }
-        let names: Vec<String> = args.tag.iter().map(|tag| full_name(tag)).collect::<Result<_, _>>()?;
+        let names = settings::names(&args.tag)?;
         let build_args = settings::pairs("--build-arg", &args.build_arg, "build args")?;
         let annotations = settings::pairs("--annotation", &args.annotation, "annotations")?;
         if annotations.contains_key(EXTENSION) {
