@@ -39,6 +39,27 @@ impl Platform {
         let variant = Some(variant.to_owned()).filter(|variant| !variant.is_empty());
         Self { os, architecture: architecture.to_owned(), variant }
     }
+
+    /// The platforms whose images run on this one, best first: its own, and those of older processors (containerd's
+    /// `platforms.Only`, without 32 bits on 64).
+    pub fn fitting(&self) -> Vec<Self> {
+        let older: &[Option<&str>] = match (self.architecture.as_str(), self.variant.as_deref()) {
+            ("arm", Some("v8")) => &[Some("v7"), Some("v6"), Some("v5")],
+            ("arm", Some("v7")) => &[Some("v6"), Some("v5")],
+            ("arm", Some("v6")) => &[Some("v5")],
+            ("amd64", Some("v4")) => &[Some("v3"), Some("v2"), None],
+            ("amd64", Some("v3")) => &[Some("v2"), None],
+            ("amd64", Some("v2")) | ("arm64", Some(_)) => &[None],
+            _ => &[],
+        };
+        let older = older.iter().map(|variant| Self { variant: variant.map(str::to_owned), ..self.clone() });
+        std::iter::once(self.clone()).chain(older).collect()
+    }
+
+    /// Whether an image for a platform runs on this one.
+    pub fn runs(&self, image: &Self) -> bool {
+        self.fitting().contains(image)
+    }
 }
 
 impl fmt::Display for Platform {

@@ -62,7 +62,7 @@ fn image(name: &str, platform: &Platform, reporter: &Reporter, root: &Path) -> R
     }
     let found = peek(&Input::Path(path)).map_err(|error| Failure::transport(error, 0))?;
     let count = found.len();
-    let best = found.iter().position(|image| image.platform() == *platform).unwrap_or(0);
+    let best = found.iter().position(|image| platform.runs(&image.platform())).unwrap_or(0);
     if count > 1 {
         reporter.warn(Page::warning(
             "several-images",

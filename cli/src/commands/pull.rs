@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Pull, global: &Global, reporter: &Reporter, root: &Path
         whole.map_err(fail)?;
         found.image.clone()
     };
-    if image.platform() != platform {
+    if !platform.runs(&image.platform()) {
         let text = format!("`{}` is for {}, not for {platform}", args.name, image.platform());
         reporter.warn(Page::warning("platform", text, "choose another with `--platform`"));
     }

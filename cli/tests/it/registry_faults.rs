@@ -37,10 +37,18 @@ fn layer() -> Vec<u8> {
 }
 
 fn image(layer: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let config = json!({
-        "architecture": "amd64", "os": "linux", "config": { "Labels": { "of": "fake" } },
+    image_for(&json!({ "architecture": "amd64" }), layer)
+}
+
+/// An image whose config says for what processor it is.
+fn image_for(processor: &Value, layer: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut config = json!({
+        "os": "linux", "config": { "Labels": { "of": "fake" } },
         "rootfs": { "type": "layers", "diff_ids": [digest(layer)] },
     });
+    for (key, value) in processor.as_object().unwrap() {
+        config[key] = value.clone();
+    }
     let config = config.to_string().into_bytes();
     let manifest = json!({
         "schemaVersion": 2, "mediaType": MANIFEST,
@@ -52,8 +60,12 @@ fn image(layer: &[u8]) -> (Vec<u8>, Vec<u8>) {
 
 impl Fake {
     pub(crate) fn new(answer: impl Fn(&Request, &[u8]) -> Response + Send + Sync + 'static) -> Self {
+        Self::of(&json!({ "architecture": "amd64" }), answer)
+    }
+
+    fn of(processor: &Value, answer: impl Fn(&Request, &[u8]) -> Response + Send + Sync + 'static) -> Self {
         let layer = layer();
-        let (config, manifest) = image(&layer);
+        let (config, manifest) = image_for(processor, &layer);
         let fake = Self { server: Server::start(), layer: digest(&layer), manifest: digest(&manifest) };
         fake.server.route("/v2/", |_| Response::ok("{}"));
         let promised = digest(&manifest);
@@ -98,6 +110,31 @@ pub(crate) fn nothing_is_kept(space: &Space, fake: &Fake) {
     assert_eq!(left(&space.store().join("tmp")), 0);
     let list = space.run(&["images", "-q"]);
     assert_eq!((list.code, list.stdout.as_str()), (Some(0), ""), "{}", list.stderr);
+}
+
+/// Builds on an image whose config says a processor, for a platform that runs it.
+fn check_base(processor: &Value, platform: &str) {
+    let fake = Fake::of(processor, |request, layer| Stored::new(layer).answer(request));
+    let space = Space::new();
+    space.file("f", "x").kubefile(&format!("FROM {}\nCOPY f /f\n", fake.name()));
+    let context = space.context().display().to_string();
+    let build = |more: &[&str]| {
+        let words = ["build", "-t", "x:1", "--build-mode", "lite", "--platform", platform];
+        let run = space.run(&[&words[..], more, &[&context]].concat());
+        assert_eq!(run.code, Some(0), "{platform}: {}", run.stderr);
+    };
+    build(&[]);
+    // It is in the store.
+    build(&["--offline"]);
+    let run = space.run(&["pull", "--platform", platform, &fake.name()]);
+    assert_eq!((run.code, run.stderr.contains("not for")), (Some(0), false), "{}", run.stderr);
+}
+
+#[test]
+fn an_image_for_a_processor_by_another_name_or_an_older_one_is_a_base() {
+    check_base(&json!({ "architecture": "arm64", "variant": "v8" }), "linux/arm64");
+    check_base(&json!({ "architecture": "arm", "variant": "v6" }), "linux/arm/v7");
+    check_base(&json!({ "architecture": "arm" }), "linux/arm/v7");
 }
 
 #[test]

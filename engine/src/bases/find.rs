@@ -46,13 +46,20 @@ impl Bases<'_> {
             let Ok(mut instance) = images.for_platform(&line, platform) else { continue };
             let Ok(image) = images.read(&instance) else { continue };
             let is_only = line.kind == ManifestKind::Image && line.manifest.digest == root;
-            if is_only || image.platform() == *platform {
+            if is_only || self.is_for(&image, platform) {
                 instance.name.clone_from(&line.name);
                 let image = StoredImage { name: line.name, ..image };
                 return Ok(Some(BaseImage::new(image, instance, root, false)));
             }
         }
         Ok(None)
+    }
+
+    /// Whether an image of the store is the one for a platform. An image for an older processor may be, where the registry has none
+    /// for this one; but only the registry knows that.
+    fn is_for(&self, image: &StoredImage, platform: &Platform) -> bool {
+        let of = image.platform();
+        of == *platform || (self.registry.fetcher().is_offline() && platform.runs(&of))
     }
 
     pub(super) fn find(
@@ -74,7 +81,7 @@ impl Bases<'_> {
         let here = match here {
             Ok((instance, line)) => {
                 let image = images.read(&instance)?;
-                if image.platform() == *platform || policy == PullPolicy::Never {
+                if self.is_for(&image, platform) || policy == PullPolicy::Never {
                     Some((image, instance, line))
                 } else {
                     let offered = vec![image.platform().to_string()];

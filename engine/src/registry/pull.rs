@@ -138,7 +138,8 @@ pub(crate) fn choose(
     let entries: Vec<_> =
         parsed.manifests().iter().filter(|entry| ManifestKind::of(entry.media_type()).is_some()).collect();
     let of = |entry: &oci_spec::image::Descriptor| entry.platform().as_ref().map(oci::platform);
-    let found = entries.iter().find(|entry| of(entry).as_ref() == Some(wanted));
+    let fit = |fitting: &Platform| entries.iter().find(|entry| of(entry).as_ref() == Some(fitting));
+    let found = wanted.fitting().iter().find_map(fit);
     let found = found.or(match entries.as_slice() {
         [only] if only.platform().is_none() => Some(only),
         _ => None,
@@ -218,4 +219,48 @@ pub fn complete(
 /// The repositories a line names.
 pub(crate) fn repositories_of(tagged: &Tagged) -> Vec<super::Repository> {
     tagged.remotes.iter().filter_map(|text| super::Repository::of(&format!("{text}:latest"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn images_of_older_processors_stand_in_for_those_that_are_not_there() {
+        let platform = |text: &str| {
+            let parts: Vec<&str> = text.split('/').collect();
+            Platform::new(parts[0], parts[1], parts.get(2).copied())
+        };
+        for (wanted, offered, chosen) in [
+            ("linux/arm64", &["linux/arm/v7", "linux/arm64/v8"][..], Some(1)),
+            ("linux/arm64/v9", &["linux/arm64"], Some(0)),
+            ("linux/arm64", &["linux/arm64/v9", "linux/arm/v7"], None),
+            ("linux/arm", &["linux/arm/v6", "linux/arm/v7"], Some(1)),
+            ("linux/arm/v7", &["linux/arm/v5", "linux/arm/v6"], Some(1)),
+            ("linux/arm/v7", &["linux/arm/v6", "linux/arm"], Some(1)),
+            ("linux/arm/v6", &["linux/arm", "linux/arm/v7", "linux/arm/v5"], Some(2)),
+            ("linux/arm/v5", &["linux/arm/v6"], None),
+            ("linux/amd64/v3", &["linux/amd64", "linux/amd64/v2", "linux/amd64/v4"], Some(1)),
+            ("linux/amd64", &["linux/amd64/v2", "linux/amd64/v1"], Some(1)),
+            ("linux/amd64", &["windows/amd64", "linux/386"], None),
+        ] {
+            let digest = |at: usize| format!("sha256:{at:064}");
+            let entry = |(at, text): (usize, &&str)| {
+                let parts: Vec<&str> = text.split('/').collect();
+                let mut of = json!({ "os": parts[0], "architecture": parts[1] });
+                if let Some(variant) = parts.get(2) {
+                    of["variant"] = json!(variant);
+                }
+                let media_type = ManifestKind::Image.media_type().to_string();
+                json!({ "mediaType": media_type, "digest": digest(at), "size": 2, "platform": of })
+            };
+            let entries: Vec<_> = offered.iter().enumerate().map(entry).collect();
+            let index = json!({ "schemaVersion": 2, "manifests": entries }).to_string().into_bytes();
+            let index = RawManifest::new("x", index, None).unwrap();
+            let found = choose(&Reference::parse("x").unwrap(), &index, &platform(wanted)).ok();
+            assert_eq!(found.map(|found| found.to_string()), chosen.map(digest), "{wanted} of {offered:?}");
+        }
+    }
 }

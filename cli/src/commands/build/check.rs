@@ -98,7 +98,7 @@ impl Checker<'_> {
                 None => Err(ImagesError::NotFound { name: name.to_owned(), tried: Vec::new() }.into()),
             };
             match base {
-                Ok(base) if base.image.platform() == wanted => {
+                Ok(base) if wanted.runs(&base.image.platform()) => {
                     let full = base.line.name.clone().unwrap_or_else(|| name.to_owned());
                     known.insert(request.image.clone(), base.image.as_base(&full));
                 }

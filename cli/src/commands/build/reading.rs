@@ -134,7 +134,7 @@ impl Resolver<'_> {
             };
             let reference = &image.reference;
             match self.bases.resolve(reference, &platform, self.policy, settings::now(), &warn) {
-                Ok(base) if base.image.platform() != platform => {
+                Ok(base) if !platform.runs(&base.image.platform()) => {
                     let of = base.image.platform();
                     let message = format!("`{reference}` is for {of}, not for {platform}");
                     let hint = "build for the base's platform with `--platform`".to_owned();
