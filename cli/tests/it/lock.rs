@@ -322,6 +322,20 @@ fn each_platform_has_its_entry_and_one_index() {
 }
 
 #[test]
+fn all_images_of_an_index_that_were_fetched_are_there_without_a_lock_too() {
+    let Some(registry) = Registry::open() else { return };
+    let (space, name) = (Space::new(), registry.name("team/base:1"));
+    let both = ["--platform", "linux/amd64,linux/arm64"];
+    push(&space, &name, "old", &both);
+    space.file("a", "a").kubefile(&format!("FROM {name}\nCOPY a /a\n"));
+    let (old, _) = built(&space, "s", &both);
+    for words in [["--offline"].as_slice(), &["--pull", "never"], &["--pull", "missing"]] {
+        let (digest, sent) = built(&space, "s", &[&both[..], words].concat());
+        assert_eq!((&digest, sent), (&old, 0), "{words:?}");
+    }
+}
+
+#[test]
 fn a_damaged_or_newer_lock_is_refused_at_its_line() {
     let space = Space::new();
     space.kubefile("FROM scratch\nCOPY Kubefile /\n");

@@ -62,6 +62,18 @@ impl Bases<'_> {
         of == *platform || (self.registry.fetcher().is_offline() && platform.runs(&of))
     }
 
+    /// The image for a platform in the index that a name led to: the name has only one of its images, the others are here without.
+    fn sibling(
+        &self,
+        name: &str,
+        line: &Tagged,
+        platform: &Platform,
+    ) -> Result<Option<(StoredImage, Tagged)>, RegistryError> {
+        let Some(root) = line.origin.filter(|root| *root != line.manifest.digest) else { return Ok(None) };
+        let found = self.stored(name, platform, root)?.filter(|base| self.is_for(&base.image, platform));
+        Ok(found.map(|base| (base.image, base.line)))
+    }
+
     pub(super) fn find(
         &self,
         name: &str,
@@ -81,13 +93,17 @@ impl Bases<'_> {
         let here = match here {
             Ok((instance, line)) => {
                 let image = images.read(&instance)?;
-                if self.is_for(&image, platform) || policy == PullPolicy::Never {
-                    Some((image, instance, line))
-                } else {
-                    let offered = vec![image.platform().to_string()];
-                    let name = line.name.unwrap_or_else(|| name.to_owned());
-                    other = Some(ImagesError::Platform { name, wanted: platform.clone(), offered });
-                    None
+                let is_for = self.is_for(&image, platform);
+                let sibling = if is_for { None } else { self.sibling(name, &line, platform)? };
+                match sibling {
+                    Some((image, instance)) => Some((image, instance, line)),
+                    None if is_for || policy == PullPolicy::Never => Some((image, instance, line)),
+                    None => {
+                        let offered = vec![image.platform().to_string()];
+                        let name = line.name.unwrap_or_else(|| name.to_owned());
+                        other = Some(ImagesError::Platform { name, wanted: platform.clone(), offered });
+                        None
+                    }
                 }
             }
             Err(ImagesError::NotFound { .. }) if policy != PullPolicy::Never => None,
