@@ -17,6 +17,7 @@ mod push;
 mod reach;
 mod reference;
 mod remote;
+mod tags;
 mod trust;
 mod upload;
 

@@ -1,4 +1,4 @@
-//! The small requests: manifests, configs, lists of tags (distribution-spec, endpoints).
+//! The small requests: manifests and configs (distribution-spec, endpoints).
 
 use bytes::Bytes;
 use oci_spec::image::MediaType as OciMediaType;
@@ -20,10 +20,6 @@ use crate::oci::JSON_LIMIT;
 /// What is understood, best first.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
-/// Tags asked for at once.
-const PAGE: usize = 1000;
-/// Most pages of tags.
-const PAGES: usize = 1000;
 
 /// A manifest or an index, byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -286,42 +282,6 @@ impl Registry {
         Ok(())
     }
 
-    /// The tags of a repository, in the registry's order.
-    ///
-    /// # Errors
-    /// When the registry does not answer, or has no such repository.
-    pub fn tags(&self, repository: &Repository) -> Result<Vec<String>, RegistryError> {
-        let access = Access::pull(repository);
-        let host = self.host(&repository.host);
-        let mut tags = Vec::new();
-        let mut url = format!("/v2/{}/tags/list?n={PAGE}", repository.path);
-        for _ in 0..PAGES {
-            let call = Call::new(Method::GET, &url, &access, "a request for tags");
-            let (body, next) = block_on(&self.fetcher, &repository.host, async {
-                let response = host.send(self, &call).await?;
-                match response.status() {
-                    status if status.is_success() => {}
-                    StatusCode::NOT_FOUND => {
-                        return Err(RegistryError::NotFound { reference: repository.to_string() });
-                    }
-                    _ => return Err(host.refused(&call, response).await),
-                }
-                let next = response.headers().get("link").and_then(|link| next_page(link.to_str().ok()?));
-                Ok((limited(response, JSON_LIMIT).await?, next))
-            })?;
-            let page: Value = serde_json::from_slice(&body).map_err(|error| RegistryError::Json {
-                what: "the list of tags",
-                name: repository.to_string(),
-                reason: error.to_string(),
-            })?;
-            let page = page["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            tags.extend(page.map(str::to_owned));
-            let Some(next) = next else { break };
-            url = next;
-        }
-        Ok(tags)
-    }
-
     /// Whether the registry lets somebody in.
     ///
     /// # Errors
@@ -368,25 +328,9 @@ impl Body<'_> {
     }
 }
 
-/// `</v2/a/tags/list?last=x&n=2>; rel="next"`
-fn next_page(link: &str) -> Option<String> {
-    let (url, rest) = link.strip_prefix('<')?.split_once('>')?;
-    (rest.contains("next") && url.starts_with('/') && !url.starts_with("//")).then(|| url.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pages_stay_on_their_server() {
-        assert_eq!(
-            next_page("</v2/a/tags/list?last=x>; rel=\"next\"").as_deref(),
-            Some("/v2/a/tags/list?last=x")
-        );
-        assert_eq!(next_page("<https://evil/x>; rel=\"next\""), None);
-        assert_eq!(next_page("<//evil/x>; rel=\"next\""), None);
-    }
 
     #[test]
     fn manifests_are_what_they_hold() {
