@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 use crate::cancel::Cancel;
 
 pub(crate) use self::download::{MAX_WAIT, PROGRESS_BYTES, backoff};
-pub(crate) use self::headers::{retry_after, unquoted};
+pub(crate) use self::headers::{content_range, retry_after, unquoted};
 
 pub use self::error::{FetchError, RedirectError};
 pub use self::fetch::{FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher};

@@ -159,14 +159,25 @@ fn a_dropped_layer_goes_on_where_it_stopped() {
 
 #[test]
 fn a_server_that_knows_no_ranges_sends_everything_again() {
-    let fake = Fake::new(|request, layer| match request.attempt {
-        1 => Response::ok(layer).drop_after(1 << 20),
-        _ => Response::ok(layer),
-    });
-    let space = Space::new();
-    let run = pull(&space, &fake.name());
-    assert_eq!(run.code, Some(0), "{}", run.stderr);
-    check_layer(&space, &fake);
+    type Again = fn(&Request, &[u8]) -> Response;
+    let from_the_beginning: Again = |_, layer| {
+        let range = format!("bytes 0-{}/{}", layer.len() - 1, layer.len());
+        Response::ok(layer).with_status(206).header("Content-Range", &range)
+    };
+    let refused: Again = |request, layer| match request.header("range") {
+        Some(_) => Response::status(416),
+        None => Response::ok(layer),
+    };
+    for again in [|_: &Request, layer: &[u8]| Response::ok(layer), from_the_beginning, refused] {
+        let fake = Fake::new(move |request, layer| match request.attempt {
+            1 => Response::ok(layer).drop_after(1 << 20),
+            _ => again(request, layer),
+        });
+        let space = Space::new();
+        let run = pull(&space, &fake.name());
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        check_layer(&space, &fake);
+    }
 }
 
 #[test]

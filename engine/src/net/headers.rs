@@ -83,7 +83,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 }
 
 /// The first byte of a partial answer and the length of the whole: `bytes 5-9/10` is 5 of 10. Only ranges to the end count.
-pub(super) fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
+pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
     let (range, total) = text(headers, &CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last, total): (u64, u64, u64) =

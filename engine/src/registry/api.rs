@@ -14,7 +14,7 @@ use super::mirrors::Place;
 use super::reference::{Reference, Repository};
 use super::{Registry, limited};
 use crate::images::ManifestKind;
-use crate::net::{FetchError, PROGRESS_BYTES};
+use crate::net::{FetchError, PROGRESS_BYTES, content_range};
 use crate::oci::JSON_LIMIT;
 
 /// What is understood, best first.
@@ -224,9 +224,10 @@ impl Registry {
         host.block_on_blob(self, blob.size, async |way| {
             let settings = self.fetcher.settings();
             let (mut taken, mut furthest, mut failures) = (0, 0, 0);
+            let mut has_ranges = true;
             loop {
                 let call = Call {
-                    range_from: taken,
+                    range_from: if has_ranges { taken } else { 0 },
                     way,
                     ..Call::new(Method::GET, &url, &access, "a request for a blob")
                 };
@@ -234,7 +235,15 @@ impl Registry {
                 let skipped = match response.status() {
                     // A server that does not know ranges sends everything again.
                     StatusCode::OK => 0,
-                    StatusCode::PARTIAL_CONTENT => taken,
+                    // It says where it begins, and not everybody begins where they were asked to.
+                    StatusCode::PARTIAL_CONTENT => match content_range(response.headers()) {
+                        Some((first, _)) if first <= taken => first,
+                        _ => taken,
+                    },
+                    StatusCode::RANGE_NOT_SATISFIABLE if has_ranges && taken > 0 => {
+                        has_ranges = false;
+                        continue;
+                    }
                     StatusCode::NOT_FOUND => {
                         let (digest, repository) = (blob.digest, repository.to_string());
                         return Err(RegistryError::BlobUnknown { digest, repository });
