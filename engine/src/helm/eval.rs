@@ -349,7 +349,7 @@ impl Machine<'_> {
             let args = if at + 1 == fields.len() { args } else { &[] };
             value = match &value {
                 Value::Map(map) if !args.is_empty() => objects::map_member(map, field, args)?,
-                Value::Map(map) => match map.get(field) {
+                Value::Map(map) => match map.member(field) {
                     // Methods of values without arguments; of what is below them, only the first is told.
                     None if field == "AsMap" => value.clone(),
                     None if field == "YAML" && at > 0 && fields[at - 1] == "Values" => {

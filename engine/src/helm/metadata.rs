@@ -143,7 +143,7 @@ impl Metadata {
         let maintainers = self.all["maintainers"].as_array().into_iter().flatten().map(maintainer);
         let dependencies = self.dependencies.iter().map(Dependency::to_value);
         let annotations = self.all["annotations"].as_object().into_iter().flatten();
-        let annotations = annotations.map(|(key, value)| (Rc::from(key.as_str()), Value::text(text(value))));
+        let annotations = annotations.map(|(key, value)| (Rc::from(key.as_str()), text(value).into()));
         let own = Record::new(
             "chart.Metadata",
             vec![
@@ -164,7 +164,7 @@ impl Metadata {
                     "deprecated",
                     Value::Bool(self.all["deprecated"].as_bool().unwrap_or(false)),
                 ),
-                Field::of("Annotations", "annotations", Value::map(annotations)),
+                Field::of("Annotations", "annotations", Value::map_of_texts(annotations)),
                 Field::of("KubeVersion", "kubeVersion", string("kubeVersion")),
                 Field::of("Dependencies", "dependencies", Value::list_or_nil(dependencies.collect())),
                 Field::of("Type", "type", Value::text(self.kind.as_str())),

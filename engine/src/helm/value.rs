@@ -75,7 +75,11 @@ pub(super) struct List {
 
 /// A map that everybody who has it sees change.
 #[derive(Debug, Default)]
-pub(super) struct Map(RefCell<BTreeMap<Rc<str>, Value>>);
+pub(super) struct Map {
+    entries: RefCell<BTreeMap<Rc<str>, Value>>,
+    /// Whether it is one of strings for Go, whose value of a key that is not there is an empty one.
+    is_of_texts: bool,
+}
 
 impl std::ops::Deref for List {
     type Target = [Value];
@@ -93,7 +97,7 @@ impl Drop for List {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        drop_all(std::mem::take(self.0.get_mut()).into_values().collect());
+        drop_all(std::mem::take(self.entries.get_mut()).into_values().collect());
     }
 }
 
@@ -108,7 +112,7 @@ fn drop_all(mut values: Vec<Value>) {
             }
             Value::Map(map) => {
                 if let Some(mut map) = Rc::into_inner(map) {
-                    values.extend(std::mem::take(map.0.get_mut()).into_values());
+                    values.extend(std::mem::take(map.entries.get_mut()).into_values());
                 }
             }
             _ => {}
@@ -118,39 +122,44 @@ fn drop_all(mut values: Vec<Value>) {
 
 impl Map {
     pub(super) fn get(&self, key: &str) -> Option<Value> {
-        self.0.borrow().get(key).cloned()
+        self.entries.borrow().get(key).cloned()
+    }
+
+    /// What a template sees under a key: nothing, or an empty text, where there is no such key.
+    pub(super) fn member(&self, key: &str) -> Option<Value> {
+        self.get(key).or_else(|| self.is_of_texts.then(|| Value::text("")))
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
-        self.0.borrow().contains_key(key)
+        self.entries.borrow().contains_key(key)
     }
 
     pub(super) fn set(&self, key: impl Into<Rc<str>>, value: Value) {
         // What is replaced is dropped after the borrow ends, because it may hold this map.
-        let _old = self.0.borrow_mut().insert(key.into(), value);
+        let _old = self.entries.borrow_mut().insert(key.into(), value);
     }
 
     pub(super) fn remove(&self, key: &str) {
-        let _old = self.0.borrow_mut().remove(key);
+        let _old = self.entries.borrow_mut().remove(key);
     }
 
     pub(super) fn clear(&self) {
-        let _old = self.0.take();
+        let _old = self.entries.take();
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.entries.borrow().len()
     }
 
     /// The entries as they are now, by key.
     pub(super) fn entries(&self) -> Vec<(Rc<str>, Value)> {
-        self.0.borrow().iter().map(|(key, value)| (Rc::clone(key), value.clone())).collect()
+        self.entries.borrow().iter().map(|(key, value)| (Rc::clone(key), value.clone())).collect()
     }
 }
 
 impl FromIterator<(Rc<str>, Value)> for Map {
     fn from_iter<I: IntoIterator<Item = (Rc<str>, Value)>>(entries: I) -> Self {
-        Self(RefCell::new(entries.into_iter().collect()))
+        Self { entries: RefCell::new(entries.into_iter().collect()), is_of_texts: false }
     }
 }
 
@@ -170,6 +179,13 @@ impl Value {
 
     pub(super) fn map(entries: impl IntoIterator<Item = (Rc<str>, Self)>) -> Self {
         Self::Map(Rc::new(entries.into_iter().collect()))
+    }
+
+    /// A map of strings, as Go has it.
+    pub(super) fn map_of_texts(entries: impl IntoIterator<Item = (Rc<str>, Rc<str>)>) -> Self {
+        let mut map: Map = entries.into_iter().map(|(key, text)| (key, Self::Text(text))).collect();
+        map.is_of_texts = true;
+        Self::Map(Rc::new(map))
     }
 
     pub(super) fn object(object: Object) -> Self {

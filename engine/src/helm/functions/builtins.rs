@@ -45,7 +45,7 @@ fn index(call: &Call<'_>) -> Outcome<Value> {
         };
         value = match (&value, key) {
             (Value::Nil, _) => return Err(call.wrong("index of untyped nil")),
-            (Value::Map(map), Value::Text(key)) => map.get(key).unwrap_or_default(),
+            (Value::Map(map), Value::Text(key)) => map.member(key).unwrap_or_default(),
             (Value::Map(_), other) => {
                 return Err(call.wrong(format!("value has type {}; should be string", other.type_name())));
             }

@@ -131,8 +131,8 @@ fn join(call: &Call<'_>) -> Outcome<Value> {
 /// A map `_0`, `_1` … of the parts.
 fn numbered(call: &Call<'_>, parts: &[String]) -> Outcome<Value> {
     call.run.work.bytes(parts.len() * 64)?;
-    let entry = |(at, part): (usize, &String)| (format!("_{at}").into(), Value::text(part.as_str()));
-    Ok(Value::map(parts.iter().enumerate().map(entry)))
+    let entry = |(at, part): (usize, &String)| (format!("_{at}").into(), part.as_str().into());
+    Ok(Value::map_of_texts(parts.iter().enumerate().map(entry)))
 }
 
 /// Go's `SplitN`: an empty separator splits between characters, no limit is below zero.
