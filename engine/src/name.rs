@@ -1,5 +1,7 @@
 //! Names of images: how short ones are completed, and what is none.
 
+use std::net::Ipv6Addr;
+
 use crate::images::ImagesError;
 
 /// Most bytes of a name without tag and digest (distribution's `NameTotalLengthMax`).
@@ -53,8 +55,13 @@ pub fn full_name(name: &str) -> Result<String, ImagesError> {
     Ok(format!("{domain}/{official}{rest}:{}", tag.unwrap_or("latest")))
 }
 
-/// `host[:port]` (distribution's grammar).
+/// `host[:port]`, where the host may be an address of IPv6 in brackets (distribution's grammar).
 pub(crate) fn is_domain(domain: &str) -> bool {
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    if let Some((address, port)) = domain.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let is_end = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return is_end && address.parse::<Ipv6Addr>().is_ok();
+    }
     let (host, port) = domain.split_once(':').map_or((domain, None), |(host, port)| (host, Some(port)));
     let label = |label: &str| {
         let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
@@ -62,8 +69,7 @@ pub(crate) fn is_domain(domain: &str) -> bool {
             && edge(label.bytes().last())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
-    host.split('.').all(label)
-        && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+    host.split('.').all(label) && port.is_none_or(is_port)
 }
 
 /// Whether it can be a part of a path: letters and digits with single separators between them (distribution's grammar).
@@ -127,11 +133,13 @@ mod tests {
             ("docker.io/team/app:1", "docker.io/team/app:1"),
             ("index.docker.io/app", "docker.io/library/app:latest"),
             ("a.b/c__d/e---f_g", "a.b/c__d/e---f_g:latest"),
+            ("[::1]:5000/app", "[::1]:5000/app:latest"),
+            ("[2001:db8::2]/team/app:1", "[2001:db8::2]/team/app:1"),
         ] {
             assert_eq!(full_name(given).unwrap(), full);
         }
         for wrong in
-            ["", "App", "a//b", "a:", "a:b c", "../x", "a@sha256:00", "-a", "a..b", "a._b", "x/a___b", "a-.b"]
+            ["", "App", "a//b", "a:", "a:b c", "../x", "a@sha256:00", "-a", "a..b", "a._b", "x/a___b", "a-.b", "[::1/a", "[x]/a", "[::1]:/a"]
         {
             assert!(full_name(wrong).is_err(), "{wrong}");
         }

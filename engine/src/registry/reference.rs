@@ -169,6 +169,7 @@ mod tests {
             ("docker.io/a:1", "registry-1.docker.io", "library/a", "1"),
             ("127.0.0.1:5000/a/b", "127.0.0.1:5000", "a/b", "latest"),
             ("docker://quay.io/a/b:v2", "quay.io", "a/b", "v2"),
+            ("[::1]:5000/a/b", "[::1]:5000", "a/b", "latest"),
             (&format!("quay.io/a@{digest}"), "quay.io", "a", &digest),
             (&format!("quay.io/a:3@{digest}"), "quay.io", "a", &digest),
         ] {
