@@ -68,13 +68,26 @@ pub(super) struct TokenAnswer {
 
 impl TokenAnswer {
     pub(super) fn token(self) -> Option<String> {
-        self.token.or(self.access_token).filter(|token| !token.is_empty())
+        [self.token, self.access_token].into_iter().flatten().find(|token| !token.is_empty())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn either_name_of_a_token_will_do() {
+        for (answer, wanted) in [
+            (r#"{"token":"a","access_token":"b"}"#, Some("a")),
+            (r#"{"token":"","access_token":"b"}"#, Some("b")),
+            (r#"{"token":null,"access_token":"b"}"#, Some("b")),
+            (r#"{"token":""}"#, None),
+        ] {
+            let answer: TokenAnswer = serde_json::from_str(answer).unwrap();
+            assert_eq!(answer.token().as_deref(), wanted);
+        }
+    }
 
     #[test]
     fn challenges_are_understood() {
