@@ -286,10 +286,17 @@ fn manifests_that_lie_or_never_end_are_refused() {
     fake.server.route("/v2/x/y/manifests/1", |_| Response::ok(vec![b' '; 1 << 20]).endless());
     let run = pull(&space, &fake.name());
     assert!(run.code == Some(1) && run.stderr.contains("larger than the limit"), "{}", run.stderr);
-    for wrong in ["", "[]", "<html>", r#"{"schemaVersion":1}"#, r#"{"config":{},"layers":[]}"#] {
+    for (wrong, why) in [
+        ("", "EOF"),
+        ("[]", "neither"),
+        ("<html>", "expected value"),
+        (r#"{"schemaVersion":1}"#, "schema 1"),
+        (r#"{"config":{},"layers":[]}"#, "missing field"),
+    ] {
         fake.server.route("/v2/x/y/manifests/1", move |_| Response::ok(wrong));
         let run = pull(&space, &fake.name());
-        assert!(run.code == Some(1) && run.stderr.contains("the manifest"), "{wrong}: {}", run.stderr);
+        let is_told = run.stderr.contains("the manifest") && run.stderr.contains(why);
+        assert!(run.code == Some(1) && is_told, "{wrong}: {}", run.stderr);
     }
     nothing_is_kept(&space, &fake);
 }

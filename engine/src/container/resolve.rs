@@ -313,8 +313,8 @@ fn blobs_of(reference: &Reference, manifest: &RawManifest) -> Result<Vec<Descrip
         name: reference.to_string(),
         reason: reason.to_owned(),
     };
-    let parsed =
-        ImageManifest::from_reader(manifest.bytes.as_slice()).map_err(|error| wrong(&error.to_string()))?;
+    let parsed = serde_json::from_slice::<ImageManifest>(&manifest.bytes)
+        .map_err(|error| wrong(&error.to_string()))?;
     if parsed.layers().len() >= BLOBS_LIMIT {
         return Err(wrong("it has more than 1000 layers"));
     }

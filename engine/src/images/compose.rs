@@ -73,7 +73,7 @@ impl Images<'_> {
         }
         let bytes = self.store.blobs().read(&tagged.manifest.digest, JSON_LIMIT)?;
         let mut index =
-            ImageIndex::from_reader(bytes.as_slice()).map_err(|error| wrong(error.to_string()))?;
+            serde_json::from_slice::<ImageIndex>(&bytes).map_err(|error| wrong(error.to_string()))?;
         index.set_media_type(Some(OciMediaType::ImageIndex));
         Ok(Composition { index, remotes: tagged.remotes.clone() })
     }

@@ -106,7 +106,7 @@ fn read(
         return Err(wrong("it is an index of indexes of indexes".to_owned()));
     }
     let parsed =
-        ImageManifest::from_reader(manifest.bytes.as_slice()).map_err(|error| wrong(error.to_string()))?;
+        serde_json::from_slice::<ImageManifest>(&manifest.bytes).map_err(|error| wrong(error.to_string()))?;
     let blob = oci::from_descriptor(parsed.config())
         .ok_or_else(|| wrong("its config has no SHA-256 digest".to_owned()))?;
     let here = store.filter(|store| store.blobs().contains(&blob));
@@ -130,7 +130,7 @@ pub(crate) fn choose(
     index: &RawManifest,
     wanted: &Platform,
 ) -> Result<BlobDigest, RegistryError> {
-    let parsed = ImageIndex::from_reader(index.bytes.as_slice()).map_err(|error| RegistryError::Json {
+    let parsed = serde_json::from_slice::<ImageIndex>(&index.bytes).map_err(|error| RegistryError::Json {
         what: "the index",
         name: reference.to_string(),
         reason: error.to_string(),

@@ -54,7 +54,7 @@ pub(crate) fn annotated_index(
 }
 
 pub(super) fn read_index(part: &str, bytes: &[u8]) -> Result<ImageIndex, TransportError> {
-    ImageIndex::from_reader(bytes)
+    serde_json::from_slice::<ImageIndex>(bytes)
         .map_err(|error| TransportError::Json { part: part.to_owned(), reason: error.to_string() })
 }
 

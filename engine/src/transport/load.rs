@@ -156,7 +156,7 @@ fn described(store: &Store, manifest: &Descriptor) -> Result<OciDescriptor, Tran
 }
 
 pub(super) fn manifest_of(part: &str, bytes: &[u8]) -> Result<ImageManifest, TransportError> {
-    ImageManifest::from_reader(bytes)
+    serde_json::from_slice::<ImageManifest>(bytes)
         .map_err(|error| TransportError::Json { part: part.to_owned(), reason: error.to_string() })
 }
 
