@@ -242,7 +242,7 @@ impl<'store> Images<'store> {
     /// When the index cannot be read.
     pub fn instances(&self, tagged: &Tagged) -> Result<Vec<(Tagged, Platform)>, ImagesError> {
         let bytes = self.store.blobs().read(&tagged.manifest.digest, JSON_LIMIT)?;
-        let index = ImageIndex::from_reader(bytes.as_slice()).map_err(|error| ImagesError::Json {
+        let index = serde_json::from_slice::<ImageIndex>(&bytes).map_err(|error| ImagesError::Json {
             what: "the index",
             name: shown(tagged),
             reason: error.to_string(),
@@ -309,7 +309,7 @@ impl<'store> Images<'store> {
 
     fn manifest(&self, tagged: &Tagged) -> Result<ImageManifest, ImagesError> {
         let bytes = self.store.blobs().read(&tagged.manifest.digest, JSON_LIMIT)?;
-        ImageManifest::from_reader(bytes.as_slice()).map_err(|error| ImagesError::Json {
+        serde_json::from_slice::<ImageManifest>(&bytes).map_err(|error| ImagesError::Json {
             what: "the manifest",
             name: shown(tagged),
             reason: error.to_string(),

@@ -80,7 +80,7 @@ pub use layer::TimePolicy;
 pub use lock::{HttpPin, Lock, LockError, LockPolicy, Locking};
 pub use name::full_name;
 pub use net::{
-    FetchError, FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher, RedirectError, Validator,
+    FetchError, FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher, Proxies, RedirectError, Validator,
     file_name_of, redacted,
 };
 pub use ops::exec::{ExecError, ExecOptions};

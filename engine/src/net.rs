@@ -8,6 +8,7 @@ mod download;
 mod error;
 mod fetch;
 mod headers;
+mod proxies;
 mod tls;
 mod url_name;
 
@@ -31,6 +32,7 @@ pub(crate) use self::headers::{content_range, retry_after, unquoted};
 pub use self::error::{FetchError, RedirectError};
 pub use self::fetch::{FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher};
 pub use self::headers::Validator;
+pub use self::proxies::Proxies;
 pub use self::url_name::{file_name_of, redacted};
 pub(crate) use self::url_name::{percent_decoded, plain_name};
 
@@ -232,7 +234,10 @@ impl Drop for Waiting {
 }
 
 fn client(settings: &FetchSettings) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
+    // The library would ask the environment, and a proxy for this machine.
+    let builder = reqwest::Client::builder().no_proxy();
+    let builder = settings.proxies.list().into_iter().fold(builder, reqwest::ClientBuilder::proxy);
+    builder
         .user_agent(concat!("sealer/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(settings.connect_timeout)
         .read_timeout(settings.idle_timeout)

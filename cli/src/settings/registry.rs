@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use engine::registry::Mirror;
-use engine::{Cancel, Credentials, FetchSettings, Fetcher, PullPolicy, Registry, Trust};
+use engine::{Cancel, Credentials, FetchSettings, Fetcher, Proxies, PullPolicy, Registry, Trust};
 
 use crate::args::{Global, RegistryFlags};
 use crate::report::Failure;
@@ -35,10 +35,25 @@ pub(crate) fn registry_with(
         authorities: flags.cacert.iter().cloned().chain(authorities).collect(),
         certificate_dirs,
     };
-    let fetching = FetchSettings { offline: global.offline, ..FetchSettings::default() };
+    let fetching = FetchSettings { offline: global.offline, proxies: proxies(), ..FetchSettings::default() };
     let fetcher = Fetcher::with_settings(cancel.clone(), fetching);
     let registry = Registry::new(fetcher, trust, credentials(flags.authfile.as_deref()));
     Ok(registry.with_mirrors(mirrors(&flags.registry_mirror)?))
+}
+
+/// The proxies that the environment names, by the names curl and Go know.
+#[expect(clippy::disallowed_methods, reason = "this directory is where the environment is read")]
+fn proxies() -> Proxies {
+    let var = |name: &str| {
+        let values = [name.to_ascii_uppercase(), name.to_ascii_lowercase()].map(std::env::var);
+        values.into_iter().filter_map(Result::ok).find(|value| !value.is_empty())
+    };
+    let all = var("all_proxy");
+    Proxies {
+        http: var("http_proxy").or_else(|| all.clone()),
+        https: var("https_proxy").or(all),
+        except: var("no_proxy").unwrap_or_default(),
+    }
 }
 
 /// `--registry-mirror`; a variable that is set to nothing names none.

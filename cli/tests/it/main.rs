@@ -14,6 +14,7 @@ mod contexts;
 mod copying;
 mod discovery;
 mod docker;
+mod environment;
 mod errors;
 mod git;
 mod git_server;

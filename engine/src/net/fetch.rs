@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::download::{Download, SoFar, trusting};
 use super::error::FetchError;
 use super::headers::Validator;
+use super::proxies::Proxies;
 use super::url_name::redacted;
 use super::{Live, Network};
 use crate::cancel::Cancel;
@@ -28,6 +29,8 @@ pub struct FetchSettings {
     pub idle_timeout: Duration,
     /// Whether no connection may be made at all.
     pub offline: bool,
+    /// Who is asked in the place of servers.
+    pub proxies: Proxies,
 }
 
 impl Default for FetchSettings {
@@ -39,6 +42,7 @@ impl Default for FetchSettings {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             offline: false,
+            proxies: Proxies::default(),
         }
     }
 }

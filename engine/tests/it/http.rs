@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Cancel, FetchError, FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher, RedirectError, Validator,
+    Cancel, FetchError, FetchEvent, FetchRequest, FetchSettings, Fetched, Fetcher, Proxies, RedirectError,
+    Validator,
 };
 
 use crate::server::{Response, Server, Stored};
@@ -509,4 +510,18 @@ fn concurrent_requests_are_limited() {
     });
     assert_eq!((fetcher.requests(), server.hits("/x")), (8, 8));
     assert!(server.busiest() <= 2, "{} at once", server.busiest());
+}
+
+#[test]
+fn a_proxy_is_asked_for_others_and_never_for_this_machine() {
+    let (proxy, here) = (Server::start(), Server::start());
+    let elsewhere = "http://elsewhere.invalid/x";
+    proxy.route(elsewhere, |_| Response::ok(BODY));
+    here.route("/x", |_| Response::ok(BODY));
+    let proxies = Proxies { http: Some(proxy.url("")), ..Proxies::default() };
+    let fetcher = Fetcher::with_settings(Cancel::new(), FetchSettings { attempts: 1, proxies, ..settings() });
+    for url in [elsewhere.to_owned(), here.url("/x"), here.url("/x").replace("127.0.0.1", "localhost")] {
+        fetch(&fetcher, &request(url)).0.unwrap();
+    }
+    assert_eq!((proxy.requests().len(), proxy.hits(elsewhere), here.hits("/x")), (1, 1, 2));
 }
