@@ -80,20 +80,32 @@ pub(crate) fn certificates_of(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-/// Files with credentials: the one given, else sealer's own, the containers tools' and Docker's.
+/// Files with credentials: the one given, else sealer's own, the containers tools' and Docker's. A variable that is set to nothing
+/// gives none.
 #[expect(clippy::disallowed_methods, reason = "this directory is where the environment is read")]
 pub(crate) fn credentials(given: Option<&Path>) -> Credentials {
-    if let Some(file) = given {
+    if let Some(file) = given.filter(|file| !file.as_os_str().is_empty()) {
         return Credentials::new(vec![file.to_owned()]);
     }
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    Credentials::new(credential_files(&var, config_dir(), rustix::process::getuid().as_raw()))
+}
+
+/// The files with credentials of a user, best first.
+fn credential_files(
+    var: &dyn Fn(&str) -> Option<PathBuf>,
+    config_dir: Option<PathBuf>,
+    user: u32,
+) -> Vec<PathBuf> {
     let home = var("HOME");
     let own = home.as_ref().map(|home| home.join(".sealer/auth.json"));
-    let runtime = var("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json"));
-    let containers = config_dir().map(|dir| dir.join("containers/auth.json"));
+    // Where the containers tools' `login` writes to, until the machine starts again.
+    let runtime = || PathBuf::from(format!("/run/containers/{user}"));
+    let runtime = var("XDG_RUNTIME_DIR").map_or_else(runtime, |dir| dir.join("containers")).join("auth.json");
+    let containers = config_dir.map(|dir| dir.join("containers/auth.json"));
     let docker = var("DOCKER_CONFIG").or_else(|| home.map(|home| home.join(".docker")));
     let docker = docker.map(|dir| dir.join("config.json"));
-    Credentials::new(own.into_iter().chain(runtime).chain(containers).chain(docker).collect())
+    own.into_iter().chain([runtime]).chain(containers).chain(docker).collect()
 }
 
 /// `--pull` and `--policy`; `true` and `false` as in buildah.
@@ -168,6 +180,22 @@ mod tests {
             [[registry]]\nprefix = 'b'\ninsecure = true\n[[registry]]\nlocation = 'c'\n";
         assert_eq!(insecure_in(second).unwrap(), ["a:1", "b"]);
         assert!(insecure_in("[[").is_err());
+    }
+
+    #[test]
+    fn credentials_are_looked_for_where_other_tools_keep_them() {
+        let files = |set: &[(&str, &str)], config: Option<&str>| -> Vec<String> {
+            let var =
+                |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| PathBuf::from(value));
+            let files = credential_files(&var, config.map(PathBuf::from), 1000);
+            files.iter().map(|file| file.display().to_string()).collect()
+        };
+        let home =
+            ["/h/.sealer/auth.json", "/run/containers/1000/auth.json", "/h/.config/containers/auth.json"];
+        assert_eq!(files(&[("HOME", "/h")], Some("/h/.config"))[..3], home);
+        assert_eq!(files(&[("HOME", "/h")], Some("/h/.config"))[3], "/h/.docker/config.json");
+        let all = files(&[("XDG_RUNTIME_DIR", "/r"), ("DOCKER_CONFIG", "/d")], None);
+        assert_eq!(all, ["/r/containers/auth.json", "/d/config.json"]);
     }
 
     #[test]

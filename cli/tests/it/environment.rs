@@ -22,3 +22,8 @@ fn a_registry_of_this_machine_is_asked_without_a_proxy() {
     }
     assert_eq!(proxy.requests().len(), 0);
 }
+
+#[test]
+fn a_file_of_credentials_without_a_name_is_none() {
+    pulled(&[("REGISTRY_AUTH_FILE", "")]);
+}

@@ -10,13 +10,13 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use fs_err::os::unix::fs::OpenOptionsExt;
 use serde_json::{Map, Value, json};
 
 use super::error::RegistryError;
-use super::reference::Repository;
+use super::reference::{Repository, server};
 
 /// Largest file with credentials, in bytes.
 const FILE_LIMIT: u64 = 4 << 20;
@@ -139,11 +139,7 @@ impl Credentials {
 
 /// The key of a registry in a file.
 fn key_of(host: &str) -> &str {
-    if super::reference::server(host) == super::reference::server("docker.io") {
-        DOCKER_HUB_KEY
-    } else {
-        host
-    }
+    if server(host) == server("docker.io") { DOCKER_HUB_KEY } else { host }
 }
 
 /// Keys a repository may stand under, best first: containers' tools know parts of a registry too.
@@ -166,38 +162,70 @@ fn keys(repository: &Repository) -> Vec<String> {
 
 fn in_file(path: &Path, repository: &Repository) -> Result<Option<Credential>, RegistryError> {
     let Some(content) = read(path)? else { return Ok(None) };
-    let entry = |key: &String| content.get("auths").and_then(|auths| auths.get(key)).is_some_and(holds);
-    let helper = |key: &String| content.get("credHelpers").and_then(|helpers| helpers.get(key)).is_some();
     let keys = keys(repository);
-    let key = match keys.iter().find(|key| helper(key)).or_else(|| keys.iter().find(|key| entry(key))) {
-        Some(key) => key.as_str(),
-        None if content.get("credsStore").and_then(Value::as_str).is_some_and(|store| !store.is_empty()) => {
-            key_of(&repository.host)
-        }
-        None => return Ok(None),
+    let named = |key: &String| Some((key.clone(), helper_at(&content, key)?));
+    if let Some((key, helper)) = keys.iter().find_map(named) {
+        return asked(&helper, &key, &repository.host);
+    }
+    if let Some((key, entry)) = entry_of(&content, &keys, &repository.host) {
+        let unreadable = || RegistryError::Credentials {
+            path: path.to_owned(),
+            reason: format!("the entry of `{key}` cannot be read"),
+        };
+        return written(entry).ok_or_else(unreadable).map(Some);
+    }
+    match helper_of(&content, &repository.host) {
+        Some(helper) => asked(&helper, key_of(&repository.host), &repository.host),
+        None => Ok(None),
+    }
+}
+
+/// The entry of a registry or of a part of it, best first. Docker and the containers' tools take the host alone of keys
+/// that are URLs, whatever path stands behind it.
+fn entry_of<'c>(content: &'c Value, keys: &[String], host: &str) -> Option<(String, &'c Value)> {
+    let auths = content.get("auths")?.as_object()?;
+    let exact = keys.iter().find_map(|key| Some((key, auths.get(key).filter(|entry| holds(entry))?)));
+    let is_of_host = |key: &str| {
+        let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"))?;
+        let (named, _) = bare.split_once('/').unwrap_or((bare, ""));
+        (server(named) == server(host)).then_some(())
     };
-    let text = content.to_string();
-    match docker_credential::get_credential_from_reader(text.as_bytes(), key) {
+    let by_host = || auths.iter().find(|(key, entry)| is_of_host(key).is_some() && holds(entry));
+    exact.or_else(by_host).map(|(key, entry)| (key.clone(), entry))
+}
+
+/// What an entry says; `None` if it cannot be understood. As for Docker, `auth` goes before name and password beside it.
+fn written(entry: &Value) -> Option<Credential> {
+    let text = |key: &str| entry.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    if let Some(token) = text("identitytoken") {
+        return Some(Credential::IdentityToken(token.to_owned()));
+    }
+    let Some(auth) = text("auth") else {
+        let (user, password) =
+            (text("username")?.to_owned(), text("password").unwrap_or_default().to_owned());
+        return Some(Credential::Password { user, password });
+    };
+    // `base64` breaks its lines, and Docker once filled up with zeros.
+    let auth: String = auth.split_ascii_whitespace().collect();
+    let decoded = STANDARD_NO_PAD.decode(auth.trim_end_matches('=')).ok()?;
+    let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some(Credential::Password { user: user.to_owned(), password: password.trim_end_matches('\0').to_owned() })
+}
+
+/// What a credential helper knows of a registry.
+fn asked(helper: &str, key: &str, host: &str) -> Result<Option<Credential>, RegistryError> {
+    let config = json!({ "credsStore": helper }).to_string();
+    match docker_credential::get_credential_from_reader(config.as_bytes(), key) {
         Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credential::IdentityToken(token))),
         Ok(DockerCredential::UsernamePassword(user, password)) => {
             Ok(Some(Credential::Password { user, password }))
         }
         // A helper that knows nothing says so by failing.
-        Err(
-            CredentialRetrievalError::HelperFailure { .. } | CredentialRetrievalError::NoCredentialConfigured,
-        ) => Ok(None),
-        Err(
-            CredentialRetrievalError::HelperCommunicationError
-            | CredentialRetrievalError::MalformedHelperResponse,
-        ) => {
-            let helper = helper_of(&content, &repository.host).unwrap_or_default();
-            let (helper, host) = (format!("docker-credential-{helper}"), repository.host.clone());
+        Err(CredentialRetrievalError::HelperFailure { .. }) => Ok(None),
+        Err(_) => {
+            let (helper, host) = (format!("docker-credential-{helper}"), host.to_owned());
             Err(RegistryError::Helper { helper, verb: "give", host })
         }
-        Err(_) => Err(RegistryError::Credentials {
-            path: path.to_owned(),
-            reason: format!("the entry of `{key}` cannot be read"),
-        }),
     }
 }
 
@@ -208,13 +236,17 @@ fn holds(entry: &Value) -> bool {
         .any(|key| entry.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty()))
 }
 
+/// The helper a file names for a key; one without a name is none.
+fn helper_at(content: &Value, key: &str) -> Option<String> {
+    let helper = content.get("credHelpers")?.get(key)?.as_str()?;
+    (!helper.is_empty()).then(|| helper.to_owned())
+}
+
 /// The helper a file names for a registry.
 fn helper_of(content: &Value, host: &str) -> Option<String> {
-    let own = content
-        .get("credHelpers")
-        .and_then(|helpers| helpers.get(key_of(host)).or_else(|| helpers.get(host)));
-    let helper = own.or_else(|| content.get("credsStore"))?.as_str()?;
-    (!helper.is_empty()).then(|| helper.to_owned())
+    let own = helper_at(content, key_of(host)).or_else(|| helper_at(content, host));
+    let store = || content.get("credsStore").and_then(Value::as_str).filter(|store| !store.is_empty());
+    own.or_else(|| store().map(str::to_owned))
 }
 
 /// Runs a credential helper (Docker's protocol: a verb, and text on its standard input).
@@ -324,6 +356,44 @@ mod tests {
         assert_eq!(found(&content, "docker.io", "library/x"), password("h", "i"));
         assert_eq!(found(&content, "empty.example", "x"), None);
         assert_eq!(found(&content, "elsewhere", "x"), None);
+    }
+
+    #[test]
+    fn of_a_key_that_is_a_url_the_host_counts() {
+        let (user, secret) = ("a", "b");
+        let auth = json!({ "auth": STANDARD.encode(format!("{user}:{secret}")) });
+        for key in
+            ["https://r:1/", "https://r:1/v2", "http://r:1/v2/", "https://r:1/artifactory/api", "http://r:1"]
+        {
+            assert_eq!(
+                found(&json!({ "auths": { key: auth } }), "r:1", "x"),
+                password(user, secret),
+                "{key}"
+            );
+            assert_eq!(found(&json!({ "auths": { key: auth } }), "r", "x"), None, "{key}");
+        }
+        let hub = json!({ "auths": { "https://registry-1.docker.io/v2/": auth } });
+        assert_eq!(found(&hub, "docker.io", "library/x"), password(user, secret));
+        let closer = json!({ "auths": { "https://r:1/": { "auth": "eDp5" }, "r:1": auth } });
+        assert_eq!(found(&closer, "r:1", "x"), password(user, secret));
+    }
+
+    #[test]
+    fn entries_are_understood_as_other_tools_write_them() {
+        for (entry, wanted) in [
+            (json!({ "auth": "YTpi" }), password("a", "b")),
+            (json!({ "auth": "YTpi\n" }), password("a", "b")),
+            (json!({ "auth": "YTpi\nYw" }), password("a", "bc")),
+            (json!({ "auth": STANDARD.encode("a:b\0\0") }), password("a", "b")),
+            (json!({ "auth": "YTpi", "username": "x", "password": "y" }), password("a", "b")),
+            (json!({ "auth": "", "username": "x", "password": "y" }), password("x", "y")),
+            (json!({ "auth": "YTpi", "identitytoken": "t" }), Some(Credential::IdentityToken("t".into()))),
+            (json!(null), None),
+        ] {
+            assert_eq!(found(&json!({ "auths": { "r": entry } }), "r", "x"), wanted, "{entry}");
+        }
+        let beside = json!({ "auths": { "r": { "auth": "YTpi" } }, "credHelpers": null, "credsStore": null });
+        assert_eq!(found(&beside, "r", "x"), password("a", "b"));
     }
 
     #[test]
