@@ -139,14 +139,34 @@ fn config_dir() -> Option<PathBuf> {
 
 /// Hosts that the containers tools' files call insecure.
 fn insecure_of_containers() -> Result<Vec<String>, Failure> {
-    let own = config_dir().map(|dir| dir.join("containers/registries.conf"));
-    let files = own.into_iter().chain([PathBuf::from("/etc/containers/registries.conf")]);
-    let Some(path) = files.into_iter().find(|path| path.exists()) else { return Ok(Vec::new()) };
+    let own = config_dir().map(|dir| dir.join("containers"));
+    let files = registries_confs(own.as_deref(), Path::new("/etc/containers"));
+    let hosts: Result<Vec<Vec<String>>, Failure> = files.iter().map(|path| insecure_of(path)).collect();
+    Ok(hosts?.concat())
+}
+
+/// The files that say how registries are reached (containers-registries.conf.d(5)): the user's or else the system's, and the parts
+/// that lie beside either.
+fn registries_confs(own: Option<&Path>, system: &Path) -> Vec<PathBuf> {
+    let whole = own.into_iter().chain([system]).map(|dir| dir.join("registries.conf"));
+    let mut files: Vec<PathBuf> = whole.into_iter().find(|path| path.exists()).into_iter().collect();
+    for dir in [Some(system), own].into_iter().flatten() {
+        let parts = fs_err::read_dir(dir.join("registries.conf.d")).into_iter().flatten();
+        let mut parts: Vec<PathBuf> = parts.filter_map(Result::ok).map(|part| part.path()).collect();
+        parts.retain(|path| path.extension().is_some_and(|end| end == "conf"));
+        parts.sort();
+        files.extend(parts);
+    }
+    files
+}
+
+/// Hosts that a file calls insecure.
+fn insecure_of(path: &Path) -> Result<Vec<String>, Failure> {
     let fail = |reason: String| Failure::usage(format!("`{}` cannot be used: {reason}", path.display()));
-    if fs_err::metadata(&path).map_err(|error| fail(error.to_string()))?.len() > LIMIT {
+    if fs_err::metadata(path).map_err(|error| fail(error.to_string()))?.len() > LIMIT {
         return Err(fail(format!("it is larger than {LIMIT} bytes")));
     }
-    let text = fs_err::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
+    let text = fs_err::read_to_string(path).map_err(|error| fail(error.to_string()))?;
     insecure_in(&text).map_err(|error| fail(error.message().to_owned()))
 }
 
@@ -180,6 +200,29 @@ mod tests {
             [[registry]]\nprefix = 'b'\ninsecure = true\n[[registry]]\nlocation = 'c'\n";
         assert_eq!(insecure_in(second).unwrap(), ["a:1", "b"]);
         assert!(insecure_in("[[").is_err());
+    }
+
+    #[test]
+    fn parts_of_the_containers_tools_files_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, system) = (dir.path().join("own"), dir.path().join("system"));
+        let insecure = |host: &str| format!("[[registry]]\nlocation = '{host}'\ninsecure = true\n");
+        let put = |path: PathBuf, host: &str| {
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, insecure(host)).unwrap();
+        };
+        put(system.join("registries.conf"), "a");
+        put(system.join("registries.conf.d/2.conf"), "b");
+        put(system.join("registries.conf.d/1.conf"), "c");
+        put(system.join("registries.conf.d/1.conf.bak"), "d");
+        put(own.join("registries.conf.d/x.conf"), "e");
+        let hosts = |own: Option<&Path>| -> Vec<String> {
+            registries_confs(own, &system).iter().flat_map(|path| insecure_of(path).unwrap()).collect()
+        };
+        assert_eq!(hosts(Some(&own)), ["a", "c", "b", "e"]);
+        put(own.join("registries.conf"), "f");
+        assert_eq!(hosts(Some(&own)), ["f", "c", "b", "e"]);
+        assert_eq!(hosts(None), ["a", "c", "b"]);
     }
 
     #[test]
