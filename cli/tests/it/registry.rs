@@ -1,5 +1,6 @@
 //! Real registries: what is pushed is what is pulled, bases come from there, and layers only when somebody reads them.
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use serde_json::Value;
@@ -247,6 +248,33 @@ fn pull_policies_say_when_the_registry_is_asked() {
         &["build", "-t", "x:1", "--pull", "always", "."],
         &["Kubefile:1:1", "could not be fetched"],
     );
+}
+
+/// Passes TLS on to a server, and hangs up on whoever speaks something else, as HAProxy does.
+fn front_of(server: &str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, server) = (listener.local_addr().unwrap(), server.to_owned());
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let mut first = [0];
+            // A handshake begins with its type of record (RFC 8446 §5.1).
+            if client.peek(&mut first).is_err() || first != [22] {
+                continue;
+            }
+            let server = TcpStream::connect(&server).unwrap();
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || std::io::copy(&mut &server, &mut &client));
+        }
+    });
+    address
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_told_although_http_failed_too() {
+    let Some(registry) = Registry::private() else { return };
+    let name = format!("{}/x:1", front_of(&registry.address));
+    bad(&Space::new(), "s", &["pull", &name], &["invalid peer certificate", "--cacert FILE"]);
 }
 
 #[test]

@@ -58,9 +58,12 @@ impl Host {
                     bad = Some((found, answer));
                 }
                 Ok(answer) => return Ok((found, is_question.then_some(answer))),
-                // Of two failures the one of the scheme that belongs to the host says more.
+                // Of two failures the one of the scheme that belongs to the host says more; and who shows a certificate
+                // speaks TLS.
                 Err(error) => {
-                    failure = if scheme == schemes[0] { Some(error) } else { failure.or(Some(error)) }
+                    let is_untrusted = matches!(&error, RegistryError::Net(error) if error.is_untrusted());
+                    let says_more = scheme == schemes[0] || is_untrusted;
+                    failure = if says_more { Some(error) } else { failure.or(Some(error)) }
                 }
             }
         }
