@@ -87,3 +87,18 @@ pub enum CacheError {
     #[error(transparent)]
     Io(#[from] io::Error),
 }
+
+/// What went wrong, with its causes, on one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Some errors say what their cause says.
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

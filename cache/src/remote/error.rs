@@ -89,22 +89,6 @@ impl RemoteError {
             Self::Damaged { .. } | Self::Digest { .. } | Self::Missing { .. } | Self::TooLarge { .. }
         )
     }
-}
-
-impl RemoteError {
-    /// What went wrong, with its causes, on one line.
-    pub fn told(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let more = error.to_string();
-            if !text.contains(&more) {
-                text = format!("{text}: {more}");
-            }
-            cause = error.source();
-        }
-        text
-    }
 
     /// What went wrong on the way there.
     pub fn transport(error: impl std::error::Error + Send + Sync + 'static) -> Self {

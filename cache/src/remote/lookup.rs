@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::format::{self, Body, Entries, Entry, Shard};
 use super::{Head, ListedRecord, MacKey, Remote, RemoteError, RemoteRecord};
-use crate::at_once;
+use crate::{at_once, with_causes};
 
 /// Objects asked for at once; what the engine allows itself with one registry.
 const AT_ONCE: usize = 8;
@@ -92,7 +92,7 @@ impl<'a> RemoteCache<'a> {
     /// What the user should know: one text at most.
     pub fn warnings(&self) -> Vec<String> {
         let text = |error: Arc<RemoteError>| {
-            format!("cache `{}`: {}; counted as not cached", self.remote.name(), error.told())
+            format!("cache `{}`: {}; counted as not cached", self.remote.name(), with_causes(&*error))
         };
         self.failure().map(text).into_iter().collect()
     }

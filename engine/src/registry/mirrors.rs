@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use cache::with_causes;
 use thiserror::Error;
 
 use super::Registry;
@@ -152,20 +153,6 @@ impl Registry {
     pub(super) fn host_of(&self, place: &Place) -> Arc<Host> {
         self.host_as(&place.repository.host, place.role)
     }
-}
-
-/// An error in one line, with what is behind it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -96,7 +96,8 @@ pub(super) fn export(
                 return Err(Failure::Cancelled { signal: interrupt.signal(), what });
             }
             Err(error) => {
-                let text = format!("cache `{}` is not written: {}", cached.name(), error.told());
+                let text =
+                    format!("cache `{}` is not written: {}", cached.name(), cache::with_causes(&error));
                 if settings.caches.is_required {
                     let hint = "the image is built and stored; `--cache-required` makes this an error";
                     return Err(Page::error("cache", text).hint(hint).into());

@@ -196,7 +196,7 @@ fn failure(cache: &str, error: &RemoteError, interrupt: &Interrupt) -> Failure {
     if interrupt.cancel.is_cancelled() {
         return Failure::Cancelled { signal: interrupt.signal(), what: "cancelled; the cache is as it was" };
     }
-    let page = Page::error("cache", format!("cache `{cache}`: {}", error.told()));
+    let page = Page::error("cache", format!("cache `{cache}`: {}", cache::with_causes(error)));
     page.hint("name a cache that `--cache-to` or `sealer cache export` made").into()
 }
 
