@@ -14,6 +14,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache::{CacheError, Store, Table};
+use rustix::io::Errno;
 use serde_json::Value;
 use solver::{BlobDigest, Descriptor, TreeDigest};
 use thiserror::Error;
@@ -45,6 +46,18 @@ pub enum GcError {
     /// The store.
     #[error(transparent)]
     Cache(#[from] CacheError),
+}
+
+impl GcError {
+    /// Whether there is no room for what has to be written.
+    fn is_about_room(&self) -> bool {
+        let text = self.to_string();
+        // The database has nothing but the system's words for it.
+        [Errno::NOSPC, Errno::DQUOT].into_iter().any(|code| {
+            let words = std::io::Error::from(code).to_string();
+            text.contains(words.split(" (").next().unwrap_or(&words))
+        })
+    }
 }
 
 /// What a blob is.
@@ -198,11 +211,36 @@ pub fn prune(
         let count = images.list()?.iter().filter(|tagged| loses(tagged)).count();
         return Ok(Pruned { records: records.len(), images: count });
     }
-    let removed = images.remove_where(loses)?;
-    store.forget(&records)?;
-    gone.iter().try_for_each(|digest| store.blobs().remove(digest))?;
+    let mut rest = gone;
+    let removed = with_room(store, &mut rest, || Ok(images.remove_where(loses)?))?;
+    with_room(store, &mut rest, || Ok(store.forget(&records)?))?;
+    rest.iter().try_for_each(|digest| store.blobs().remove(digest))?;
     forget_roots(store)?;
     Ok(Pruned { records: records.len(), images: removed })
+}
+
+/// Writes what leads to blobs no more before these go. Where that takes more room than there is, those go first that no image
+/// needs: to whoever has a record of them, they are a miss.
+fn with_room<T>(
+    store: &Store,
+    gone: &mut HashSet<BlobDigest>,
+    write: impl Fn() -> Result<T, GcError>,
+) -> Result<T, GcError> {
+    let error = match write() {
+        Err(error) if error.is_about_room() => error,
+        written => return written,
+    };
+    let mut needed = HashSet::new();
+    for tagged in Images::new(store).list()? {
+        needed.extend(closure(store, &tagged).unwrap_or_default().into_iter().map(|(blob, _)| blob.digest));
+    }
+    let needless: Vec<BlobDigest> = gone.difference(&needed).copied().collect();
+    if needless.is_empty() {
+        return Err(error);
+    }
+    needless.iter().try_for_each(|digest| store.blobs().remove(digest))?;
+    gone.retain(|digest| needed.contains(digest));
+    write()
 }
 
 /// Whether a line of the index is of an image without a name, and not all of it is there any more: nobody can ask for it.

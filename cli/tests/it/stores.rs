@@ -121,6 +121,27 @@ fn a_full_disk_is_told_and_the_store_stays_whole() {
 }
 
 #[test]
+fn a_full_store_can_be_pruned() {
+    if !can_mount() {
+        return;
+    }
+    let space = space();
+    let mut noise = Vec::new();
+    fs_err::File::open("/dev/urandom").unwrap().take(1_000_000).read_to_end(&mut noise).unwrap();
+    space.file("big.yaml", &noise).kubefile("FROM scratch\nAPP a local://big.yaml\n");
+    let script = "mkdir -p $SEALER_ROOT && mount -t tmpfs -o size=8m tmpfs $SEALER_ROOT || exit 9
+        $SEALER build -q -t x:1 --build-mode lite . || exit 8
+        $SEALER build -q -t y:1 --build-mode lite --compression uncompressed . || exit 7
+        $SEALER rmi y:1 || exit 6
+        dd if=/dev/zero of=$SEALER_ROOT/fill bs=4k 2> $SPACE/dd
+        $SEALER cache prune || exit 5
+        $SEALER build -q -t x:1 --build-mode lite --compression gzip . || exit 4
+        $SEALER cache verify || exit 3";
+    let ended = in_own_mounts(&space, script);
+    assert_eq!(ended.code, Some(0), "{} {}", ended.stdout, ended.stderr);
+}
+
+#[test]
 fn a_store_in_memory_works() {
     if !can_mount() {
         return;

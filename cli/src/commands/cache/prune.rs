@@ -24,13 +24,14 @@ pub(super) fn run(args: &Prune, quiet: bool, root: &Path) -> Result<(), Failure>
     let now = SystemTime::now();
     let dirs = survey.take_dirs(&policy, now);
     let chosen = policy.choose(&survey, now);
+    if !args.dry_run {
+        // First: it takes no room, and what follows takes some.
+        remove_dirs(&dirs)?;
+    }
     // A size limit that is kept already is no reason to forget anything.
     let is_idle = policy.keep_bytes.is_some() && chosen.is_empty();
     let pruned =
         if is_idle { Pruned::default() } else { prune(&store, &chosen, records_age(&policy), args.dry_run)? };
-    if !args.dry_run {
-        remove_dirs(&dirs)?;
-    }
     let told = Told { args, survey: &survey, chosen: &chosen, dirs: &dirs, pruned };
     if args.json {
         ui::data(&format!("{:#}", told.json()));
