@@ -34,7 +34,7 @@ pub use blobs::{BlobStore, BlobWriter, NEAR, PartReader, PrehashedWriter};
 pub use error::{CacheError, with_causes};
 use flight::Flight;
 pub use flight::WorkLock;
-pub use lock::IndexLock;
+pub use lock::{IndexLock, is_waiting};
 pub use once::OnceMap;
 pub use records::{Batch, MemoryRecords, Records, RocksRecords, Table};
 pub use store::Store;

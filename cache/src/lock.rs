@@ -3,6 +3,8 @@
 use std::fs::TryLockError;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use fs_err::{File, OpenOptions};
 
@@ -25,7 +27,7 @@ impl StoreLock {
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        file.lock_shared()?;
+        share(&file)?;
         Ok(Self { _file: file })
     }
 
@@ -34,7 +36,7 @@ impl StoreLock {
         let file = open(&root.join("lock"))?;
         match file.file().try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) if wait => file.lock()?,
+            Err(TryLockError::WouldBlock) if wait => waiting(|| file.lock())?,
             Err(TryLockError::WouldBlock) => {
                 return Err(CacheError::Busy { path: root.to_owned(), count: holders(&file).max(1) });
             }
@@ -47,7 +49,7 @@ impl StoreLock {
     pub(crate) fn shared_existing(root: &Path) -> Result<Option<Self>, CacheError> {
         match File::open(root.join("lock")) {
             Ok(file) => {
-                file.lock_shared()?;
+                share(&file)?;
                 Ok(Some(Self { _file: file }))
             }
             Err(error)
@@ -57,6 +59,28 @@ impl StoreLock {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Whether this process waits for a store that somebody else has alone. Nothing of its work is begun then: whoever is to end
+/// may do so at once.
+pub fn is_waiting() -> &'static Arc<AtomicBool> {
+    static IS_WAITING: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+    &IS_WAITING
+}
+
+fn waiting<T>(wait: impl FnOnce() -> T) -> T {
+    is_waiting().store(true, Ordering::Relaxed);
+    let waited = wait();
+    is_waiting().store(false, Ordering::Relaxed);
+    waited
+}
+
+fn share(file: &File) -> io::Result<()> {
+    match file.file().try_lock_shared() {
+        Err(TryLockError::WouldBlock) => waiting(|| file.lock_shared()),
+        Err(TryLockError::Error(error)) => Err(error),
+        Ok(()) => Ok(()),
     }
 }
 

@@ -23,8 +23,11 @@ impl Interrupt {
         let hangup = (!ignores_hangup()).then_some((SIGHUP, SIGTERM));
         for (number, told) in [(SIGINT, SIGINT), (SIGTERM, SIGTERM)].into_iter().chain(hangup) {
             // In this order: at the first signal the flag is not set yet when it is asked for.
-            signal_hook::flag::register_conditional_shutdown(number, 128 + told, Arc::clone(&flag))
-                .map_err(fail)?;
+            // The second one; and the first, while nothing is begun that could be given up.
+            for condition in [&flag, cache::is_waiting()] {
+                signal_hook::flag::register_conditional_shutdown(number, 128 + told, Arc::clone(condition))
+                    .map_err(fail)?;
+            }
             signal_hook::flag::register_usize(number, Arc::clone(&signal), told.unsigned_abs() as usize)
                 .map_err(fail)?;
             signal_hook::flag::register(number, Arc::clone(&flag)).map_err(fail)?;

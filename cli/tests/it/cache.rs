@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -158,6 +159,26 @@ fn a_store_at_work_is_not_pruned() {
         waiting.join().unwrap();
     });
     assert_eq!(blobs(&space).len(), 4);
+}
+
+#[test]
+fn who_waits_for_a_store_can_be_stopped() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let space = space();
+    let alone = cache::Store::open_alone(&space.store(), false).unwrap();
+    for words in [&["build", "-t", "x:1", "--build-mode", "lite", "."][..], &["cache", "verify", "--wait"]] {
+        let mut child = space.command().args(words).stderr(Stdio::null()).spawn().unwrap();
+        let waits = format!(" {} ", child.id());
+        let is_waiting = |line: &str| line.contains("-> FLOCK") && line.contains(&waits);
+        while !fs_err::read_to_string("/proc/locks").unwrap().lines().any(is_waiting) {
+            assert_eq!(child.try_wait().unwrap(), None, "{words:?}");
+            std::thread::yield_now();
+        }
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(143), "{words:?}");
+    }
+    drop(alone);
+    ok(&space, &["cache", "verify"]);
 }
 
 #[test]
