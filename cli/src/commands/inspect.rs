@@ -57,8 +57,14 @@ fn image(name: &str, platform: &Platform, reporter: &Reporter, root: &Path) -> R
         }
     };
     let path = PathBuf::from(name);
-    if !path.exists() {
-        return Err(Failure::from(not_found).tried([format!("the file `{name}`")]));
+    match fs_err::metadata(&path) {
+        Ok(there) if there.is_file() || there.is_dir() => {}
+        // What is behind is looked for in it, back and forth.
+        Ok(_) => {
+            return Err(Failure::usage(format!("`{name}` is neither a file nor a directory"))
+                .hint(format!("`sealer load -i {name}` reads what comes out of a pipe")));
+        }
+        Err(_) => return Err(Failure::from(not_found).tried([format!("the file `{name}`")])),
     }
     let found = peek(&Input::Path(path)).map_err(|error| Failure::transport(error, 0))?;
     let count = found.len();

@@ -225,6 +225,7 @@ fn inspect_speaks_go_templates() {
     fails(&space, &["inspect", "x:1", "-f", "{{"], &["error invalid format provided: {{"]);
     fails(&space, &["inspect", "x:1", "-f", "{{if}}"], &["template"]);
     fails(&space, &["inspect", "a.yaml"], &["cannot be read as an archive"]);
+    fails(&space, &["inspect", "/dev/null"], &["`/dev/null` is neither a file nor a directory", "load -i"]);
     fails(&space, &["inspect", "nothing"], &["`nothing`: image not known", "tried: the file `nothing`"]);
 }
 
