@@ -156,7 +156,9 @@ fn patterns_links_and_ignore_files_mean_the_same_in_every_kind() {
     symlink("loop", space.context().join("loop")).unwrap();
     symlink("nowhere", space.context().join("lost")).unwrap();
     symlink("app", space.context().join("unseen")).unwrap();
-    space.file(".dockerignore", "secret\nnotes/*\n!notes/two.md\nunseen\n");
+    symlink("/etc", space.context().join("hidden")).unwrap();
+    symlink("hidden/passwd", space.context().join("behind")).unwrap();
+    space.file(".dockerignore", "secret\nnotes/*\n!notes/two.md\nunseen\nhidden\n");
     symlink("../..", space.context().join("app/up")).unwrap();
     for (copy, says) in [
         ("COPY --parents app/deep/er/b.yaml way/er /x/", None),
@@ -174,6 +176,8 @@ fn patterns_links_and_ignore_files_mean_the_same_in_every_kind() {
         ("COPY notes/one.md /x", Some("(an ignore file leaves it out)")),
         ("COPY unseen /x", Some("(an ignore file leaves it out)")),
         ("COPY unseen/deep/er/b.yaml /x", Some("is not in the build context")),
+        ("COPY behind /x", Some("(an ignore file leaves it out)")),
+        ("COPY behin? d /x/", Some("is not in the build context")),
         ("COPY nope* /x", Some("is not in the build context")),
         ("COPY app/a.yaml/b /x", Some("is not in the build context")),
         ("COPY abs/passwd /x", Some("leaves the build context through the link `abs`")),

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags};
 use solver::{LocalSource, TreeDigest};
 
-use self::locate::Located;
 use self::walk::{Place, names, open_below};
 use crate::cancel::Cancel;
 use crate::contents::Contents;
@@ -32,7 +31,7 @@ pub use context::Context;
 pub use error::LocalError;
 pub use look::Look;
 
-pub(super) use locate::{Standing, follow};
+pub(super) use locate::{Located, Standing, follow};
 
 /// What a scan needs beside the pattern.
 #[derive(Clone, Copy)]

@@ -1,15 +1,16 @@
 //! What a pattern selects of files that are a tree, by the very rules by which a directory of the host is searched
 //! (`source/local`): links are followed inside the context alone, ignore files count, owners and set-id bits do not.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use solver::{LocalSource, TreeDigest};
 
 use super::ContextError;
 use super::files::Files;
-use crate::ignore::{IgnoreRules, Matched};
+use crate::ignore::Matched;
 use crate::pattern::Pattern;
-use crate::source::local::{LocalError, Standing, below, follow, joined, lossy};
+use crate::source::local::{LocalError, Located, Standing, below, follow, joined, lossy};
 use crate::tree::{Directory, Entry, Meta, Name, Node, TreeError, Trees, components, push_name};
 
 impl Files<'_> {
@@ -17,10 +18,11 @@ impl Files<'_> {
     pub(crate) fn select(&self, source: &LocalSource, into: &Trees<'_>) -> Result<TreeDigest, ContextError> {
         let pattern = Pattern::new(&source.pattern).map_err(LocalError::from)?;
         let prefix: Vec<Name> = components(pattern.literal_prefix().as_bytes()).map(<[u8]>::to_vec).collect();
-        let selected = match self.locate(&prefix, &source.pattern)? {
-            None => None,
-            Some(real) if pattern.is_literal() => self.entry(&real, into)?,
-            Some(real) => self.matches(&pattern, &joined(&prefix), &real, into)?,
+        let (selected, is_left_out) = match self.locate(&prefix, &source.pattern)? {
+            Located::At(real) if pattern.is_literal() => (self.entry(&real, into)?, true),
+            Located::At(real) => (self.matches(&pattern, &joined(&prefix), &real, into)?, false),
+            Located::LeftOut => (None, pattern.is_literal()),
+            Located::Nowhere => (None, false),
         };
         let not_found = |ignored| LocalError::NotFound {
             pattern: LocalSource::shown(&source.pattern).into_owned(),
@@ -28,13 +30,14 @@ impl Files<'_> {
             ignored,
         };
         let Some(entry) = selected else {
-            let there = if pattern.is_literal() { self.at(&prefix)?.map(|entry| entry.node) } else { None };
+            let is_nowhere = pattern.is_literal() && !is_left_out;
+            let there = if is_nowhere { self.at(&prefix)?.map(|entry| entry.node) } else { None };
             return Err(match there {
-                Some(Node::Symlink(target)) if self.resolve(&prefix, &source.pattern)?.is_none() => {
+                Some(Node::Symlink(target)) => {
                     let (path, target) = (source.pattern.clone(), lossy(&target));
                     LocalError::Dangling { path, target, context: PathBuf::from(&self.shown) }.into()
                 }
-                there => not_found(there.is_some()).into(),
+                _ => not_found(is_left_out).into(),
             });
         };
         let entry = below(into, &prefix, entry, |depth| match source.parents {
@@ -64,21 +67,21 @@ impl Files<'_> {
 
     /// Follows the links of a literal path inside the context. `None` when nothing is there.
     pub(super) fn resolve(&self, path: &[Name], shown: &str) -> Result<Option<Vec<Name>>, ContextError> {
-        self.followed(path, shown, &IgnoreRules::none())
+        self.followed(path, shown, &|_| true)
     }
 
-    /// The same; a link that is left out leads nowhere.
+    /// The same; a link that is not seen leads nowhere.
     fn followed(
         &self,
         path: &[Name],
         shown: &str,
-        left_out: &IgnoreRules,
+        is_seen: &dyn Fn(&[Name]) -> bool,
     ) -> Result<Option<Vec<Name>>, ContextError> {
         let standing = |at: &[Name]| -> Result<Standing, ContextError> {
             Ok(match self.at(at)?.map(|entry| entry.node) {
                 None => Standing::Nothing,
-                Some(Node::Symlink(_)) if left_out.is_ignored(&joined(at)) => Standing::Nothing,
-                Some(Node::Symlink(target)) => Standing::Link(target.to_vec()),
+                Some(Node::Symlink(target)) if is_seen(at) => Standing::Link(target.to_vec()),
+                Some(Node::Symlink(_)) => Standing::Nothing,
                 Some(_) => Standing::Other,
             })
         };
@@ -86,11 +89,18 @@ impl Files<'_> {
     }
 
     /// The same, for what no ignore file leaves out.
-    fn locate(&self, path: &[Name], shown: &str) -> Result<Option<Vec<Name>>, ContextError> {
-        let Some(at) = self.followed(path, shown, &self.ignore)? else { return Ok(None) };
+    fn locate(&self, path: &[Name], shown: &str) -> Result<Located, ContextError> {
+        let is_left_out = Cell::new(false);
+        let is_seen = |at: &[Name]| {
+            is_left_out.set(self.ignore.is_ignored(&joined(at)));
+            !is_left_out.get()
+        };
+        let Some(at) = self.followed(path, shown, &is_seen)? else {
+            return Ok(if is_left_out.get() { Located::LeftOut } else { Located::Nowhere });
+        };
         let real = joined(&at);
-        let is_left_out = !real.is_empty() && self.ignore.is_ignored(&real) && self.ignore.can_prune(&real);
-        Ok((!is_left_out).then_some(at))
+        let left_out = !real.is_empty() && self.ignore.is_ignored(&real) && self.ignore.can_prune(&real);
+        Ok(if left_out { Located::LeftOut } else { Located::At(at) })
     }
 
     /// The entry at a resolved path, with everything below it.
@@ -211,10 +221,10 @@ impl Files<'_> {
         let above = &real[..real.len() - 1];
         match self.taken(entry, &joined(real), &self.matched_by(above), into)? {
             Some(link @ Entry { node: Node::Symlink(_), .. }) => {
-                let shown = lossy(&joined(real));
-                match self.locate(real, &shown)? {
-                    Some(target) => self.entry(&target, into),
-                    None => Ok(self.resolve(real, &shown)?.is_none().then_some(link)),
+                match self.locate(real, &lossy(&joined(real)))? {
+                    Located::At(target) => self.entry(&target, into),
+                    Located::LeftOut => Ok(None),
+                    Located::Nowhere => Ok(Some(link)),
                 }
             }
             taken => Ok(taken),

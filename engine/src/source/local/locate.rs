@@ -13,7 +13,7 @@ use crate::tree::{Name, components};
 
 /// What stands at a path.
 #[derive(Debug)]
-pub(super) enum Located {
+pub(in crate::source) enum Located {
     /// Something, at this path without links.
     At(Vec<Name>),
     /// Something that the ignore file leaves out.
