@@ -1,4 +1,4 @@
-//! Proxies: who is asked instead of a server, and for which servers nobody is.
+//! Proxies: which one is asked in place of a server, and which servers are asked directly.
 
 use std::fmt;
 
