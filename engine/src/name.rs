@@ -138,9 +138,23 @@ mod tests {
         ] {
             assert_eq!(full_name(given).unwrap(), full);
         }
-        for wrong in
-            ["", "App", "a//b", "a:", "a:b c", "../x", "a@sha256:00", "-a", "a..b", "a._b", "x/a___b", "a-.b", "[::1/a", "[x]/a", "[::1]:/a"]
-        {
+        for wrong in [
+            "",
+            "App",
+            "a//b",
+            "a:",
+            "a:b c",
+            "../x",
+            "a@sha256:00",
+            "-a",
+            "a..b",
+            "a._b",
+            "x/a___b",
+            "a-.b",
+            "[::1/a",
+            "[x]/a",
+            "[::1]:/a",
+        ] {
             assert!(full_name(wrong).is_err(), "{wrong}");
         }
     }
