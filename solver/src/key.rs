@@ -12,7 +12,7 @@
 //! | destination facts (what stands where a File op lands) | – | through the state's key | yes |
 //! | platform | Image and Exec | Image and Exec | Exec |
 //! | command, environment in scope, working directory, user, mounts, network mode | yes | yes | yes |
-//! | that a command runs where there is no user but root; nothing where there are others | yes | yes | yes |
+//! | whether a command runs where there is no user but root | yes | yes | yes |
 //! | the whole state below (Exec) | – | through the state's key | yes, as its list of deltas |
 //! | proxies, secrets, what cache mounts hold, the host's network | – | – | – |
 //! | numbers that the names of an owner stand for below a File op; nothing else of passwd and group | – | through the state's key | yes |
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Part of every hash; a new number makes every old record a miss.
-pub const KEY_VERSION: u64 = 2;
+pub const KEY_VERSION: u64 = 3;
 
 /// The immutable identity of a source: no definition key without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,9 +217,7 @@ fn walk_exec(exec: &ExecOp, to: &mut dyn Walk) {
     exec.mounts.iter().for_each(|mount| walk_mount(mount, to));
     to.bytes("network", if exec.network == Network::Host { b"host" } else { b"none" });
     to.number("insecure", exec.is_insecure.into());
-    if exec.has_one_user {
-        to.number("one user", 1);
-    }
+    to.number("one user", exec.has_one_user.into());
     to.bytes("platform", exec.platform.to_string().as_bytes());
 }
 
@@ -284,10 +282,8 @@ fn walk_file(file: &crate::FileOp, to: &mut dyn Walk) {
         Some(Chmod::Bits(bits)) => to.number("chmod", (*bits).into()),
         Some(changes) => to.bytes("chmod", changes.to_string().as_bytes()),
     }
-    // As `exclude` they had no exceptions and were not cleaned; records of those still say so.
-    file.exclude.iter().for_each(|pattern| to.bytes("excluded", pattern.as_bytes()));
+    file.exclude.iter().for_each(|pattern| to.bytes("exclude", pattern.as_bytes()));
     to.number("parents", file.parents.into());
-    // Until `Local` was told apart, every ADD extracted what came from a URL too; records of those still say so.
     let unpack = match file.unpack {
         Unpack::Nothing => 0,
         Unpack::Everything => 1,
