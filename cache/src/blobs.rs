@@ -328,10 +328,8 @@ impl BlobStore {
         Ok(Unnamed::new(path, file, &self.behind))
     }
 
-    fn keep_if_new(&self, blob: Descriptor, file: Unnamed) -> Result<(), CacheError> {
-        if self.contains(&blob) { Ok(()) } else { self.keep(blob, file) }
-    }
-
+    /// Keeps a blob for the commit. It replaces what stands under its name: the disk may have changed that, and these bytes
+    /// were just hashed.
     fn keep(&self, blob: Descriptor, file: Unnamed) -> Result<(), CacheError> {
         let replaced = self.lock().pending.insert(blob.digest, (file.keep()?, blob.size));
         if let Some((kept, _)) = replaced {

@@ -18,13 +18,13 @@ pub struct BlobWriter<'store> {
 }
 
 impl BlobWriter<'_> {
-    /// Ends the blob; it is stored at the next commit. One that is there already is not stored again.
+    /// Ends the blob; it is stored at the next commit, in the place of what may stand under its name.
     ///
     /// # Errors
     /// When its last bytes cannot be written.
     pub fn complete(self) -> Result<Descriptor, CacheError> {
         let blob = self.written();
-        self.store.keep_if_new(blob, self.out.inner)?;
+        self.store.keep(blob, self.out.inner)?;
         Ok(blob)
     }
 
@@ -82,12 +82,13 @@ pub struct PrehashedWriter<'store> {
 }
 
 impl PrehashedWriter<'_> {
-    /// Ends the blob under a digest that the caller computed from the very bytes it wrote.
+    /// Ends the blob under a digest that the caller computed from the very bytes it wrote. It replaces what may stand under its
+    /// name.
     ///
     /// # Errors
     /// When its last bytes cannot be written.
     pub fn complete(self, blob: Descriptor) -> Result<(), CacheError> {
-        self.store.keep_if_new(blob, self.file)
+        self.store.keep(blob, self.file)
     }
 
     /// Begins with the first `length` bytes of another blob, copied in the kernel where it can.
