@@ -142,7 +142,7 @@ fn run(
     match &args.command {
         Command::Build(build) => commands::build::run(build, &args.global, reporter, &root()?),
         Command::Graph(graph) => commands::graph::run(graph, &args.global, reporter, &root()?),
-        Command::Images(images) => commands::images::run(images, args.global.quiet, &root()?),
+        Command::Images(images) => commands::images::run(images, args.global.quiet, reporter, &root()?),
         Command::Inspect(inspect) => commands::inspect::run(inspect, &args.global, reporter, &root()?),
         Command::History(history) => commands::history::run(history, &root()?),
         Command::Tag(tag) => commands::tag::run(tag, &root()?),

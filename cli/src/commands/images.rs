@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use cache::Store;
-use engine::{Images, Tagged};
+use engine::{Images, ImagesError, ManifestKind, Tagged};
 use serde::Serialize;
 
 use crate::args;
-use crate::report::Failure;
+use crate::report::{Failure, Page, Reporter};
 use crate::{settings, ui};
 
 /// Digits of an id that are shown.
@@ -22,10 +22,10 @@ struct Row {
 }
 
 /// Lists the images of the store, newest first, one line a name; with `quiet` their ids only.
-pub(crate) fn run(args: &args::Images, quiet: bool, root: &Path) -> Result<(), Failure> {
+pub(crate) fn run(args: &args::Images, quiet: bool, reporter: &Reporter, root: &Path) -> Result<(), Failure> {
     let filters = args.filter.iter().map(|text| Filter::new(text)).collect::<Result<Vec<_>, _>>()?;
     let rows = match Store::open_existing(root)? {
-        Some(store) => rows(args, &filters, &Images::new(&store))?,
+        Some(store) => rows(args, &filters, &Images::new(&store), reporter)?,
         None => Vec::new(),
     };
     let shown_id = |row: &Row| {
@@ -46,28 +46,49 @@ pub(crate) fn run(args: &args::Images, quiet: bool, root: &Path) -> Result<(), F
     Ok(())
 }
 
-fn rows(args: &args::Images, filters: &[Filter], images: &Images<'_>) -> Result<Vec<Row>, Failure> {
+fn rows(
+    args: &args::Images,
+    filters: &[Filter],
+    images: &Images<'_>,
+    reporter: &Reporter,
+) -> Result<Vec<Row>, Failure> {
     let mut all = images.list()?;
     all.reverse();
     all.sort_by_key(|tagged| std::cmp::Reverse(tagged.stored_at));
     let mut rows = Vec::with_capacity(all.len());
     for tagged in all {
-        let summary = images.summary(&tagged)?;
-        let is_index = tagged.kind == engine::ManifestKind::Index;
-        let instances = if args.all && is_index { images.instances(&tagged)? } else { Vec::new() };
-        for tagged in std::iter::once(tagged).chain(instances.into_iter().map(|(instance, _)| instance)) {
-            let summary =
-                if tagged.kind == engine::ManifestKind::Index { summary } else { images.summary(&tagged)? };
-            if filters
-                .iter()
-                .map(|filter| filter.holds(&tagged, images))
-                .collect::<Result<Vec<_>, _>>()?
-                .contains(&false)
-            {
-                continue;
+        match rows_of(&tagged, args.all, filters, images) {
+            Ok(more) => rows.extend(more),
+            Err(error) => {
+                let hint = "`sealer rmi` removes the image's name; load or build it again";
+                reporter.warn(Page::warning("image", error.to_string(), hint));
+                // Its name and digest are known, which is what removing it takes.
+                if filters.is_empty() {
+                    rows.push(Row { id: tagged.manifest.digest.hex(), size: tagged.manifest.size, tagged });
+                }
             }
-            rows.push(Row { tagged, id: summary.id.hex(), size: summary.size });
         }
+    }
+    Ok(rows)
+}
+
+/// The row of an image; with `all`, also those of the platforms of an index.
+fn rows_of(
+    tagged: &Tagged,
+    all: bool,
+    filters: &[Filter],
+    images: &Images<'_>,
+) -> Result<Vec<Row>, ImagesError> {
+    let instances =
+        if all && tagged.kind == ManifestKind::Index { images.instances(tagged)? } else { Vec::new() };
+    let mut rows = Vec::new();
+    for tagged in std::iter::once(tagged.clone()).chain(instances.into_iter().map(|(instance, _)| instance)) {
+        let summary = images.summary(&tagged)?;
+        let is_wanted = filters.iter().map(|filter| filter.holds(&tagged, images));
+        if is_wanted.collect::<Result<Vec<_>, _>>()?.contains(&false) {
+            continue;
+        }
+        rows.push(Row { tagged, id: summary.id.hex(), size: summary.size });
     }
     Ok(rows)
 }
@@ -179,13 +200,13 @@ impl Filter {
         }
     }
 
-    fn holds(&self, tagged: &Tagged, images: &Images<'_>) -> Result<bool, Failure> {
+    fn holds(&self, tagged: &Tagged, images: &Images<'_>) -> Result<bool, ImagesError> {
         if let Self::Dangling(wanted) = self {
             return Ok(tagged.name.is_none() == *wanted);
         }
         let tagged = match images.for_platform(tagged, &settings::host_platform()) {
             // No image for this machine: its labels cannot be meant.
-            Err(engine::ImagesError::Platform { .. }) => return Ok(false),
+            Err(ImagesError::Platform { .. }) => return Ok(false),
             tagged => tagged?,
         };
         let image = images.read(&tagged)?;

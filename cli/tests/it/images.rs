@@ -144,6 +144,9 @@ fn what_another_tool_named_is_found_and_goes_though_it_cannot_be_read() {
     assert_eq!(ok(&space, &["inspect", "other:1", "-f", "{{.Name}}"]), "other:1");
     let digest = index["manifests"][0]["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
     fs_err::write(space.store().join("blobs/sha256").join(digest), "{").unwrap();
+    let listed = space.run(&["images", "-n"]);
+    assert!(listed.code == Some(0) && listed.stdout.contains(&digest[..12]), "{}", listed.stderr);
+    assert!(listed.stderr.contains("hint: `sealer rmi` removes"), "{}", listed.stderr);
     assert!(ok(&space, &["rmi", "other:1"]).contains("untagged: other:1"));
     assert_eq!(ok(&space, &["images", "-n"]), "");
 }
