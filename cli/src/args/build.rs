@@ -151,7 +151,10 @@ pub(crate) struct Build {
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     /// Only look the Kubefile through, for errors and with every lint; builds, fetches and stores nothing
-    #[arg(long, conflicts_with_all = ["explain", "iidfile", "metadata_file", "lock", "locked", "update", "timings", "trace"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["explain", "iidfile", "metadata_file", "lock", "locked", "update", "timings", "trace", "push", "output"]
+    )]
     pub(crate) check: bool,
     /// How `--check` tells what it found [default: text]
     #[arg(long, value_name = "FORMAT", requires = "check")]

@@ -30,7 +30,8 @@ impl ImageLists {
         ];
         let given = given.iter().filter(|(_, given)| given.is_some()).map(|(flag, _)| *flag);
         let archive = args.image_archive.first().map(|_| "--image-archive");
-        if let Some(flag) = given.chain(archive).next().filter(|_| !carries_images) {
+        let unsearched = args.no_discover.first().map(|_| "--no-discover");
+        if let Some(flag) = given.chain(archive).chain(unsearched).next().filter(|_| !carries_images) {
             return Err(Failure::usage(format!("`{flag}` says nothing to a build without container images"))
                 .hint("leave it out, or `--build-mode lite`"));
         }

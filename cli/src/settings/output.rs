@@ -47,11 +47,19 @@ pub(crate) fn outputs(given: &[String]) -> Result<Vec<Output>, Failure> {
     if outputs.is_empty() {
         return Ok(vec![Output { kind: OutputType::Store, destination: Destination::Path(PathBuf::new()) }]);
     }
-    let to_stdout = outputs.iter().filter(|output| output.destination == Destination::Stdout).count();
-    if to_stdout > 1 {
-        return Err(Failure::usage("two outputs cannot both go to standard output"));
+    let mut places: Vec<&Destination> = Vec::new();
+    for output in outputs.iter().filter(|output| output.kind != OutputType::Store) {
+        if places.contains(&&output.destination) {
+            let place = match &output.destination {
+                Destination::Stdout => "standard output".to_owned(),
+                Destination::Path(path) => format!("`{}`", path.display()),
+            };
+            return Err(Failure::usage(format!("two outputs cannot both go to {place}"))
+                .hint("give each `--output` a `dest` of its own"));
+        }
+        places.push(&output.destination);
     }
-    if to_stdout == 1 {
+    if places.contains(&&Destination::Stdout) {
         check_stdout()?;
     }
     Ok(outputs)

@@ -407,6 +407,13 @@ fn flags_that_contradict_each_other_are_refused() {
         (&["--check", "--lock"], "cannot be used with"),
         (&["--check", "--locked"], "cannot be used with"),
         (&["--check", "--update"], "cannot be used with"),
+        (&["--check", "--push"], "cannot be used with"),
+        (&["--check", "-o", "type=oci-dir,dest=../x"], "cannot be used with"),
+        (&["--no-discover=a"], "`--no-discover` says nothing to a build without container"),
+        (
+            &["-o", "type=tar,dest=../x", "-o", "type=oci-archive,dest=../x"],
+            "two outputs cannot both go to `../x`",
+        ),
         (&["--offline", "--update"], "`--update` asks what names lead to, which `--offline` forbids"),
         (&["-f", "-", "--lock"], "`--lock`: a Kubefile on standard input has no lock file"),
         (&["-f", "-", "--locked"], "`--locked`: a Kubefile on standard input has no lock file"),
