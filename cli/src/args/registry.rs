@@ -2,13 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
-
-/// A path. It may be empty: a variable that is set to nothing says nothing.
-fn any_path() -> impl TypedValueParser<Value = PathBuf> {
-    OsStringValueParser::new().map(PathBuf::from)
-}
-
 /// How registries are reached, and as whom.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RegistryFlags {
@@ -29,7 +22,7 @@ pub(crate) struct RegistryFlags {
     #[arg(long, value_name = "FILE")]
     pub(crate) cacert: Vec<PathBuf>,
     /// File with credentials, instead of sealer's, the containers tools' and Docker's own
-    #[arg(long, value_name = "FILE", env = "REGISTRY_AUTH_FILE", value_parser = any_path())]
+    #[arg(long, value_name = "FILE", env = "REGISTRY_AUTH_FILE")]
     pub(crate) authfile: Option<PathBuf>,
     /// Registry to ask before HOST for what is read from it, as `[http://|https://]HOST[:PORT][/PREFIX]`; Docker Hub is docker.io; may be given several times
     #[arg(long, value_name = "HOST=MIRROR", value_delimiter = ',', env = "SEALER_REGISTRY_MIRROR")]
@@ -108,7 +101,7 @@ pub(crate) struct Logout {
     #[arg(short, long, conflicts_with = "host")]
     pub(crate) all: bool,
     /// File with credentials
-    #[arg(long, value_name = "FILE", env = "REGISTRY_AUTH_FILE", value_parser = any_path())]
+    #[arg(long, value_name = "FILE", env = "REGISTRY_AUTH_FILE")]
     pub(crate) authfile: Option<PathBuf>,
 }
 

@@ -80,11 +80,10 @@ pub(crate) fn certificates_of(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-/// Files with credentials: the one given, else sealer's own, the containers tools' and Docker's. A variable that is set to nothing
-/// gives none.
+/// Files with credentials: the one given, else sealer's own, the containers tools' and Docker's.
 #[expect(clippy::disallowed_methods, reason = "this directory is where the environment is read")]
 pub(crate) fn credentials(given: Option<&Path>) -> Credentials {
-    if let Some(file) = given.filter(|file| !file.as_os_str().is_empty()) {
+    if let Some(file) = given {
         return Credentials::new(vec![file.to_owned()]);
     }
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
