@@ -88,17 +88,22 @@ pub enum CacheError {
     Io(#[from] io::Error),
 }
 
-/// What went wrong, with its causes, on one line.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+/// The causes of an error, leaving out those that its own text, or another cause, already holds.
+pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let message = error.to_string();
+    let mut causes: Vec<String> = Vec::new();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let more = error.to_string();
-        // Some errors say what their cause says.
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
+        let text = error.to_string();
+        if !message.contains(&text) && !causes.iter().any(|other| other.contains(&text)) {
+            causes.push(text);
         }
         cause = error.source();
     }
-    text
+    causes
+}
+
+/// What went wrong, with its causes, on one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    [vec![error.to_string()], causes(error)].concat().join(": ")
 }

@@ -31,7 +31,7 @@ mod tmp;
 
 pub use at_once::{at_once, try_at_once};
 pub use blobs::{BlobStore, BlobWriter, NEAR, PartReader, PrehashedWriter};
-pub use error::{CacheError, with_causes};
+pub use error::{CacheError, causes, with_causes};
 use flight::Flight;
 pub use flight::WorkLock;
 pub use lock::{IndexLock, is_waiting};

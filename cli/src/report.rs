@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use solver::{Lines, Position, SourceFile};
 
-pub(crate) use self::failure::{Failure, hint_of_local, hint_of_registry};
-pub(crate) use self::page::{Page, causes};
+pub(crate) use self::failure::{Failure, UNREADABLE, hint_of_local, hint_of_registry};
+pub(crate) use self::page::Page;
 use crate::args::{Args, Color, Command, ErrorFormat, Progress};
 use crate::ui;
 

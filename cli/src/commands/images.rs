@@ -8,7 +8,7 @@ use engine::{Images, ImagesError, ManifestKind, Tagged};
 use serde::Serialize;
 
 use crate::args;
-use crate::report::{Failure, Page, Reporter};
+use crate::report::{Failure, Page, Reporter, UNREADABLE};
 use crate::{settings, ui};
 
 /// Digits of an id that are shown.
@@ -60,8 +60,7 @@ fn rows(
         match rows_of(&tagged, args.all, filters, images) {
             Ok(more) => rows.extend(more),
             Err(error) => {
-                let hint = "`sealer rmi` removes the image's name; load or build it again";
-                reporter.warn(Page::warning("image", error.to_string(), hint));
+                reporter.warn(Page::warning("image", error.to_string(), UNREADABLE));
                 // Its name and digest are known, which is what removing it takes.
                 if filters.is_empty() {
                     rows.push(Row { id: tagged.manifest.digest.hex(), size: tagged.manifest.size, tagged });

@@ -163,9 +163,7 @@ impl From<ImagesError> for Failure {
             }
             ImagesError::Platform { .. } => page = page.hint("choose one with `--platform`"),
             ImagesError::Index { .. } => page = page.hint(WITHOUT_INDEX),
-            ImagesError::Json { .. } => {
-                page = page.hint("`sealer rmi` removes the image's name; load or build it again");
-            }
+            ImagesError::Json { .. } => page = page.hint(UNREADABLE),
             ImagesError::Name { .. } => {}
         }
         page.into()
@@ -298,7 +296,7 @@ fn of_step(error: &OpError) -> Page {
 /// What may help where there was no room for what a step makes: all of it goes to the store.
 fn hint_of_room(error: &OpError) -> Option<String> {
     use rustix::io::Errno;
-    let texts = [vec![error.to_string()], super::causes(error)].concat();
+    let texts = [vec![error.to_string()], cache::causes(error)].concat();
     [Errno::NOSPC, Errno::DQUOT].into_iter().find_map(|code| {
         let io = std::io::Error::from(code);
         let is_it = texts.iter().any(|text| text.contains(&io.to_string()));
@@ -422,6 +420,9 @@ fn hint_of_lock(error: &LockError) -> String {
     }
 }
 
+/// What may help where an image cannot be read.
+pub(crate) const UNREADABLE: &str = "`sealer rmi` removes the image's name; load or build it again";
+
 /// What may help where nothing is known of any image.
 const WITHOUT_INDEX: &str =
     "it says which images the store has; put it back, or move it away and build or load the images again";
@@ -451,7 +452,7 @@ const NAMERS: usize = 5;
 /// A container image that cannot be had, and who names it.
 fn container_image(failed: &FailedImage) -> Page {
     let mut message = format!("container image `{}` cannot be had: {}", failed.name, failed.source);
-    for cause in super::causes(&failed.source) {
+    for cause in cache::causes(&failed.source) {
         message.push_str(&format!(": {cause}"));
     }
     for named_by in failed.named_by.iter().take(NAMERS) {

@@ -57,7 +57,7 @@ impl Page {
     /// An error with its causes, leaving out those its own text already holds.
     pub(crate) fn of(code: &'static str, error: &dyn std::error::Error) -> Self {
         let mut page = Self::error(code, error.to_string());
-        page.causes = causes(error);
+        page.causes = cache::causes(error);
         page
     }
 
@@ -226,19 +226,4 @@ fn snippet<'a>(
         .line_start(position(start).line)
         .path(source.name.as_str())
         .annotations(annotations)
-}
-
-/// The causes of an error, leaving out those its own text already holds.
-pub(crate) fn causes(error: &dyn std::error::Error) -> Vec<String> {
-    let message = error.to_string();
-    let mut causes: Vec<String> = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !message.contains(&text) && !causes.iter().any(|other| other.contains(&text)) {
-            causes.push(text);
-        }
-        cause = error.source();
-    }
-    causes
 }

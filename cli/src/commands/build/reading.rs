@@ -151,7 +151,7 @@ impl Resolver<'_> {
                     let is_base = requests.iter().any(|one| one.is_base);
                     let what = if is_base { "failed to process from" } else { "failed to process --from" };
                     let mut message = format!("{what}: {error}");
-                    for cause in report::causes(&error) {
+                    for cause in cache::causes(&error) {
                         message.push_str(&format!(": {cause}"));
                     }
                     wrong.push(diagnostic(Severity::Error, message, report::hint_of_registry(&error)));
