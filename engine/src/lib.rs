@@ -45,6 +45,7 @@ pub mod remote;
 pub mod sandbox;
 mod secret;
 mod session;
+mod sha;
 mod snapshot;
 pub mod source;
 mod stamp;

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use cache::{NEAR, PrehashedWriter, Table, WorkLock};
-use sha2::{Digest, Sha256};
 use solver::{
     BlobDigest, ContainerImageOp, ContentDigest, ContentRead, Descriptor, DiffId, Event, HardLinks,
     LARGE_BLOB, Layer, MediaType, Op, Step, TreeDigest, VertexIndex,
@@ -22,10 +21,8 @@ use crate::layer::{self, BLOCK};
 use crate::plan::Planned;
 use crate::registry::{claim, leave_moved};
 use crate::session::Session;
+use crate::sha::StreamHash;
 use crate::tree::{Entry, Node};
-
-/// What SHA-256 takes at once, in bytes.
-const HASH_BLOCK: usize = 64;
 
 /// A blob that comes into a layer.
 struct Coming {
@@ -38,26 +35,21 @@ struct Coming {
 /// A layer that is being written.
 struct Sink<'s> {
     out: PrehashedWriter<'s>,
-    hash: Sha256,
-    length: u64,
+    hash: StreamHash,
 }
 
 impl Sink<'_> {
     /// Writes bytes of a blob, which are hashed for the blob too.
-    fn write_blob(&mut self, bytes: &[u8], blob: &mut Sha256) -> io::Result<()> {
-        // What is before a blob fills whole blocks, so both hashes end one at the same byte.
-        let head = (self.length.next_multiple_of(HASH_BLOCK as u64) - self.length) as usize;
-        let (head, rest) = bytes.split_at(head.min(bytes.len()));
-        for near in std::iter::once(head).chain(rest.chunks(NEAR)) {
+    fn write_blob(&mut self, bytes: &[u8], blob: &mut StreamHash) -> io::Result<()> {
+        for near in bytes.chunks(NEAR) {
             self.out.write_all(near)?;
-            update_both(&mut self.hash, blob, near);
+            StreamHash::update_both([(&mut self.hash, near), (blob, near)]);
         }
-        self.length += bytes.len() as u64;
         Ok(())
     }
 
     fn pad(&mut self) -> io::Result<()> {
-        let length = self.length.next_multiple_of(BLOCK) - self.length;
+        let length = self.hash.length().next_multiple_of(BLOCK) - self.hash.length();
         self.write_all(&[0; BLOCK as usize][..length as usize])
     }
 }
@@ -66,7 +58,6 @@ impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.hash.update(&bytes[..written]);
-        self.length += written as u64;
         Ok(written)
     }
 
@@ -144,19 +135,19 @@ impl Session<'_> {
         let known = |blob: &Descriptor| self.blob_at_hand(blob).or(Some(stand_in(&blob.digest)));
         let (tree, _) = self.files_of(index, op, &known)?;
         let out = self.store.blobs().prehashed_writer().map_err(FrameError::from)?;
-        let mut sink = Sink { out, hash: Sha256::new(), length: 0 };
+        let mut sink = Sink { out, hash: StreamHash::default() };
         let mut header = Vec::new();
         self.trees.walk::<OpError>(&tree, &mut |path, entry: &Entry| {
             header.clear();
             layer::write_header(&mut header, path, entry, self.options.times);
             sink.write_all(&header).map_err(FrameError::from)?;
             let Node::File { content, size } = entry.node else { return Ok(()) };
-            let offset = sink.length;
+            let offset = sink.hash.length();
             match coming.get_mut(&content) {
                 None => {
                     let mut file = self.contents.open(&content)?;
                     let found = copy_hashed(&mut file, &mut sink).map_err(FrameError::from)?;
-                    if sink.length - offset != size || found != content {
+                    if sink.hash.length() - offset != size || found != content {
                         let path = String::from_utf8_lossy(path).into_owned();
                         return Err(FrameError::Changed { path }.into());
                     }
@@ -172,8 +163,9 @@ impl Session<'_> {
             Ok(sink.pad().map_err(FrameError::from)?)
         })?;
         sink.write_all(&layer::END).map_err(FrameError::from)?;
-        let digest: [u8; 32] = sink.hash.finalize().into();
-        let blob = Descriptor { digest: BlobDigest::from_bytes(digest), size: sink.length };
+        let size = sink.hash.length();
+        let digest = sink.hash.finish();
+        let blob = Descriptor { digest: BlobDigest::from_bytes(digest), size };
         sink.out.complete(blob).map_err(FrameError::from)?;
         let diff_id = DiffId::from_bytes(digest);
         Ok(Layer { diff_id, blob, media_type: MediaType::Tar, frames: Vec::new() })
@@ -186,14 +178,14 @@ impl Session<'_> {
         sink: &mut Sink<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<ContentDigest, OpError> {
-        let (mut digest, mut content) = (Sha256::new(), blake3::Hasher::new());
+        let (mut digest, mut content) = (StreamHash::default(), blake3::Hasher::new());
         self.source_of(blob).receive(blob, &mut |bytes| {
             sink.write_blob(bytes, &mut digest)?;
             content.update(bytes);
             progress(bytes.len() as u64);
             Ok(())
         })?;
-        if BlobDigest::from_bytes(digest.finalize().into()) != blob.digest {
+        if BlobDigest::from_bytes(digest.finish()) != blob.digest {
             return Err(OpError::BlobGone { digest: blob.digest });
         }
         Ok(ContentDigest::from_bytes(*content.finalize().as_bytes()))
@@ -217,18 +209,6 @@ impl Session<'_> {
         self.keep_layer(&delta, HardLinks::none(), layer)?;
         Ok((delta, reads))
     }
-}
-
-/// Hashes the same bytes for two, a block for each in turns: neither waits for the other's, and a processor does some of both at once. A
-/// sixth less time than one after the other.
-fn update_both(one: &mut Sha256, other: &mut Sha256, bytes: &[u8]) {
-    let (blocks, rest) = bytes.as_chunks::<HASH_BLOCK>();
-    for block in blocks {
-        one.update(block);
-        other.update(block);
-    }
-    one.update(rest);
-    other.update(rest);
 }
 
 /// Stands for the content of a blob that nobody has seen yet. It has the same size in a header.

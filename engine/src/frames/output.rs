@@ -3,13 +3,13 @@
 use std::io::Write;
 
 use cache::{CacheError, PrehashedWriter, Store};
-use sha2::{Digest, Sha256};
 use solver::{BlobDigest, Descriptor, DiffId, Layer, MediaType};
 
 use super::make::Made;
 use super::reuse::{Checkpoint, HashState, Remembered};
 use super::{FrameError, changed};
 use crate::pieces::{PieceDigest, whole};
+use crate::sha::StreamHash;
 
 /// Tar bytes between two checkpoints: what is hashed twice at most after an edit.
 const CHECKPOINT_INTERVAL: u64 = 16 << 20;
@@ -17,10 +17,8 @@ const CHECKPOINT_INTERVAL: u64 = 16 << 20;
 /// A layer being written.
 pub(crate) struct Output<'store> {
     blob: PrehashedWriter<'store>,
-    tar_hash: Sha256,
-    blob_hash: Sha256,
-    tar_length: u64,
-    blob_length: u64,
+    tar_hash: StreamHash,
+    blob_hash: StreamHash,
     frames: Vec<(u64, u64)>,
     remembered: Remembered,
     /// Pieces of the large file that is passing by for the first time.
@@ -31,10 +29,8 @@ impl<'store> Output<'store> {
     pub(crate) fn new(store: &'store Store) -> Result<Self, CacheError> {
         Ok(Self {
             blob: store.blobs().prehashed_writer()?,
-            tar_hash: Sha256::new(),
-            blob_hash: Sha256::new(),
-            tar_length: 0,
-            blob_length: 0,
+            tar_hash: StreamHash::default(),
+            blob_hash: StreamHash::default(),
             frames: Vec::new(),
             remembered: Remembered::default(),
             pieces: Vec::new(),
@@ -43,7 +39,7 @@ impl<'store> Output<'store> {
 
     /// Tar bytes so far.
     pub(super) fn tar_length(&self) -> u64 {
-        self.tar_length
+        self.tar_hash.length()
     }
 
     /// Takes over the front of another blob up to a checkpoint: its bytes are copied, its hashes are known.
@@ -55,12 +51,10 @@ impl<'store> Output<'store> {
         from: &fs_err::File,
         front: &[(u64, u64, [u8; 32])],
         checkpoints: &[Checkpoint],
-        states: (Sha256, Sha256),
+        hashes: (StreamHash, StreamHash),
     ) -> Result<(), FrameError> {
-        let Some((tar_length, blob_length, _)) = front.last().copied() else { return Ok(()) };
-        self.blob.append_front(from, blob_length)?;
-        (self.tar_hash, self.blob_hash) = states;
-        (self.tar_length, self.blob_length) = (tar_length, blob_length);
+        (self.tar_hash, self.blob_hash) = hashes;
+        self.blob.append_front(from, self.blob_hash.length())?;
         for &(tar_end, blob_end, identity) in front {
             self.push_frame(tar_end, blob_end, Some(identity));
         }
@@ -80,24 +74,17 @@ impl<'store> Output<'store> {
             }
         }
         let bytes = made.blob.as_deref().unwrap_or(&made.tar);
-        let Self { blob, tar_hash, blob_hash, .. } = self;
-        let (_, written) = rayon::join(
-            || tar_hash.update(made.tar.as_slice()),
-            || {
-                blob_hash.update(bytes);
-                blob.write_all(bytes)
-            },
-        );
-        written?;
-        self.tar_length += made.tar.len() as u64;
-        self.blob_length += bytes.len() as u64;
-        self.push_frame(self.tar_length, self.blob_length, made.identity);
+        let Self { tar_hash, blob_hash, .. } = self;
+        StreamHash::update_both([(tar_hash, made.tar.as_slice()), (blob_hash, bytes)]);
+        self.blob.write_all(bytes)?;
+        let (tar_length, blob_length) = (self.tar_hash.length(), self.blob_hash.length());
+        self.push_frame(tar_length, blob_length, made.identity);
         let last = self.remembered.checkpoints.last().map_or(0, |checkpoint| checkpoint.tar.length);
-        if self.tar_length - last >= CHECKPOINT_INTERVAL {
+        if tar_length - last >= CHECKPOINT_INTERVAL {
             self.remembered.checkpoints.push(Checkpoint {
                 frames: self.frames.len() as u64,
-                tar: HashState::of(&self.tar_hash, self.tar_length),
-                blob: HashState::of(&self.blob_hash, self.blob_length),
+                tar: HashState::of(&self.tar_hash),
+                blob: HashState::of(&self.blob_hash),
             });
         }
         progress(made.tar.len() as u64);
@@ -110,10 +97,10 @@ impl<'store> Output<'store> {
     }
 
     pub(crate) fn finish(self, media_type: MediaType) -> Result<Layer, FrameError> {
-        let digest = BlobDigest::from_bytes(self.blob_hash.finalize().into());
-        let blob = Descriptor { digest, size: self.blob_length };
+        let size = self.blob_hash.length();
+        let blob = Descriptor { digest: BlobDigest::from_bytes(self.blob_hash.finish()), size };
         self.blob.complete(blob)?;
-        let diff_id = DiffId::from_bytes(self.tar_hash.finalize().into());
+        let diff_id = DiffId::from_bytes(self.tar_hash.finish());
         Ok(Layer { diff_id, blob, media_type, frames: self.frames })
     }
 

@@ -9,8 +9,6 @@ use std::io::{self, Read};
 
 use cache::{Store, Table};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
-use sha2::digest::common::hazmat::SerializableState;
 use solver::{ContentDigest, Descriptor, Layer, MediaType};
 
 use super::buffers::FrameBuffer;
@@ -19,6 +17,7 @@ use super::make::Made;
 use super::output::Output;
 use super::{FrameError, LayerWriter};
 use crate::pieces::PieceDigest;
+use crate::sha::StreamHash;
 
 /// A frame that stands in a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,12 +40,12 @@ pub(crate) struct HashState {
 }
 
 impl HashState {
-    pub(super) fn of(hash: &Sha256, length: u64) -> Self {
-        Self { length, state: hash.serialize().to_vec() }
+    pub(super) fn of(hash: &StreamHash) -> Self {
+        Self { length: hash.length(), state: hash.state() }
     }
 
-    fn hash(&self) -> Option<Sha256> {
-        Sha256::deserialize(self.state.as_slice().try_into().ok()?).ok()
+    fn hash(&self) -> Option<StreamHash> {
+        StreamHash::resumed(&self.state, self.length)
     }
 }
 
