@@ -80,6 +80,9 @@ pub type Batch = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A durable map from keys to values. Keys carry their [`Table`] in the first byte.
 pub trait Records: Send + Sync + Debug {
+    /// Does what the first read would do before it reads, so that it need not.
+    fn prepare(&self) {}
+
     /// The values of many keys at once, `None` where there is none.
     ///
     /// # Errors

@@ -136,6 +136,11 @@ impl Store {
         self.records.is_blank()
     }
 
+    /// Does what the first look at a record would do before it looks: a millisecond, for a thread that has nothing else to do.
+    pub fn prepare(&self) {
+        self.records.prepare();
+    }
+
     /// The blobs.
     pub fn blobs(&self) -> &BlobStore {
         &self.blobs

@@ -186,6 +186,11 @@ impl RocksRecords {
 }
 
 impl Records for RocksRecords {
+    fn prepare(&self) {
+        // Whether it opens shows when something is read.
+        let _ = self.with_reader(|_, _| Ok(()));
+    }
+
     fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, CacheError> {
         let values = self.with_reader(|db, family| {
             let pinned = db.batched_multi_get_cf_opt(family, keys, false, &ReadOptions::default());

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cache::Store;
-use engine::{Bases, BuildError, BuildOptions};
+use engine::container::Archives;
+use engine::{Bases, BuildError, BuildOptions, Registry};
 use solver::{
     Activity, AppSpec, Definition, Event, EventSink, Graph, ImageSpec, Plan, Record, SourceFile, during,
 };
@@ -71,31 +72,57 @@ struct Asked<'a> {
     start: Instant,
 }
 
+/// What a build works with.
+struct Opened {
+    store: Store,
+    registry: Registry,
+    archives: Archives,
+    interrupt: Interrupt,
+}
+
 impl Asked<'_> {
     fn build(&self, lock: Option<KubefilePlace>, observer: &Observer) -> Result<(), Failure> {
-        let Self { args, settings, global, reporter, .. } = *self;
+        let Self { args, settings, global, .. } = *self;
         let interrupt = Interrupt::listen()?;
         let registry = settings.registry(args, global, &interrupt)?;
         observer.network(registry.fetcher());
         let archives = settings::archives(args, &interrupt)?;
         let store = during(observer, Activity::Open, || Store::open(self.root))?;
+        let opened = Opened { store, registry, archives, interrupt };
+        std::thread::scope(|scope| {
+            // Meanwhile the Kubefile is read and understood.
+            if !opened.store.is_blank() {
+                scope.spawn(|| opened.store.prepare());
+            }
+            self.build_with(&opened, lock, observer)
+        })
+    }
+
+    fn build_with(
+        &self,
+        opened: &Opened,
+        lock: Option<KubefilePlace>,
+        observer: &Observer,
+    ) -> Result<(), Failure> {
+        let Self { args, settings, global, reporter, .. } = *self;
+        let Opened { store, registry, archives, interrupt } = opened;
         let options = settings.engine(args, &interrupt.cancel);
         let image_options = engine::container::options(&options);
         let uncached = [&options, &image_options].map(BuildOptions::uncached);
-        let contexts = settings.sources(&store, &registry, &options);
-        let (contexts, interrupt, quiet) = (&contexts, &interrupt, global.quiet);
+        let contexts = settings.sources(store, registry, &options);
+        let (contexts, quiet) = (&contexts, global.quiet);
         let reading = Reading { args, settings, contexts, interrupt, reporter, quiet, events: observer };
         let source = reading.text()?;
         let lock = LockFile::read(lock, args, &settings.contexts, contexts, interrupt)?;
-        let upstream = caches::upstream(settings, &registry);
-        let bases = Bases::new(&store, &registry).locked(lock.locking()).cached(&upstream);
+        let upstream = caches::upstream(settings, registry);
+        let bases = Bases::new(store, registry).locked(lock.locking()).cached(&upstream);
         let (definition, specs) = reading.definition(&source, &bases)?;
         let not_searched = check_names(args, &definition, &specs)?;
 
         let watcher = progress::watcher(args.tunables.progress, global);
         let told = Told { watcher: watcher.as_ref(), observer, reporter, source: &source };
         let work = Work {
-            store: &store,
+            store,
             definition: &definition,
             specs: &specs,
             not_searched: &not_searched,
@@ -106,7 +133,7 @@ impl Asked<'_> {
             events: &told,
             policy: settings.pull,
             lists: &settings.lists,
-            archives: &archives,
+            archives,
             upstream: &upstream,
             export: &settings.export,
             uncached: (&uncached[0], &uncached[1]),
@@ -114,20 +141,20 @@ impl Asked<'_> {
         let built = work.build(settings.carries_images);
         let fail = |error: BuildError| {
             // What is finished is worth keeping; if that fails too, the build's own error says more.
-            let _ = during(observer, Activity::Commit, || engine::keep_finished(&store));
+            let _ = during(observer, Activity::Commit, || engine::keep_finished(store));
             Failure::build(error, &source, interrupt.signal())
         };
         let built = built.inspect_err(|_| watcher.close()).map_err(fail)?;
         let exported = lock
             .check(reporter)
             .and_then(|()| caches::prepare(&upstream, settings, &built, reporter))
-            .and_then(|export| engine::export(&store, &specs, &built, &export, &bases, &told).map_err(fail));
+            .and_then(|export| engine::export(store, &specs, &built, &export, &bases, &told).map_err(fail));
         watcher.close();
         let exported = exported?;
         store.warnings().into_iter().for_each(|text| reporter.warn(Page::of_store(text)));
         let (built, exported, bases, start) = (&built, &exported, &bases, self.start);
         let result = Finished { built, exported, bases, start, settings };
-        finish::deliver(&store, &result, interrupt, (quiet, reporter), observer)?;
+        finish::deliver(store, &result, interrupt, (quiet, reporter), observer)?;
         lock.write(reporter)?;
         result.tell(args, global, &source, reporter)?;
         during(observer, Activity::Maintain, || store.maintain());
