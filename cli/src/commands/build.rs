@@ -56,8 +56,9 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     settings.outputs.iter().try_for_each(Output::check)?;
     let lock = lock::place(args, global, settings.contexts.own())?;
     let observer = Observer::new(places, start);
-    during(&observer, Activity::Read, || kubefile::check(args, settings.contexts.own()))?;
-    let asked = Asked { args, settings: &settings, global, reporter, root, start };
+    let text = during(&observer, Activity::Read, || kubefile::early(args, settings.contexts.own()))?;
+    let text = text.map(Arc::new);
+    let asked = Asked { args, settings: &settings, text, global, reporter, root, start };
     let result = asked.build(lock, &observer);
     observer.end(&settings.export.names, result, reporter)
 }
@@ -66,6 +67,8 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
 struct Asked<'a> {
     args: &'a Build,
     settings: &'a Settings,
+    /// The Kubefile, unless it has yet to come from somewhere.
+    text: Option<Arc<SourceFile>>,
     global: &'a Global,
     reporter: &'a Reporter,
     root: &'a Path,
@@ -112,7 +115,7 @@ impl Asked<'_> {
         let contexts = settings.sources(store, registry, &options);
         let (contexts, quiet) = (&contexts, global.quiet);
         let reading = Reading { args, settings, contexts, interrupt, reporter, quiet, events: observer };
-        let source = reading.text()?;
+        let source = self.text.clone().map_or_else(|| reading.text(), Ok)?;
         let lock = LockFile::read(lock, args, &settings.contexts, contexts, interrupt)?;
         let upstream = caches::upstream(settings, registry);
         let bases = Bases::new(store, registry).locked(lock.locking()).cached(&upstream);

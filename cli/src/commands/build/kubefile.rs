@@ -76,13 +76,15 @@ pub(super) fn needs_namespace(args: &Build) -> Result<bool, Failure> {
     }
 }
 
-/// Whether there is a text, if it is a file: before anything is done.
-pub(super) fn check(args: &Build, own: &ContextSource) -> Result<(), Failure> {
-    if let KubefilePlace::Host(path) = settings::kubefile_place(args, own)? {
-        let (name, bytes) = of_host(&path)?;
-        source(name, bytes)?;
+/// The text, if it is a file: before anything is done.
+pub(super) fn early(args: &Build, own: &ContextSource) -> Result<Option<SourceFile>, Failure> {
+    match settings::kubefile_place(args, own)? {
+        KubefilePlace::Host(path) => {
+            let (name, bytes) = of_host(&path)?;
+            source(name, bytes).map(Some)
+        }
+        KubefilePlace::Stdin | KubefilePlace::Stream(_) | KubefilePlace::Context(_) => Ok(None),
     }
-    Ok(())
 }
 
 fn of_host(path: &Path) -> Result<(String, Vec<u8>), Failure> {
