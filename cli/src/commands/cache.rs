@@ -7,7 +7,7 @@ mod verify;
 use std::path::Path;
 use std::time::SystemTime;
 
-use ::cache::Store;
+use ::cache::{CacheError, Store};
 use engine::gc::{DirKind, Entry, EntryKind, GcError, KeptDir, Policy, Survey};
 use serde_json::json;
 
@@ -44,6 +44,19 @@ fn survey(root: &Path, look: fn(&Store) -> Result<Survey, GcError>) -> Result<Su
     match Store::open_existing(root)? {
         Some(store) => Ok(look(&store)?),
         None => Ok(Survey { entries: Vec::new(), records_bytes: 0, dirs: Vec::new() }),
+    }
+}
+
+/// Opens the store to delete from it. Whoever waits for others learns why nothing happens.
+fn open_alone(root: &Path, wait: bool, quiet: bool) -> Result<Option<Store>, CacheError> {
+    match Store::open_alone(root, false) {
+        Err(busy @ CacheError::Busy { .. }) if wait => {
+            if !quiet {
+                ui::message(&format!("{busy}; waiting until nobody is"));
+            }
+            Store::open_alone(root, true)
+        }
+        opened => opened,
     }
 }
 

@@ -156,7 +156,8 @@ fn a_store_at_work_is_not_pruned() {
         std::thread::sleep(Duration::from_millis(200));
         assert!(!waiting.is_finished());
         drop(busy);
-        waiting.join().unwrap();
+        let waited = waiting.join().unwrap();
+        assert!(waited.stderr.starts_with("1 process is at work on the store"), "{}", waited.stderr);
     });
     assert_eq!(blobs(&space).len(), 4);
 }

@@ -7,7 +7,7 @@ use ::cache::Store;
 use engine::gc::{Chosen, KeptDir, Policy, Pruned, Survey, prune, remove_dirs};
 use serde_json::json;
 
-use super::{SHORT_ID, bytes, entry_json, filtered, seconds};
+use super::{SHORT_ID, bytes, entry_json, filtered, open_alone, seconds};
 use crate::args::Prune;
 use crate::report::Failure;
 use crate::{settings, ui};
@@ -18,7 +18,7 @@ const RECORDS_STAY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Deletes what no named image needs, and says why it went.
 pub(super) fn run(args: &Prune, quiet: bool, root: &Path) -> Result<(), Failure> {
     let policy = policy(args)?;
-    let store = if args.dry_run { Store::open_existing(root)? } else { Store::open_alone(root, args.wait)? };
+    let store = if args.dry_run { Store::open_existing(root)? } else { open_alone(root, args.wait, quiet)? };
     let Some(store) = store else { return Ok(()) };
     let mut survey = Survey::new(&store)?;
     let now = SystemTime::now();

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use ::cache::Store;
 use engine::gc::{Damage, Verified, verify};
 use serde_json::json;
 
-use super::bytes;
+use super::{bytes, open_alone};
 use crate::args::Verify;
 use crate::interrupt::Interrupt;
 use crate::progress::Copying;
@@ -16,7 +15,7 @@ use crate::ui;
 /// Reads every blob, deletes what is damaged and forgets what needs it. An image that lost something is a failure.
 pub(super) fn run(args: &Verify, quiet: bool, root: &Path) -> Result<(), Failure> {
     let interrupt = Interrupt::listen()?;
-    let Some(store) = Store::open_alone(root, args.wait)? else { return Ok(()) };
+    let Some(store) = open_alone(root, args.wait, quiet)? else { return Ok(()) };
     let copying = Copying::start(quiet || args.json, "verified");
     let verified = verify(&store, &interrupt.cancel, &|bytes| copying.more(bytes));
     copying.end();
