@@ -11,15 +11,16 @@ mod locate;
 mod look;
 mod walk;
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 use solver::{LocalSource, TreeDigest};
 
-use self::walk::{Place, names, open_below};
+use self::walk::{PATH_LIMIT, Place, each, names, open_below, run_of};
 use crate::cancel::Cancel;
 use crate::contents::Contents;
 use crate::ignore::Matched;
@@ -109,7 +110,7 @@ impl Scan<'_> {
     }
 
     fn dir_meta(&self, path: &[u8]) -> Result<Meta, LocalError> {
-        let host = self.context.root.join(std::ffi::OsStr::from_bytes(path));
+        let host = self.context.root.join(OsStr::from_bytes(path));
         let stat = rustix::fs::lstat(&host).map_err(|e| LocalError::Io { path: host, source: e.into() })?;
         Ok(Seen::of(&stat, self.keep_mtime).meta(self.keep_mtime))
     }
@@ -156,68 +157,67 @@ impl Scan<'_> {
     fn matches(&self, pattern: &Pattern, prefix: &[u8], real: &[Name]) -> Result<Option<Entry>, LocalError> {
         let host = self.context.host(real);
         let Ok(dir) = open_dir(&host) else { return Ok(None) };
-        let Some(tree) = self.matching(pattern, prefix, &dir, &host, &joined(real))? else { return Ok(None) };
-        Ok(Some(Entry { meta: self.dir_meta(&joined(real))?, node: Node::Dir(tree) }))
+        let (path, matched) = (joined(real), self.matched_by(real));
+        let place = Place { dir: &dir, host: &host.into(), path: &path, matched: &matched };
+        let Some(tree) = self.matching(pattern, prefix, &place)? else { return Ok(None) };
+        Ok(Some(Entry { meta: self.dir_meta(&path)?, node: Node::Dir(tree) }))
     }
 
+    /// The same of an open directory; `written` is how the pattern spells it.
     fn matching(
         &self,
         pattern: &Pattern,
         written: &[u8],
-        dir: &OwnedFd,
-        host: &Path,
-        real: &[u8],
+        place: &Place<'_>,
     ) -> Result<Option<TreeDigest>, LocalError> {
-        let mut names = names(dir).map_err(|source| LocalError::Io { path: host.to_owned(), source })?;
+        let fail = |source| LocalError::Io { path: place.host.to_path_buf(), source };
+        if place.path.len() > PATH_LIMIT {
+            return Err(fail(Errno::NAMETOOLONG.into()));
+        }
+        let stat = rustix::fs::fstat(place.dir).map_err(|errno| fail(errno.into()))?;
+        let mut names = names(place.dir).map_err(fail)?;
         names.sort_unstable();
-        let host_dir: Arc<Path> = host.into();
+        let selected = each(&names, run_of(&stat, place.path), |name| {
+            let entry = self.selected(pattern, written, place, name)?;
+            Ok(entry.map(|entry| (name.as_slice(), entry)))
+        })?;
         let mut directory = Directory::default();
-        for name in names {
-            let mut written = written.to_vec();
-            push_name(&mut written, &name);
-            let mut real = real.to_vec();
-            push_name(&mut real, &name);
-            let entry = if pattern.matches(&written) {
-                self.matched(dir, &host_dir, &real, &name)?
-            } else if pattern.could_match_below(&written) {
-                match open_below(dir, &name) {
-                    Err(_) => None,
-                    Ok(child) => self
-                        .matching(
-                            pattern,
-                            &written,
-                            &child,
-                            &host.join(std::ffi::OsStr::from_bytes(&name)),
-                            &real,
-                        )?
-                        .map(|tree| {
-                            Ok::<_, LocalError>(Entry { meta: self.dir_meta(&real)?, node: Node::Dir(tree) })
-                        })
-                        .transpose()?,
-                }
-            } else {
-                None
-            };
-            if let Some(entry) = entry {
-                directory.entries.insert(name, entry);
-            }
+        for (name, entry) in selected {
+            directory.entries.insert(name, entry);
         }
         Ok((!directory.entries.is_empty()).then(|| self.trees.add(directory)))
     }
 
-    /// A match itself: a link is followed, inside the context, and keeps its name. One that leads nowhere is for the copy to judge.
-    fn matched(
+    /// What a pattern selects by one name: all that has it, or something below.
+    fn selected(
         &self,
-        dir: &OwnedFd,
-        host: &Arc<Path>,
-        real: &[u8],
+        pattern: &Pattern,
+        written: &[u8],
+        place: &Place<'_>,
         name: &[u8],
     ) -> Result<Option<Entry>, LocalError> {
-        let path: Vec<Name> = components(real).map(<[u8]>::to_vec).collect();
-        let above = &path[..path.len() - 1];
-        let place = Place { dir, host, path: &joined(above), matched: &self.matched_by(above) };
-        match self.one(&place, name)? {
+        let (mut written, mut real) = (written.to_vec(), place.path.to_vec());
+        push_name(&mut written, name);
+        push_name(&mut real, name);
+        if pattern.matches(&written) {
+            return self.matched(place, &real, name);
+        }
+        if !pattern.could_match_below(&written) {
+            return Ok(None);
+        }
+        let Ok(dir) = open_below(place.dir, name) else { return Ok(None) };
+        let host = place.host.join(OsStr::from_bytes(name)).into();
+        let matched = self.context.ignore.enter(place.matched, &real);
+        let below = Place { dir: &dir, host: &host, path: &real, matched: &matched };
+        let Some(tree) = self.matching(pattern, &written, &below)? else { return Ok(None) };
+        Ok(Some(Entry { meta: self.dir_meta(&real)?, node: Node::Dir(tree) }))
+    }
+
+    /// A match itself: a link is followed, inside the context, and keeps its name. One that leads nowhere is for the copy to judge.
+    fn matched(&self, place: &Place<'_>, real: &[u8], name: &[u8]) -> Result<Option<Entry>, LocalError> {
+        match self.one(place, name)? {
             Some(link @ Entry { node: Node::Symlink(_), .. }) => {
+                let path: Vec<Name> = components(real).map(<[u8]>::to_vec).collect();
                 match self.context.locate(&path, &lossy(real))? {
                     Located::At(target) => self.entry(&target),
                     Located::LeftOut => Ok(None),

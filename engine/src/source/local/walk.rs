@@ -29,8 +29,12 @@ pub(super) const PATH_LIMIT: usize = 4096;
 const READ_SIZE: usize = 128 * 1024;
 /// Directories are listed in pieces of this size, in bytes.
 const NAMES_SIZE: usize = 64 * 1024;
-/// Entries that one thread looks at in a row.
+/// Entries that one thread looks at in a row, and how much it reads of them, in bytes: less is not worth sharing.
 const RUN: usize = 32;
+const RUN_BYTES: u64 = 128 * 1024;
+/// How deep directories lie at most that are looked at by several threads. Deeper ones are enough for one thread, and a thread that
+/// waits for another begins a further one on its stack.
+const SHARED_DEPTH: usize = 8;
 
 /// An open directory of the context.
 pub(super) struct Place<'p> {
@@ -125,7 +129,7 @@ impl Scan<'_> {
                 (listed.iter().map(Vec::as_slice).collect(), xattrs)
             }
         };
-        let glances = each(&names, |name| self.glance(&place, name))?;
+        let glances = each(&names, run_of(stat, path), |name| self.glance(&place, name))?;
         let bytes = glances.iter().map(Glance::bytes).fold(0, u64::saturating_add);
         let itself = || {
             let is_complete = glances.len() == names.len();
@@ -144,7 +148,7 @@ impl Scan<'_> {
                 (before.tree, listed)
             }
             _ => {
-                let listing = Arc::new(self.listing(&place, &key, &glances)?);
+                let listing = Arc::new(self.listing(&place, &key, &glances, bytes)?);
                 let tree = self.trees.add(listing.directory(self.keep_mtime));
                 let summary = Summary { entries: listing.digest(), tree, itself: itself() };
                 self.stats.found_all(&key, summary, Arc::clone(&listing));
@@ -161,9 +165,11 @@ impl Scan<'_> {
         place: &Place<'_>,
         key: &DirKey,
         glances: &[Glance<'_>],
+        bytes: u64,
     ) -> Result<Listing, LocalError> {
         let before = self.stats.listing(key);
-        let known = each(glances, |glance| match before.get(glance.name) {
+        let run = (RUN_BYTES * glances.len() as u64).checked_div(bytes).map_or(RUN, |run| run as usize);
+        let known = each(glances, run.clamp(1, RUN), |glance| match before.get(glance.name) {
             Some(before) if before.is(glance) => Ok(Some(before.clone())),
             _ => self.read(place, glance).map(Some),
         })?;
@@ -332,16 +338,25 @@ impl Scan<'_> {
     }
 }
 
-/// Does something for each entry, in parallel if they are many; leaves out those of which nothing came.
-fn each<'i, T: Sync, F: Send>(
+/// How many entries of a directory one thread looks at in a row: one, if they are directories with entries of their own. Most file
+/// systems count subdirectories as links to the one they are in.
+pub(super) fn run_of(dir: &Stat, path: &[u8]) -> usize {
+    let is_leaf = dir.st_nlink == 2;
+    let depth = path.iter().filter(|byte| **byte == b'/').count();
+    if is_leaf || depth >= SHARED_DEPTH { RUN } else { 1 }
+}
+
+/// Does something for each entry, by several threads if there are more than a run; leaves out those of which nothing came.
+pub(super) fn each<'i, T: Sync, F: Send>(
     entries: &'i [T],
+    run: usize,
     look: impl Fn(&'i T) -> Result<Option<F>, LocalError> + Sync,
 ) -> Result<Vec<F>, LocalError> {
     let look = |entry| look(entry).transpose();
-    if entries.len() <= RUN {
+    if entries.len() <= run {
         entries.iter().filter_map(look).collect()
     } else {
-        entries.par_iter().with_min_len(RUN).filter_map(look).collect()
+        entries.par_iter().with_min_len(run).filter_map(look).collect()
     }
 }
 
