@@ -1,6 +1,7 @@
 //! What must run: keys, look-ups, and other builds that run the same.
 
 use cache::Table;
+use rayon::prelude::*;
 use solver::{
     Activity, CacheKey, CopySource, Event, Layer, MissReason, Op, Plan, Record, Step, StepOutcome, Unpack,
     VertexDigest, VertexIndex, during,
@@ -11,6 +12,9 @@ use crate::error::BuildError;
 use crate::outcome::Outcome;
 use crate::session::{Pins, Session};
 use crate::stamp;
+
+/// Steps of the last outcome that one thread looks after at least.
+const STEPS_IN_A_ROW: usize = 32;
 
 /// What is to be done, and what is known of it.
 #[derive(Debug)]
@@ -90,14 +94,17 @@ impl Session<'_> {
 
     /// The plan in which every step of the final image is a hit, by the outcome of an equal build.
     fn hits(&self, outcome: Outcome) -> Option<(Outcome, Plan<Record>)> {
-        let steps = self
-            .chains
-            .iter()
-            .zip(&outcome.images)
-            .flat_map(|(chain, image)| chain.steps.iter().zip(&image.records));
+        let chains = self.chains.iter().zip(&outcome.images);
+        let steps: Vec<(&VertexIndex, &Record)> =
+            chains.flat_map(|(chain, image)| chain.steps.iter().zip(&image.records)).collect();
+        // Each looks whether a blob is there.
+        let usable = |&(&index, record): &(&VertexIndex, &Record)| {
+            self.usable(index, record.clone()).ok().map(|record| (index, record))
+        };
+        let usable = || steps.par_iter().with_min_len(STEPS_IN_A_ROW).map(usable).collect::<Option<Vec<_>>>();
         let mut records: Vec<Option<Record>> = vec![None; self.graph.len()];
-        for (&index, record) in steps {
-            records[index.position()] = Some(self.usable(index, record.clone()).ok()?);
+        for (index, record) in self.pool.install(usable)? {
+            records[index.position()] = Some(record);
         }
         // All steps of the final image are one wave, and no hit asks for another.
         let mut answer = |index: &VertexIndex| records[index.position()].take().ok_or(MissReason::NoRecord);
