@@ -408,6 +408,33 @@ fn ctrl_c_ends_a_pull_and_leaves_nothing() {
 }
 
 #[test]
+fn ctrl_c_while_a_registry_is_asked_is_no_answer_of_it() {
+    const TAG: &str = "/v2/x/y/manifests/1";
+    let fake = Fake::new(|_, layer| Response::ok(layer));
+    let space = Space::new();
+    let pulled = space.run(&["pull", &fake.name()]);
+    assert_eq!(pulled.code, Some(0), "{}", pulled.stderr);
+    space.kubefile(&format!("FROM {}\n", fake.name()));
+    fake.server.route(TAG, |_| Response::ok("").latency(std::time::Duration::from_secs(60)));
+    for words in [&["graph", "."][..], &["build", "-t", "x:1", "."]] {
+        let asked = fake.server.hits(TAG);
+        let mut command = space.command();
+        command.current_dir(space.root().join("context")).args(words);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let child = command.spawn().unwrap();
+        while fake.server.hits(TAG) == asked {
+            std::thread::yield_now();
+        }
+        let id = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(130), "{said}");
+        assert!(output.stdout.is_empty() && !said.contains("the newest"), "{said}");
+    }
+}
+
+#[test]
 fn bases_that_many_builds_need_at_once_are_fetched_once() {
     let fake = Fake::new(|_, layer| {
         std::thread::sleep(std::time::Duration::from_millis(200));

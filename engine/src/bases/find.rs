@@ -156,7 +156,7 @@ impl Bases<'_> {
             Ok(Some(digest)) => digest != line.manifest.digest && line.origin != Some(digest),
             Ok(None) => true,
             // An image that was made here and never pushed.
-            Err(error) if policy == PullPolicy::IfNewer => {
+            Err(error) if policy == PullPolicy::IfNewer && !error.is_cancelled() => {
                 if !error.is_absent() {
                     warn(format!("whether `{name}` is the newest is not known: {error}"));
                 }
