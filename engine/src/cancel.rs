@@ -35,6 +35,11 @@ impl Cancel {
         self.own.load(Ordering::Acquire)
             || self.whole.as_ref().is_some_and(|whole| whole.load(Ordering::Acquire))
     }
+
+    /// Tells who waits for a pipe, with an error, that there is nothing to wait for any more.
+    pub(crate) fn goes_on(&self) -> io::Result<()> {
+        if self.is_cancelled() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
 }
 
 impl From<Arc<AtomicBool>> for Cancel {

@@ -452,15 +452,18 @@ fn where_a_context_is_stands_in_nothing_that_is_kept() {
 }
 
 #[test]
-fn a_build_that_waits_for_its_context_can_be_stopped() {
-    for (words, context) in [(&[][..], "-"), (&["-f", "-"][..], "context")] {
+fn who_waits_for_standard_input_can_be_stopped() {
+    for words in [
+        &["build", "-t", "x:1", "-"][..],
+        &["build", "-t", "x:1", "-f", "-", "context"],
+        &["build", "-t", "x:1", "-f", "/dev/stdin", "context"],
+        &["load"],
+    ] {
         let space = filled();
         let mut child = space
             .command()
             .current_dir(space.root())
-            .args(["build", "-t", "x:1"])
             .args(words)
-            .arg(context)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

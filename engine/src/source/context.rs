@@ -9,6 +9,7 @@ mod select;
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -154,27 +155,26 @@ impl<'a> Contexts<'a> {
         }
     }
 
-    /// Reads standard input to its end, up to a size.
+    /// Reads what may stay silent, as standard input and other pipes do, to its end, up to a size.
     ///
     /// # Errors
     /// When there is more, or the build is cancelled before the end.
-    pub fn read_stdin(&self, limit: u64) -> Result<Vec<u8>, ContextError> {
-        let stdin = std::fs::File::from(rustix::io::dup(std::io::stdin()).map_err(std::io::Error::from)?);
-        let goes_on = || self.goes_on();
+    pub fn read_stream(
+        &self,
+        name: &str,
+        stream: impl Read + AsFd,
+        limit: u64,
+    ) -> Result<Vec<u8>, ContextError> {
+        let goes_on = || self.cancel.goes_on();
         let mut bytes = Vec::new();
-        let read = Watched::new(stdin, &goes_on).take(limit + 1).read_to_end(&mut bytes);
-        match read {
+        match Watched::new(stream, &goes_on).take(limit + 1).read_to_end(&mut bytes) {
             Err(_) if self.cancel.is_cancelled() => Err(ContextError::Cancelled),
             Err(error) => Err(error.into()),
             Ok(_) if bytes.len() as u64 > limit => {
-                Err(ContextError::LargeFile { path: PathBuf::from("standard input"), limit })
+                Err(ContextError::LargeFile { path: PathBuf::from(name), limit })
             }
             Ok(_) => Ok(bytes),
         }
-    }
-
-    fn goes_on(&self) -> std::io::Result<()> {
-        if self.cancel.is_cancelled() { Err(std::io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 
     /// What people should know of a context that was opened.
@@ -209,7 +209,7 @@ impl<'a> Contexts<'a> {
     }
 
     fn make(&self, source: &ContextSource, received: &dyn Fn(u64)) -> Result<Opened<'a>, ContextError> {
-        let (shown, goes_on) = (source.shown(), || self.goes_on());
+        let (shown, goes_on) = (source.shown(), || self.cancel.goes_on());
         let files = match source {
             ContextSource::Directory(dir) => return Ok(Opened::Directory(Context::open(dir)?)),
             ContextSource::Stdin => {
@@ -243,7 +243,7 @@ impl<'a> Contexts<'a> {
     /// An archive that was downloaded, now or earlier; nothing else knows what its files should be.
     fn download(&self, shown: &str, blob: &Descriptor) -> Result<Files<'a>, ContextError> {
         let file = self.store.blobs().open(&blob.digest)?.into_parts().0;
-        let goes_on = || self.goes_on();
+        let goes_on = || self.cancel.goes_on();
         let mut hashed = Hashed { inner: Watched::new(file, &goes_on), hasher: Sha256::new() };
         let files = self.archive(shown, &mut hashed);
         std::io::copy(&mut hashed, &mut std::io::sink())?;

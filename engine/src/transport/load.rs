@@ -107,7 +107,8 @@ pub fn load(store: &Store, input: &Input, load: &Load<'_>) -> Result<Vec<Loaded>
 fn take_in(input: &Input, shown: &str, intake: &Intake<'_>) -> Result<Vec<Loaded>, TransportError> {
     match (input.open()?, input) {
         (Some(file), _) => {
-            let opened = unpack::open(file)
+            let goes_on = || intake.cancel.goes_on();
+            let opened = unpack::open(file, &goes_on)
                 .map_err(|source| TransportError::Archive { input: shown.to_owned(), source })?;
             let archive = unpack::unpack(shown, opened, intake)?;
             of_archive(shown, &archive, intake)

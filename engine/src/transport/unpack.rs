@@ -14,6 +14,7 @@ use crate::cancel::Stopping;
 use crate::decompress::{Bounded, Compression, expansion_limit};
 use crate::oci::JSON_LIMIT;
 use crate::untar::pax::PaxTap;
+use crate::watched::Watched;
 
 /// Most JSON kept in memory, in bytes.
 const JSON_TOTAL_LIMIT: u64 = 128 << 20;
@@ -55,14 +56,14 @@ pub(super) struct Opened<'r> {
     pub(super) is_list: bool,
 }
 
-/// Opens an archive file, compressed or not.
-pub(super) fn open<'r>(mut file: File) -> io::Result<Opened<'r>> {
+/// Opens an archive file, compressed or not. A pipe that stays silent is waited for as long as it `goes_on`.
+pub(super) fn open<'r>(mut file: File, goes_on: &'r dyn Fn() -> io::Result<()>) -> io::Result<Opened<'r>> {
     let length = file.metadata().map_or(0, |metadata| metadata.len());
-    let mut magic = Vec::new();
-    (&mut file).take(6).read_to_end(&mut magic)?;
-    let compression = Compression::of(&magic);
     let can_seek = file.stream_position().is_ok() && file.metadata().is_ok_and(|metadata| metadata.is_file());
+    let mut magic = Vec::new();
     if can_seek {
+        (&mut file).take(6).read_to_end(&mut magic)?;
+        let compression = Compression::of(&magic);
         file.rewind()?;
         if compression == Compression::None {
             let is_list = has_metadata(&mut file);
@@ -72,9 +73,12 @@ pub(super) fn open<'r>(mut file: File) -> io::Result<Opened<'r>> {
         let limit = expansion_limit(length);
         return Ok(Opened { tar: Box::new(Bounded::new(compression.reader(file)?, limit)), is_list: false });
     }
-    let stream = io::Cursor::new(magic).chain(file);
+    let mut stream = Watched::new(file, goes_on);
+    (&mut stream).take(6).read_to_end(&mut magic)?;
+    let compression = Compression::of(&magic);
     // A stream has no length; what it may expand to grows with what has come in.
-    Ok(Opened { tar: compression.expanding(stream)?, is_list: false })
+    let tar = compression.expanding(io::Cursor::new(magic).chain(stream))?;
+    Ok(Opened { tar, is_list: false })
 }
 
 /// Whether this is sealer's list layout; reads headers only.

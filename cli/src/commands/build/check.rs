@@ -31,9 +31,10 @@ pub(super) fn run(
     reporter: &Reporter,
     root: &Path,
 ) -> Result<(), Failure> {
+    // It may come through a pipe that stays silent: until it is here, a signal simply ends the process.
+    let source = Arc::new(kubefile::read_here(args, settings.contexts.own())?);
     let interrupt = Interrupt::listen()?;
     let registry = settings::registry(&args.registry, global, &interrupt.cancel)?;
-    let source = Arc::new(kubefile::read_here(args, settings.contexts.own())?);
     let store = Store::open_existing(root)?;
     let bases = store.as_ref().map(|store| Bases::new(store, &registry));
 

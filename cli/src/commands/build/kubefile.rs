@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{ErrorKind, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use engine::{ContextError, ContextSource, Contexts};
@@ -26,8 +27,18 @@ pub(super) fn read(
 ) -> Result<SourceFile, Failure> {
     let fail = |error: ContextError| Failure::context(error, interrupt.signal());
     let (name, bytes) = match settings::kubefile_place(args, own)? {
-        KubefilePlace::Stdin => ("stdin".to_owned(), contexts.read_stdin(LIMIT).map_err(fail)?),
-        KubefilePlace::Host(path) | KubefilePlace::Stream(path) => of_host(&path)?,
+        KubefilePlace::Stdin => {
+            // The pipe itself: what std has of it in a buffer, nobody could wait for.
+            let stdin = std::io::stdin().as_fd().try_clone_to_owned().map_err(unreadable)?;
+            let bytes = contexts.read_stream("standard input", std::fs::File::from(stdin), LIMIT);
+            ("stdin".to_owned(), bytes.map_err(fail)?)
+        }
+        KubefilePlace::Stream(path) => {
+            let (name, stream) = (path.display().to_string(), open(&path)?);
+            let bytes = contexts.read_stream(&name, stream, LIMIT).map_err(fail)?;
+            (name, bytes)
+        }
+        KubefilePlace::Host(path) => of_host(&path)?,
         KubefilePlace::Context(path) => {
             let copying = Copying::start(quiet, "received");
             let so_far = Cell::new(0);
@@ -88,13 +99,16 @@ pub(super) fn early(args: &Build, own: &ContextSource) -> Result<Option<SourceFi
 }
 
 fn of_host(path: &Path) -> Result<(String, Vec<u8>), Failure> {
-    let file = fs_err::File::open(path).map_err(|error| match error.kind() {
+    Ok((path.display().to_string(), all_of(open(path)?, &format!("`{}`", path.display()))?))
+}
+
+fn open(path: &Path) -> Result<fs_err::File, Failure> {
+    fs_err::File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => {
             unreadable(error).hint("`-f FILE` is relative to the working directory, not to the build context")
         }
         _ => unreadable(error),
-    })?;
-    Ok((path.display().to_string(), all_of(file, &format!("`{}`", path.display()))?))
+    })
 }
 
 /// All bytes of a text. A pipe or a device does not say how many it has.
