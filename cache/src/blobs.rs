@@ -28,6 +28,9 @@ use self::unnamed::{Kept, Unnamed};
 use self::writer::Hashing;
 pub use self::writer::{BlobWriter, NEAR, PrehashedWriter};
 
+/// Bytes hashed before who looks at a blob is asked whether to go on: some milliseconds.
+const STRIDE: u64 = 4 << 20;
+
 /// The blobs of a store, those not yet committed included.
 #[derive(Debug)]
 pub struct BlobStore {
@@ -74,28 +77,40 @@ impl BlobStore {
     /// Whether a blob is there and is what its name says: reads all of it. One that is not counts as absent from now
     /// on, and the next one completed under its name replaces it at the commit.
     pub fn verify(&self, blob: &Descriptor) -> bool {
-        self.is_whole(blob).unwrap_or(false)
+        matches!(self.is_whole(blob, &|_| true), Ok(Some(true)))
     }
 
-    /// As [`Self::verify`], for who deletes what is damaged.
+    /// As [`Self::verify`], for who deletes what is damaged. `read` hears how many more bytes were read and says whether to
+    /// go on; where it did not, nobody knows.
     ///
     /// # Errors
     /// When this process may not, or cannot now, read it: that says nothing about the blob.
-    pub fn is_whole(&self, blob: &Descriptor) -> Result<bool, CacheError> {
-        let hash = || -> io::Result<Descriptor> {
+    pub fn is_whole(
+        &self,
+        blob: &Descriptor,
+        read: &dyn Fn(u64) -> bool,
+    ) -> Result<Option<bool>, CacheError> {
+        let hash = || -> io::Result<Option<Descriptor>> {
+            let mut file = self.opened(&blob.digest, |path| File::open(path))?;
             let mut sink = Hashing::new(io::sink());
-            io::copy(&mut self.opened(&blob.digest, |path| File::open(path))?, &mut sink)?;
-            Ok(sink.descriptor())
+            loop {
+                match io::copy(&mut (&mut file).take(STRIDE), &mut sink)? {
+                    0 => return Ok(Some(sink.descriptor())),
+                    bytes if !read(bytes) => return Ok(None),
+                    _ => {}
+                }
+            }
         };
         let found = match hash() {
             Err(error) if is_of_reader(&error) => return Err(error.into()),
-            Err(_) => return Ok(false),
-            Ok(found) => found,
+            Err(_) => return Ok(Some(false)),
+            Ok(None) => return Ok(None),
+            Ok(Some(found)) => found,
         };
         if found.digest != blob.digest {
             self.lock().damaged.insert(blob.digest);
         }
-        Ok(found == *blob)
+        Ok(Some(found == *blob))
     }
 
     /// Every blob that stands under a name, with its size and when it was written.

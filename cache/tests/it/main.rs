@@ -300,6 +300,26 @@ fn starting_over_gives_the_same_blob() {
 }
 
 #[test]
+fn a_look_at_a_large_blob_can_be_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let blob = store.blobs().put(&vec![7; 10 << 20]).unwrap();
+    let read = std::cell::Cell::new(0);
+    let look = |goes_on: bool| {
+        read.set(0);
+        let heard = |bytes| {
+            read.set(read.get() + bytes);
+            goes_on
+        };
+        store.blobs().is_whole(&blob, &heard).unwrap()
+    };
+    assert_eq!(look(false), None, "nobody knows");
+    assert!(read.get() < blob.size, "{}", read.get());
+    assert_eq!(look(true), Some(true));
+    assert_eq!(read.get(), blob.size);
+}
+
+#[test]
 fn looking_at_a_store_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("store");

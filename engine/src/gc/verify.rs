@@ -51,9 +51,11 @@ pub fn verify(
         if cancel.is_cancelled() {
             return Ok(None);
         }
-        let is_right = store.blobs().is_whole(blob)?;
-        progress(blob.size);
-        Ok(Some((*blob, is_right)))
+        let read = |bytes| {
+            progress(bytes);
+            !cancel.is_cancelled()
+        };
+        Ok(store.blobs().is_whole(blob, &read)?.map(|is_right| (*blob, is_right)))
     };
     let checked: Result<Vec<_>, _> = blobs.par_iter().map(check).collect();
     let Some(checked) = checked?.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
