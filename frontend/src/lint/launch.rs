@@ -24,19 +24,31 @@ pub(super) fn not_launched(subject: &Subject<'_>) -> Vec<Diagnostic> {
     };
     let launches = subject.evaluation.launched.iter().filter(|(stage, ..)| *stage == target);
     let launched: HashSet<&str> = launches.map(|(_, name, _)| name.as_str()).collect();
+    let forgotten = |launched: &HashSet<&str>| {
+        let (some, others): (Vec<&DeclaredApp>, Vec<_>) =
+            declared.iter().partition(|app| launched.contains(app.name.as_str()));
+        // Of network plugins, and of storage plugins, an image may bring several to choose from.
+        let chosen: HashSet<_> = some.iter().filter_map(|app| plugin(subject, app)).collect();
+        others.into_iter().filter(move |app| plugin(subject, app).is_none_or(|kind| !chosen.contains(kind)))
+    };
     if !stage.launch.cmds.is_empty() {
         // Commands run instead of applications, whatever LAUNCH may say (spec §4.2).
         let commands = last(subject, &["CMDS", "CMD"]).unwrap_or(stage.span);
         let named: HashSet<&str> = stage.launch.cmds.iter().flat_map(|cmd| names(cmd)).collect();
-        let unnamed = declared.iter().filter(|app| !named.contains(app.name.as_str()));
-        return unnamed.map(|app| diagnostic::app_not_in_commands(place(app), commands, &app.name)).collect();
+        let told = |app: &DeclaredApp| diagnostic::app_not_in_commands(place(app), commands, &app.name);
+        return forgotten(&named).map(told).collect();
     }
     if launched.is_empty() {
         return vec![diagnostic::nothing_launched(place(first), declared.len())];
     }
     let launch = last(subject, &["LAUNCH"]).unwrap_or(stage.span);
-    let forgotten = declared.iter().filter(|app| !launched.contains(app.name.as_str()));
-    forgotten.map(|app| diagnostic::app_not_launched(place(app), launch, &app.name)).collect()
+    forgotten(&launched).map(|app| diagnostic::app_not_launched(place(app), launch, &app.name)).collect()
+}
+
+/// CNI or CSI, if one of them declares it.
+fn plugin(subject: &Subject<'_>, app: &DeclaredApp) -> Option<&'static str> {
+    let keyword = subject.statement(app.span)?.keyword;
+    matches!(keyword, "CNI" | "CSI").then_some(keyword)
 }
 
 fn target<'a>(subject: &Subject<'a>) -> Option<(usize, &'a Stage)> {

@@ -65,6 +65,10 @@ fn applications_that_nothing_launches_are_named() {
     check("FROM scratch\nCOPY a /\n", &[]);
     check("FROM scratch\nAPP a local://a\nAPP b local://b", &["app-not-launched 2:5 a"]);
     check("FROM scratch\nAPP a local://a\nAPP b local://b\nLAUNCH b", &["app-not-launched 2:5 a"]);
+    let plugins = "FROM scratch\nCNI a local://a\nCNI b local://b\nCSI c local://c\nAPP d local://d\n";
+    check(&format!("{plugins}LAUNCH b d"), &["app-not-launched 4:5 c"]);
+    check(&format!("{plugins}LAUNCH c d"), &["app-not-launched 2:5 a", "app-not-launched 3:5 b"]);
+    check(&format!("{plugins}CMDS [\"apply a c\"]"), &["app-not-launched 5:5 d"]);
     check(
         "FROM scratch AS x\nAPP a local://a\nFROM x\nAPP b local://b\nLAUNCH b",
         &["app-not-launched 2:5 a"],
