@@ -470,7 +470,10 @@ fn settings_come_from_flags_environment_and_file_in_this_order() {
 fn completion_and_manual_pages_are_made_from_the_commands() {
     let space = Space::new();
     for (shell, text) in [("bash", "_sealer()"), ("zsh", "#compdef sealer"), ("fish", "complete -c sealer")] {
-        assert!(ok(&space, &["completion", shell]).contains(text), "{shell}");
+        let script = ok(&space, &["completion", shell]);
+        assert!(script.contains(text) && script.contains("insecure-registry"), "{shell}");
+        assert!(script.contains("unmount") && script.contains("version"), "{shell}");
+        assert!(!script.contains("hide-time") && !script.contains("tmp-dir"), "{shell}: not in the help");
     }
     ok(&space, &["man", "."]);
     for page in ["sealer.1", "sealer-build.1", "sealer-save.1", "sealer-load.1", "sealer-images.1"] {
