@@ -50,8 +50,9 @@ enum OnlyBuild {
     Build(Box<Build>),
 }
 
-/// Flags of every command.
+/// Flags of every command. In its help they stand below its own, among which clap would mix them.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Directory of the image store [default: /var/lib/sealer/store for root, else ~/.local/share/sealer/store]
     #[arg(long, global = true, value_name = "DIR", env = "SEALER_ROOT")]

@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
+/// Where the flags of registries stand in a command's help.
+const HEADING: &str = "Registries";
+
 /// How registries are reached, and as whom.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RegistryFlags {
     /// Check the certificates of registries; `false` also allows HTTP
     #[arg(
         long,
+        help_heading = HEADING,
         value_name = "BOOL",
         num_args = 0..=1,
         require_equals = true,
@@ -16,16 +20,16 @@ pub(crate) struct RegistryFlags {
     )]
     pub(crate) tls_verify: String,
     /// The same as --tls-verify=false
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     pub(crate) skip_tls_verify: bool,
     /// File with certificates of more authorities (PEM); may be given several times
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE")]
     pub(crate) cacert: Vec<PathBuf>,
     /// File with credentials, instead of sealer's, the containers tools' and Docker's own
-    #[arg(long, value_name = "FILE", env = "REGISTRY_AUTH_FILE")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE", env = "REGISTRY_AUTH_FILE")]
     pub(crate) authfile: Option<PathBuf>,
     /// Registry to ask before HOST for what is read from it, as `[http://|https://]HOST[:PORT][/PREFIX]`; Docker Hub is docker.io; may be given several times
-    #[arg(long, value_name = "HOST=MIRROR", value_delimiter = ',', env = "SEALER_REGISTRY_MIRROR")]
+    #[arg(long, help_heading = HEADING, value_name = "HOST=MIRROR", value_delimiter = ',', env = "SEALER_REGISTRY_MIRROR")]
     pub(crate) registry_mirror: Vec<String>,
 }
 

@@ -187,4 +187,16 @@ fn several_pairs_stand_in_one_flag() {
     assert_eq!(labels, serde_json::json!({ "a": "1,2", "b": "3", "l": "x", "m": "y" }));
     let help = run(space.command().args(["build", "--help"]));
     assert!(help.stdout.contains("--build-arg <KEY=VALUE,…>"), "{}", help.stdout);
+    // A command's own flags come first, those of all commands last.
+    let order = [
+        "--no-cache",
+        "--image-archive",
+        "\nRegistries:",
+        "--cacert",
+        "\nOptions of every command:",
+        "--root",
+    ];
+    let places =
+        order.map(|text| help.stdout.find(text).unwrap_or_else(|| panic!("{text}: {}", help.stdout)));
+    assert!(places.is_sorted(), "{}", help.stdout);
 }
