@@ -1,6 +1,7 @@
 //! `config.toml`: settings of a user or a machine. Flags and the environment are stronger.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -22,6 +23,8 @@ pub(crate) const KEYS: [(&str, &str); 10] = [
     ("max-download", "SEALER_MAX_DOWNLOAD"),
     ("insecure-registry", "SEALER_INSECURE_REGISTRY"),
 ];
+/// What may be a list.
+const LIST: &str = "insecure-registry";
 /// Commands that take all of them.
 const TUNED: [&str; 3] = ["build", "config", "graph"];
 /// What `cache export` takes: it looks for layers as builds make them.
@@ -33,7 +36,7 @@ const LIMIT: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct ConfigFile {
     pub(crate) path: PathBuf,
-    values: BTreeMap<&'static str, String>,
+    values: BTreeMap<&'static str, OsString>,
 }
 
 impl ConfigFile {
@@ -65,13 +68,12 @@ impl ConfigFile {
                 return Err(fail(format!("there is no setting `{key}`"))
                     .hint(format!("settings are {}", known.join(", "))));
             };
-            let value = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Integer(number) => number.to_string(),
-                toml::Value::Boolean(value) => value.to_string(),
-                other => {
-                    return Err(fail(format!("`{key}` is a {}, not a text or number", other.type_str())));
-                }
+            let value = text_of(key, value).map_err(fail)?;
+            let named = format!("`{key}` is a setting of `{shown}`");
+            check(key, &value).map_err(|failure| failure.hint(named))?;
+            let value = match *key {
+                "root" => settings::path_in(path, &value).into_os_string(),
+                _ => value.into(),
             };
             values.insert(*key, value);
         }
@@ -105,6 +107,34 @@ impl ConfigFile {
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         Page::error("config", format!("the settings in `{}` cannot be used: {first}", self.path.display()))
             .into()
+    }
+}
+
+/// A value as its flag takes it.
+fn text_of(key: &str, value: toml::Value) -> Result<String, String> {
+    let wrong = |what: &str| Err(format!("`{key}` is {what}, not a text or number"));
+    match value {
+        toml::Value::String(text) => Ok(text),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::Boolean(value) => Ok(value.to_string()),
+        toml::Value::Array(all) if key == LIST => {
+            let texts: Option<Vec<&str>> = all.iter().map(toml::Value::as_str).collect();
+            texts.map_or_else(|| wrong("a list of more than texts"), |texts| Ok(texts.join(",")))
+        }
+        toml::Value::Array(_) => wrong("a list"),
+        toml::Value::Table(_) => wrong("a table"),
+        toml::Value::Float(_) => wrong("a fraction"),
+        toml::Value::Datetime(_) => wrong("a date"),
+    }
+}
+
+/// Says what clap does not find: it takes these as texts.
+fn check(key: &str, value: &str) -> Result<(), Failure> {
+    match key {
+        "compression" => settings::compression(value).map(drop),
+        "timestamp" => settings::times(Some(value)).map(drop),
+        "max-download" => settings::size(value).map(drop),
+        _ => Ok(()),
     }
 }
 

@@ -61,6 +61,16 @@ pub(crate) fn config_files() -> Vec<PathBuf> {
     own.into_iter().chain([PathBuf::from("/etc/sealer/config.toml")]).collect()
 }
 
+/// A path that stands in a file: relative to the directory of that, or to the user's with `~/`, as no shell reads it.
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+pub(crate) fn path_in(file: &Path, text: &str) -> PathBuf {
+    match (text.strip_prefix("~/"), std::env::var_os("HOME")) {
+        _ if text.is_empty() => PathBuf::new(),
+        (Some(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => file.parent().unwrap_or(Path::new("")).join(text),
+    }
+}
+
 /// Whether a variable is set to nothing.
 #[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
 pub(crate) fn is_empty_variable(name: &OsStr) -> bool {

@@ -457,13 +457,33 @@ fn settings_come_from_flags_environment_and_file_in_this_order() {
     for (text, said) in [
         ("compresion = 1\n", "there is no setting `compresion`"),
         ("jobs = 0\n", "jobs"),
-        ("jobs = [1]\n", "`jobs` is a array"),
+        ("jobs = [1]\n", "`jobs` is a list"),
+        ("insecure-registry = [1]\n", "`insecure-registry` is a list of more than texts"),
+        ("compression = \"xz\"\n", "compression `xz` is not supported"),
+        ("timestamp = \"now\"\n", "time `now`"),
+        ("max-download = \"1X\"\n", "`1X` is not a size"),
         ("= 1\n", "cannot be used"),
     ] {
         fs_err::write(file, text).unwrap();
         fails(&space, &["config", "--config", file], &[said, file]);
     }
     fails(&space, &["images", "--config", "/nope/config.toml"], &["/nope/config.toml"]);
+    fs_err::write(file, "root = \"sub/store\"\ninsecure-registry = [\"a:1\", \"b\"]\n").unwrap();
+    let without = |space: &Space| {
+        let mut command = space.command();
+        command
+            .args(["config", "--json", "--config", file])
+            .env_remove("SEALER_ROOT")
+            .env("HOME", "/home/me");
+        let ended = run(&mut command);
+        serde_json::from_str::<Value>(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr))
+    };
+    let plain = without(&space);
+    let beside = space.root().join("sub/store");
+    assert_eq!(of(&plain, "root"), pair(beside.to_str().unwrap(), &from_file), "wherever the command runs");
+    assert_eq!(of(&plain, "insecure-registry"), pair("a:1,b", &from_file));
+    fs_err::write(file, "root = \"~/store\"\n").unwrap();
+    assert_eq!(of(&without(&space), "root"), pair("/home/me/store", &from_file));
 }
 
 #[test]
