@@ -28,19 +28,23 @@ pub(crate) fn place(option: &str, path: &Path) -> Result<PathBuf, Failure> {
     if !dir.is_dir() {
         return Err(wrong(format!("there is no directory `{}`", dir.display())));
     }
-    // Two names of one file are one place.
-    let real = fs_err::canonicalize(&absolute).or_else(|_| {
-        let name = absolute.file_name().unwrap_or_default();
-        fs_err::canonicalize(dir).map(|dir| dir.join(name))
-    });
-    let real = real.map_err(|error| wrong(error.to_string()))?;
+    let real = real(&absolute).map_err(|error| wrong(error.to_string()))?;
     let dir = real.parent().unwrap_or(Path::new("/"));
     access(dir, Access::WRITE_OK)
         .map_err(|error| wrong(format!("`{}`: {}", dir.display(), std::io::Error::from(error))))?;
     Ok(real)
 }
 
-/// The same for a file that is written as it is, which may be a device or a pipe, too.
+/// Two names of one file are one place, whether it is there or not.
+fn real(path: &Path) -> std::io::Result<PathBuf> {
+    let absolute = std::path::absolute(path)?;
+    fs_err::canonicalize(&absolute).or_else(|_| {
+        let dir = fs_err::canonicalize(absolute.parent().unwrap_or(Path::new("/")))?;
+        Ok(dir.join(absolute.file_name().unwrap_or_default()))
+    })
+}
+
+/// As [`place`], for a file that is written as it is, which may be a device or a pipe, too.
 pub(crate) fn check(option: &str, path: &Path) -> Result<(), Failure> {
     if !fs_err::metadata(path).is_ok_and(|found| !found.is_dir()) {
         return place(option, path).map(drop);
@@ -51,7 +55,32 @@ pub(crate) fn check(option: &str, path: &Path) -> Result<(), Failure> {
     })
 }
 
-/// The same for a directory that is to be made, or is there and empty.
+/// Says which two options name one file. A device may be named twice: it takes what it gets.
+pub(crate) fn distinct(places: &[(&str, Option<&Path>)]) -> Result<(), Failure> {
+    let mut known: Vec<(&str, PathBuf)> = Vec::new();
+    for (option, path) in places {
+        let Some(path) = path.filter(|path| !path.exists() || path.is_file()) else { continue };
+        let real = real(path).unwrap_or_else(|_| path.to_owned());
+        if let Some((other, _)) = known.iter().find(|(_, known)| *known == real) {
+            return Err(Failure::usage(format!(
+                "`{other}` and `{option}` cannot both be written to `{}`",
+                real.display()
+            )));
+        }
+        known.push((option, real));
+    }
+    Ok(())
+}
+
+/// Takes away what an earlier command wrote: who reads it after a failure would take it for new. What is no plain file stays.
+pub(crate) fn discard(path: &Path) {
+    if fs_err::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
+        // Where this is not allowed, the file is written over in the end.
+        let _ = fs_err::remove_file(path);
+    }
+}
+
+/// As [`check`], for a directory that is to be made, or is there and empty.
 pub(crate) fn check_dir(option: &str, path: &Path) -> Result<(), Failure> {
     let fail = |reason: String, hint: &str| {
         Err(Failure::usage(format!("`{option} {}` {reason}", path.display())).hint(hint))

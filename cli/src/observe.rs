@@ -40,15 +40,7 @@ impl Places {
         let place = |option: &str, path: &Option<PathBuf>| {
             path.as_deref().map(|path| files::place(option, path)).transpose()
         };
-        let places =
-            Self { timings: place("--timings", &args.timings)?, trace: place("--trace", &args.trace)? };
-        match &places.timings {
-            Some(path) if places.trace.as_ref() == Some(path) => Err(Failure::usage(format!(
-                "`--timings` and `--trace` cannot both be written to `{}`",
-                path.display()
-            ))),
-            _ => Ok(places),
-        }
+        Ok(Self { timings: place("--timings", &args.timings)?, trace: place("--trace", &args.trace)? })
     }
 }
 

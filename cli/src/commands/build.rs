@@ -47,14 +47,18 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
     }
     let settings = Settings::new(args)?;
     let places = observe::Places::new(args)?;
-    for (option, file) in [("--iidfile", &args.iidfile), ("--metadata-file", &args.metadata_file)] {
-        file.as_deref().map_or(Ok(()), |file| files::check(option, file))?;
+    let told = [("--iidfile", args.iidfile.as_deref()), ("--metadata-file", args.metadata_file.as_deref())];
+    for (option, file) in told {
+        file.map_or(Ok(()), |file| files::check(option, file))?;
     }
+    let seen = [("--timings", args.timings.as_deref()), ("--trace", args.trace.as_deref())];
+    files::distinct(&[told, seen].concat())?;
     if args.check {
         return check::run(args, &settings, global, reporter, root);
     }
     settings.outputs.iter().try_for_each(Output::check)?;
     let lock = lock::place(args, global, settings.contexts.own())?;
+    told.into_iter().filter_map(|(_, file)| file).for_each(files::discard);
     let observer = Observer::new(places, start);
     let text = during(&observer, Activity::Read, || kubefile::early(args, settings.contexts.own()))?;
     let text = text.map(Arc::new);

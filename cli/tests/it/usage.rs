@@ -168,6 +168,23 @@ fn an_image_id_goes_into_files_and_devices() {
 }
 
 #[test]
+fn what_an_earlier_build_told_of_itself_does_not_outlive_a_failure() {
+    let space = space();
+    space.built(&["--iidfile", "../id"]);
+    space.kubefile("FROM scratch\nCOPY nowhere /\n");
+    assert_eq!(space.build(&["--iidfile", "../id"]).code, Some(1));
+    for file in ["id", "metadata.json"] {
+        assert!(!space.root().join(file).exists(), "{file}");
+    }
+    let same = space.build(&["--iidfile", "../context/../metadata.json"]);
+    assert!(
+        same.stderr.contains("`--iidfile` and `--metadata-file` cannot both be written"),
+        "{}",
+        same.stderr
+    );
+}
+
+#[test]
 fn a_missing_kubefile_is_told_once() {
     let space = Space::new();
     let run = space.run(&["build", "-t", "x:1", "."]);
