@@ -96,6 +96,14 @@ pub(crate) fn terminal_is_dumb() -> bool {
     std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
 }
 
+/// Whether nothing speaks against colour on a terminal. Only what is set to something does (no-color.org).
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+pub(crate) fn terminal_has_colour() -> bool {
+    let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("CLICOLOR").is_some_and(|value| value == "0");
+    !is_refused && !terminal_is_dumb()
+}
+
 /// How a failure is told when the command line itself is wrong, so that it was not understood.
 pub(crate) fn error_format_of(words: &[OsString]) -> ErrorFormat {
     let is_json = said(words, "--error-format", "SEALER_ERROR_FORMAT").is_some_and(|format| format == "json");

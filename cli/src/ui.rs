@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::args::Color;
 use crate::progress::printable;
+use crate::settings;
 
 /// What became of data that could not be written; the first failure says enough.
 static LOST: OnceLock<io::Error> = OnceLock::new();
@@ -89,6 +90,6 @@ pub(crate) fn coloured(color: Color) -> bool {
     match color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => console::colors_enabled_stderr() && io::stderr().is_terminal(),
+        Color::Auto => io::stderr().is_terminal() && settings::terminal_has_colour(),
     }
 }

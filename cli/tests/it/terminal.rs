@@ -155,3 +155,21 @@ fn interrupting_leaves_a_clean_terminal_and_store() {
     assert!(!screen.screen().hide_cursor());
     assert_eq!(fs_err::read_dir(space.store().join("tmp")).unwrap().count(), 0);
 }
+
+#[test]
+fn colour_is_left_out_where_somebody_says_so() {
+    let space = Space::new();
+    for (variable, value, is_coloured) in [
+        ("NO_COLOR", "", true),
+        ("NO_COLOR", "1", false),
+        ("CLICOLOR", "0", false),
+        ("CLICOLOR", "1", true),
+        ("TERM", "dumb", false),
+    ] {
+        let mut command = space.command();
+        command.env("TERM", "xterm").env_remove("NO_COLOR").env_remove("CLICOLOR").env(variable, value);
+        let (code, _, all) = play(command.args(["build", "-t", "x:1", "nowhere"]), 80, 24, |_, _, _| {});
+        assert_eq!(code, 1);
+        assert_eq!(all.contains(&0x1b), is_coloured, "{variable}={value}");
+    }
+}
