@@ -455,11 +455,14 @@ fn container_image(failed: &FailedImage) -> Page {
     for cause in cache::causes(&failed.source) {
         message.push_str(&format!(": {cause}"));
     }
-    for named_by in failed.named_by.iter().take(NAMERS) {
+    // Two objects of one kind in one file are told by the same words.
+    let mut namers: Vec<String> = failed.named_by.iter().map(ToString::to_string).collect();
+    namers.dedup();
+    for named_by in namers.iter().take(NAMERS) {
         message.push_str(&format!("\n  named by {named_by}"));
     }
-    if failed.named_by.len() > NAMERS {
-        message.push_str(&format!("\n  and {} more", failed.named_by.len() - NAMERS));
+    if namers.len() > NAMERS {
+        message.push_str(&format!("\n  and {} more", namers.len() - NAMERS));
     }
     let page = Page::error("container-image", message);
     match &failed.source {

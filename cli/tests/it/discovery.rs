@@ -101,6 +101,9 @@ fn the_images_of_published_charts_are_found_packed_and_in_directories() {
             let run = build(&space);
             let found = references(&run);
             assert!(found.is_superset(&expected), "{file}: {expected:?} {}", run.stderr);
+            let mut lines = finds(&run);
+            lines.dedup();
+            assert_eq!(lines, finds(&run), "{file}: no line is told twice");
             assert!(!run.stderr.contains("could not be rendered"), "{file}: {}", run.stderr);
         }
     }
