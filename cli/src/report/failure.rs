@@ -210,6 +210,7 @@ fn hint_of_store(error: &cache::CacheError) -> Option<&'static str> {
         ErrorKind::PermissionDenied => {
             "the store belongs to another user; name one of your own with `--root` or SEALER_ROOT"
         }
+        ErrorKind::NotADirectory => "a store is a directory; name one with `--root` or SEALER_ROOT",
         _ => return None,
     })
 }

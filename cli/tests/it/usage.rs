@@ -93,6 +93,7 @@ fn what_cannot_be_meant_is_refused_before_anything_is_done() {
     }
     build(&["--output", "type=rootfs,dest=."], &["`--output .` exists and is not empty", "hint: remove it"]);
     build(&["--output", "type=oci-dir,dest=a.yaml"], &["`--output a.yaml` is no directory"]);
+    build(&["--root", "a.yaml"], &["a.yaml", "hint: a store is a directory"]);
     build(&["-t", "a..b"], &["`a..b` is not an image name"]);
     build(&["--pull="], &["unsupported pull policy \"\""]);
     build(&["--annotation", "sealer.image.extension=x"], &["is written by the build itself"]);
