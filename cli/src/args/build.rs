@@ -171,7 +171,7 @@ pub(crate) struct Build {
     /// Container images not to carry: a reference or a pattern a line
     #[arg(long, value_name = "FILE")]
     pub(crate) ignored_image_list: Option<PathBuf>,
-    /// A cache to keep what was built in: type=registry,ref=NAME or type=local,dest=DIR, with mode=min|max, compression=FORMAT, max-age=30d and max-size=10G; or type=inline, in the image; may be given several times
+    /// A cache to keep what was built in: a reference, type=registry,ref=NAME or type=local,dest=DIR, with mode=min|max, compression=FORMAT, max-age=30d and max-size=10G; or type=inline, in the image; may be given several times
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
     /// Leave layers that are in a registry there until somebody reads them

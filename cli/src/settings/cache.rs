@@ -77,16 +77,13 @@ pub(crate) fn cache_place(text: &str) -> Result<CachePlace, Failure> {
     alone("cache", text, dir)
 }
 
-/// `type=registry,ref=…`, `type=local,src=…`, or a reference alone.
+/// One of `--cache-from`.
 fn source(text: &str) -> Result<CachePlace, Failure> {
     alone("--cache-from", text, "src")
 }
 
 /// A place of which nothing else is said.
 fn alone(flag: &str, text: &str, dir: &str) -> Result<CachePlace, Failure> {
-    if !text.contains('=') {
-        return Ok(CachePlace::Registry(Reference::parse(text)?));
-    }
     let (place, others) = place(flag, text, dir)?;
     match others.first() {
         None => Ok(place),
@@ -128,8 +125,16 @@ pub(crate) fn days(flag: &str, value: &str) -> Result<u32, Failure> {
 
 type Pairs = Vec<(String, String)>;
 
-/// Where a cache is, and what else is said of it.
+/// Where a cache is, and what else is said of it. A reference stands for itself.
 fn place(flag: &str, text: &str, dir: &str) -> Result<(CachePlace, Pairs), Failure> {
+    if !text.contains('=') {
+        // No reference starts like this, and whoever writes a path asks no registry.
+        if text.starts_with(['/', '.', '~']) {
+            return Err(Failure::usage(format!("`{flag}`: `{text}` is no reference of a registry"))
+                .hint(format!("a directory is written as type=local,{dir}={text}")));
+        }
+        return Ok((CachePlace::Registry(Reference::parse(text)?), Pairs::new()));
+    }
     let mut pairs = Pairs::new();
     for pair in text.split(',') {
         let (key, value) = pair.split_once('=').ok_or_else(|| {

@@ -180,6 +180,8 @@ fn a_cache_that_is_of_no_use_is_a_warning_unless_it_is_required() {
         (&["--cache-to", "type=local,dest=x,compression=rar"], "compression `rar` is not supported"),
         (&["--cache-from", "type=inline"], "type=inline needs ref=NAME"),
         (&["--cache-to", "type=local"], "type=local needs dest=DIR"),
+        (&["--cache-to", "./c"], "a directory is written as type=local,dest=./c"),
+        (&["--cache-from", "/c"], "a directory is written as type=local,src=/c"),
         (&["--cache-from", "type=nfs,src=x"], "there is no cache of type `nfs`"),
         (&["--cache-to", "type=local,dest=x,color=red"], "`color` means nothing here"),
         (&["--cache-required"], "says nothing without a cache"),
@@ -301,7 +303,7 @@ fn an_image_can_be_its_own_cache() {
     assert!(said.contains("an image without a cache in it"), "{said}");
     // Nobody writes a cache over an image.
     space.kubefile(&text);
-    let (_, _, said) = good(&space, "eight", "x:1", &["--cache-to", &format!("type=registry,ref={name}")]);
+    let (_, _, said) = good(&space, "eight", "x:1", &["--cache-to", &name]);
     assert!(said.contains("is not written"), "{said}");
     assert_eq!(number(&good(&space, "nine", "x:1", &["--cache-from", &name]).1, "executed"), 0);
 }
