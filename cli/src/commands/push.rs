@@ -9,7 +9,7 @@ use engine::{Images, ManifestKind, Registry, Tagged};
 use super::existing_store;
 use crate::args::{Global, Push};
 use crate::interrupt::Interrupt;
-use crate::progress::Copying;
+use crate::progress::{Copying, counted};
 use crate::report::{Failure, Page};
 use crate::{settings, ui};
 
@@ -98,6 +98,7 @@ pub(crate) fn told(tagged: &Tagged, to: &Reference, pushed: Pushed) -> String {
     let digest = tagged.manifest.digest;
     let what = if tagged.kind == ManifestKind::Index { "index" } else { "image" };
     format!(
-        "successfully pushed docker://{to} with digest {digest} ({what}: {uploaded} blobs sent, {mounted} mounted, {present} were there)"
+        "successfully pushed docker://{to} with digest {digest} ({what}: {} sent, {mounted} mounted, {present} were there)",
+        counted(uploaded, "blob")
     )
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use solver::{Event, EventSink, StepOutcome, VertexDigest};
 
-use super::{Watcher, bytes, printable};
+use super::{Watcher, bytes, counted, printable};
 use crate::ui;
 
 /// Numbers and starting times of the steps seen so far.
@@ -28,7 +28,9 @@ impl Plain {
         let number = steps.len() + 1;
         let fresh = || Step { number, start: Instant::now(), done_bytes: 0 };
         match event {
-            Event::Planned { steps, cached } => vec![format!("plan: {steps} steps, {cached} cached")],
+            Event::Planned { steps, cached } => {
+                vec![format!("plan: {}, {cached} cached", counted(steps, "step"))]
+            }
             Event::Started { vertex, name } => {
                 let step = steps.entry(vertex).or_insert_with(fresh);
                 vec![format!("#{} {}", step.number, printable(&name))]
@@ -90,6 +92,7 @@ mod tests {
         let plain = Plain::default();
         let (a, b) = (VertexDigest::from_bytes([1; 32]), VertexDigest::from_bytes([2; 32]));
         assert_eq!(plain.lines(Event::Planned { steps: 2, cached: 1 }), ["plan: 2 steps, 1 cached"]);
+        assert_eq!(plain.lines(Event::Planned { steps: 1, cached: 0 }), ["plan: 1 step, 0 cached"]);
         let hit = Event::Finished { vertex: a, name: "APP a".into(), outcome: StepOutcome::Cached };
         assert_eq!(plain.lines(hit), ["#1 APP a", "#1 CACHED"]);
         assert_eq!(plain.lines(Event::Started { vertex: b, name: "APP b".into() }), ["#2 APP b"]);

@@ -5,7 +5,9 @@ use engine::upstream::{Cached, StepRecord, Upstream, inline};
 use engine::{Bases, Built, Export, Registry, Repository};
 
 use super::options::Settings;
+use crate::commands::images::bytes;
 use crate::interrupt::Interrupt;
+use crate::progress::counted;
 use crate::report::{Failure, Page, Reporter};
 
 /// What to do about a cache that is of no use.
@@ -84,12 +86,12 @@ pub(super) fn export(
         let shipment = StepRecord::choose(&built.records, target.mode, compression);
         match cached.export(store, &near, &shipment, &target.limits) {
             Ok(exported) => reporter.summary(&format!(
-                "cache {}: {} records, {} new, {} objects of {} bytes sent",
+                "cache {}: {}, {} new, {} of {} sent",
                 cached.name(),
-                exported.records,
+                counted(exported.records, "record"),
                 exported.added,
-                exported.objects_sent,
-                exported.bytes_sent
+                counted(exported.objects_sent, "object"),
+                bytes(exported.bytes_sent)
             )),
             Err(_) if interrupt.cancel.is_cancelled() => {
                 let what = "cancelled; the image is built and stored, and not all caches know of it";

@@ -13,7 +13,7 @@ use super::options::Settings;
 use crate::args::{Build, Explain, Global};
 use crate::commands::push::{send, told};
 use crate::interrupt::Interrupt;
-use crate::progress::printable;
+use crate::progress::{counted, printable};
 use crate::report::{Failure, Page, Reporter};
 use crate::settings::{Output, OutputType};
 use crate::ui;
@@ -57,10 +57,12 @@ impl Finished<'_> {
         }
         let Built { vertices, cached, layers_made, .. } = self.built;
         reporter.summary(&format!(
-            "built {} ({}) in {} ms: {vertices} steps, {cached} cached, {layers_made} layers made",
+            "built {} ({}) in {} ms: {}, {cached} cached, {} made",
             self.settings.export.names.join(", "),
             self.exported.line.manifest.digest,
             self.start.elapsed().as_millis(),
+            counted(*vertices, "step"),
+            counted(*layers_made, "layer"),
         ));
         Ok(())
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{SHORT_ID, bytes, entry_json, filtered, open_alone, seconds};
 use crate::args::Prune;
+use crate::progress::counted;
 use crate::report::Failure;
 use crate::{settings, ui};
 
@@ -124,10 +125,12 @@ impl Told<'_> {
         let Pruned { records, images } = self.pruned;
         let left = self.survey.total_bytes() - self.chosen_bytes();
         ui::message(&format!(
-            "{did} {} in {} blobs and {} directories, with {records} records and {images} images without a name; {} stay, {} of them for images with names",
+            "{did} {} in {} and {}, with {} and {} without a name; {} stay, {} of them for images with names",
             bytes(self.freed()),
-            self.chosen.len(),
-            self.dirs.len(),
+            counted(self.chosen.len(), "blob"),
+            counted(self.dirs.len(), "directory"),
+            counted(records, "record"),
+            counted(images, "image"),
             bytes(left),
             bytes(self.survey.needed_bytes()),
         ));

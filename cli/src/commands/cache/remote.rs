@@ -14,7 +14,7 @@ use super::bytes;
 use crate::args::{CacheExport, CacheImport, CacheInspect, Global, RemotePlace};
 use crate::commands::existing_store;
 use crate::interrupt::Interrupt;
-use crate::progress::Copying;
+use crate::progress::{Copying, counted};
 use crate::report::{Failure, Page, Reporter};
 use crate::{settings, ui};
 
@@ -82,13 +82,13 @@ pub(super) fn export(
         .for_each(|text| reporter.warn(Page::warning("cache", text, "it was replaced")));
     if !global.quiet {
         ui::message(&format!(
-            "cache {}: {} records, {} new, {} expired, {} objects of {} bytes sent",
+            "cache {}: {}, {} new, {} expired, {} of {} sent",
             cached.name(),
-            exported.records,
+            counted(exported.records, "record"),
             exported.added,
             exported.expired,
-            exported.objects_sent,
-            exported.bytes_sent
+            counted(exported.objects_sent, "object"),
+            bytes(exported.bytes_sent)
         ));
     }
     Ok(())
@@ -106,11 +106,11 @@ pub(super) fn import(args: &CacheImport, global: &Global, root: &Path) -> Result
     let imported = imported.map_err(|error| by_hand(&args.place.cache, error, &interrupt))?;
     if !global.quiet {
         ui::message(&format!(
-            "imported {} steps; {} layers of {} fetched, {} records left there",
-            imported.steps,
-            imported.layers,
+            "imported {}; {} of {} fetched, {} left there",
+            counted(imported.steps, "step"),
+            counted(imported.layers, "layer"),
             bytes(imported.bytes),
-            imported.left
+            counted(imported.left, "record")
         ));
     }
     Ok(())
@@ -147,10 +147,10 @@ pub(super) fn inspect(args: &CacheInspect, global: &Global) -> Result<(), Failur
     let blobs: HashMap<BlobDigest, u64> =
         all.iter().flat_map(|one| &one.blobs).map(|blob| (blob.digest, blob.size)).collect();
     ui::message(&format!(
-        "{} records of {}, {} blobs of {}",
-        all.len(),
+        "{} of {}, {} of {}",
+        counted(all.len(), "record"),
         bytes(total(all.iter().map(|one| one.size))),
-        blobs.len(),
+        counted(blobs.len(), "blob"),
         bytes(total(blobs.into_values()))
     ));
     Ok(())

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{bytes, open_alone};
 use crate::args::Verify;
 use crate::interrupt::Interrupt;
-use crate::progress::Copying;
+use crate::progress::{Copying, counted};
 use crate::report::{Failure, Page};
 use crate::ui;
 
@@ -29,11 +29,11 @@ pub(super) fn run(args: &Verify, quiet: bool, root: &Path) -> Result<(), Failure
         ui::data(&format!("{:#}", as_json(&verified)));
     } else if !quiet {
         ui::message(&format!(
-            "verified {} blobs, {}; {} were damaged, {} records forgotten",
-            verified.blobs,
+            "verified {}, {}; {} were damaged, {} forgotten",
+            counted(verified.blobs, "blob"),
             bytes(verified.bytes),
             verified.damage.iter().filter(|damage| damage.was_wrong).count(),
-            verified.records,
+            counted(verified.records, "record"),
         ));
         if verified.healed {
             ui::message(

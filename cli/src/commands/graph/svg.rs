@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::layout::{Item, Layout};
 use super::view::{Node, STATE, State, View};
 use crate::observe::Escaped;
+use crate::progress::counted;
 
 /// Height of a box, and of a row with the gap below it, in pixels.
 const BOX: f64 = 36.0;
@@ -32,7 +33,7 @@ pub(super) fn svg(view: &View) -> String {
     let inputs: Vec<&[usize]> = view.nodes.iter().map(|node| node.inputs.as_slice()).collect();
     let places = Places::new(view, Layout::new(&inputs));
     let (steps, cached) = view.counts();
-    let title = format!("{}: {steps} steps, {cached} cached", view.file);
+    let title = format!("{}: {}, {cached} cached", view.file, counted(steps, "step"));
     let legend = "✓ cached  ·  ▶ runs  ·  ○ read  ·  – not asked for";
     let least = (title.chars().count().max(legend.chars().count()) as f64).mul_add(LETTER, 2.0 * MARGIN);
     let (width, height) = (places.width.max(least).ceil(), places.height.ceil());
