@@ -78,6 +78,7 @@ pub(crate) struct Global {
         require_equals = true,
         default_value = "false",
         default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new(),
         env = "SEALER_STRICT"
     )]
     pub(crate) strict: bool,

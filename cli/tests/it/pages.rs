@@ -86,6 +86,11 @@ fn warnings_come_once_at_the_end_and_strict_makes_them_errors() {
         run.stderr
     );
     assert!(!strict.store().join("index.json").exists(), "nothing was built");
+    for (word, code) in [("1", 1), ("yes", 1), ("0", 0), ("false", 0), ("", 0), ("maybe", 1)] {
+        let checked =
+            crate::space::run(strict.command().env("SEALER_STRICT", word).args(["build", "--check", "."]));
+        assert_eq!(checked.code, Some(code), "SEALER_STRICT={word}: {}", checked.stderr);
+    }
     // Warnings of running steps stop it before the image gets its name.
     strict.kubefile("FROM scratch\nAPP a local://a.yaml\nCOPY sock /s\n");
     let _listener = {
