@@ -105,6 +105,12 @@ fn what_is_pushed_is_pulled_byte_for_byte() {
         &["pull", &registry.name("team/base:2")],
         &["is not in the registry", "sealer search"],
     );
+    bad(
+        &space,
+        "third",
+        &["search", &registry.name("team/bas")],
+        &["is not in the registry", "HOST/REPOSITORY"],
+    );
 }
 
 #[test]
