@@ -71,13 +71,18 @@ pub enum ContentError {
     /// A layer blob is not what it should be.
     #[error(transparent)]
     Layer(#[from] layer::LayerError),
+    /// The build was stopped.
+    #[error("the build was cancelled")]
+    Cancelled,
 }
 
 impl ContentError {
     /// Whether this only says that the build was stopped.
     pub(crate) fn is_cancelled(&self) -> bool {
         match self {
+            Self::Cancelled => true,
             Self::Http(error) => matches!(**error, HttpError::Fetch(FetchError::Cancelled { .. })),
+            Self::Registry(error) => error.is_cancelled(),
             _ => false,
         }
     }

@@ -17,6 +17,7 @@ use crate::ops::exec::ExecError;
 use crate::ops::file::FileError;
 use crate::registry::RegistryError;
 use crate::sandbox::SandboxError;
+use crate::snapshot::SnapshotError;
 use crate::source::context::ContextError;
 use crate::source::git::GitError;
 use crate::source::http::HttpError;
@@ -192,7 +193,10 @@ impl OpError {
         ) || match self {
             Self::Base(error) => error.is_cancelled(),
             Self::Content(error) | Self::Frame(FrameError::Content(error)) => error.is_cancelled(),
-            Self::Exec(error) => matches!(**error, ExecError::Sandbox(SandboxError::Cancelled)),
+            Self::Exec(error) => match &**error {
+                ExecError::Snapshot(SnapshotError::Content(error)) => error.is_cancelled(),
+                error => matches!(error, ExecError::Sandbox(SandboxError::Cancelled)),
+            },
             _ => false,
         }
     }

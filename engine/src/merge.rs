@@ -73,6 +73,13 @@ pub enum MergeError {
     Tree(#[from] TreeError),
 }
 
+impl MergeError {
+    /// Whether this only says that the user stopped it.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Image(ImageError::Cancelled) | Self::Frame(FrameError::Cancelled))
+    }
+}
+
 /// How images are merged.
 #[derive(Debug)]
 pub struct Merge<'a> {
@@ -103,7 +110,7 @@ impl Merge<'_> {
         let mut roots = Vec::new();
         let mut deltas = Vec::new();
         for (name, stored) in self.images {
-            let state = image::state(stored, store, &trees, &contents)?;
+            let state = image::state(stored, store, &trees, &contents, self.cancel)?;
             roots.push((name.as_str(), merged(&trees, &state)?));
             deltas.extend(stored.layers.iter().cloned().zip(state.deltas));
         }

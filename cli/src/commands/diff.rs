@@ -5,7 +5,7 @@ use std::path::Path;
 use cache::Store;
 use engine::diff::{Change, Difference, ImageDiff, diff};
 use engine::registry::LayerSource;
-use engine::{Images, Registry, State, StoredImage};
+use engine::{Cancel, Images, Registry, State, StoredImage};
 use solver::Platform;
 
 use super::existing_store;
@@ -22,7 +22,8 @@ pub(crate) fn run(args: &Diff, global: &Global, root: &Path) -> Result<(), Failu
     let registry = settings::registry(&args.selection.registry, global, &interrupt.cancel)?;
     let store = existing_store(root, &args.first)?;
     let trees = engine::tree::Trees::new(&store);
-    let side = Side { store: &store, registry: &registry, trees: &trees, platform: &platform };
+    let (platform, cancel) = (&platform, &interrupt.cancel);
+    let side = Side { store: &store, registry: &registry, trees: &trees, platform, cancel };
     let fail = |error| Failure::registry(error, interrupt.signal());
     let first = side.read(&args.first)?.known().map_err(fail)?;
     let second = side.read(&args.second)?.known().map_err(fail)?;
@@ -45,6 +46,7 @@ struct Side<'a> {
     registry: &'a Registry,
     trees: &'a engine::tree::Trees<'a>,
     platform: &'a Platform,
+    cancel: &'a Cancel,
 }
 
 /// An image whose layers were not looked into yet.
@@ -67,7 +69,7 @@ impl Unread<'_> {
     fn known(self) -> Result<(StoredImage, State), engine::RegistryError> {
         let Side { store, trees, .. } = self.side;
         self.source.fetch(&self.image.layers, Some(trees), &|_, _| {})?;
-        let state = engine::source::image::state_only(&self.image, store, trees)?;
+        let state = engine::source::image::state_only(&self.image, store, trees, self.side.cancel)?;
         Ok((self.image, state))
     }
 }

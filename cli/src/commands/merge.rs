@@ -51,7 +51,10 @@ pub(crate) fn run(args: &Merge, global: &Global, reporter: &Reporter, root: &Pat
         sealer_version: env!("CARGO_PKG_VERSION"),
         cancel: &interrupt.cancel,
     };
-    let merged = work.run(&store).map_err(|error| failure(&error))?;
+    let merged = work.run(&store).map_err(|error| match error.is_cancelled() {
+        true => Failure::Cancelled { signal: interrupt.signal(), what: "cancelled; nothing was merged" },
+        false => failure(&error),
+    })?;
     let id = store.blobs().put(&merged.config)?.digest;
     let manifest = store.blobs().put(&merged.manifest)?;
     store.commit::<Failure>(|| Ok(images.tag(&names, &manifest, ManifestKind::Image, settings::now())?))?;

@@ -47,7 +47,7 @@ impl<'a> Bases<'a> {
     ) -> Result<State, RegistryError> {
         let source = self.source(base);
         source.fetch(&base.image.layers, Some(trees), progress).map_err(|error| error.of(&shown(base)))?;
-        Ok(image::state(&base.image, self.store, trees, contents)?)
+        Ok(image::state(&base.image, self.store, trees, contents, self.registry.fetcher().cancel())?)
     }
 
     /// Makes sure that all layers of a base are in the store.

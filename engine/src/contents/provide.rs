@@ -9,6 +9,7 @@ use solver::{ContentDigest, Layer, TreeDigest};
 
 use super::{ContentError, Contents, Location, copy_hashed};
 use crate::bases::Bases;
+use crate::cancel::Stopping;
 use crate::layer;
 use crate::tree::{Node, TreeError, Trees};
 
@@ -115,7 +116,9 @@ impl Contents<'_> {
             if self.bring(tree, layer)? {
                 let brought = self.bring_out(trees, tree, layer, &wanted);
                 let is_known = |digest: &ContentDigest| self.lock().places.contains_key(digest);
-                if brought.is_err() || !wanted.iter().all(is_known) {
+                // Of one that was not read to its end nobody knows what is in it.
+                let is_read = !matches!(brought, Err(ContentError::Cancelled));
+                if is_read && (brought.is_err() || !wanted.iter().all(is_known)) {
                     self.store.blobs().doubt(&layer.blob.digest);
                 }
                 brought?;
@@ -165,8 +168,8 @@ impl Contents<'_> {
             }
             Ok(())
         })?;
-        let blob = self.store.blobs().open(&layer.blob.digest)?;
-        layer::for_each_file(blob, layer.media_type, &mut |path, reader| {
+        let blob = Stopping { bytes: self.store.blobs().open(&layer.blob.digest)?, cancel: &self.cancel };
+        let read = layer::for_each_file(blob, layer.media_type, &mut |path, reader| {
             let Some(content) = by_path.get(path) else { return Ok(()) };
             // The same bytes under another path: whoever reads those that are there must not lose them.
             if self.lock().places.contains_key(content) {
@@ -179,7 +182,10 @@ impl Contents<'_> {
                 self.add(found, Location::Host { dir: Arc::clone(&dir), name: name.into() });
             }
             Ok(())
-        })?;
-        Ok(())
+        });
+        match read {
+            Err(_) if self.cancel.is_cancelled() => Err(ContentError::Cancelled),
+            read => Ok(read?),
+        }
     }
 }

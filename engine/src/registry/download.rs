@@ -175,7 +175,7 @@ impl<'a> LayerSource<'a> {
         }
         drop(lock);
         match trees {
-            Looking::AtFiles(trees) => match image::index(layer, self.store, trees) {
+            Looking::AtFiles(trees) => match image::index(layer, self.store, trees, cancel) {
                 // What is below it has to be known first.
                 Err(error) if error.is_link_below() => Ok(()),
                 indexed => Ok(indexed.map(drop)?),

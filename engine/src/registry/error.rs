@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::mirrors::Tried;
 use crate::images::ImagesError;
 use crate::net::FetchError;
+use crate::source::image::ImageError;
 
 /// A registry that was not of use.
 #[derive(Debug, Error)]
@@ -137,7 +138,7 @@ pub enum RegistryError {
     Cache(#[from] CacheError),
     /// A layer that cannot be used.
     #[error(transparent)]
-    Layer(#[from] crate::source::image::ImageError),
+    Layer(#[from] ImageError),
     /// Reading or writing failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -198,7 +199,11 @@ impl RegistryError {
 
     /// Whether this only says that the user stopped it.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.plain(), Self::Net(error) if error.is_cancelled())
+        match self.plain() {
+            Self::Net(error) => error.is_cancelled(),
+            Self::Layer(error) => matches!(error, ImageError::Cancelled),
+            _ => false,
+        }
     }
 
     /// Whether it happened on this side, so that asking somebody else helps nothing.

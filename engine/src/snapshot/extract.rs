@@ -9,7 +9,8 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
 use solver::{Layer, TreeDigest};
 
 use super::SnapshotError;
-use crate::contents::{Contents, copy_hashed};
+use crate::cancel::{Cancel, Stopping};
+use crate::contents::{ContentError, Contents, copy_hashed};
 use crate::decompress::{Bounded, expansion_limit};
 use crate::layer::{self, TimePolicy};
 use crate::transport::RootfsReport;
@@ -36,7 +37,11 @@ pub(crate) fn extract(
     extraction.skeleton(delta, &mut Vec::new())?;
     match contents.layer_of(delta)? {
         Some(layer) => {
-            let read = extraction.read_layer(store, &layer);
+            let cancel = contents.cancel();
+            let read = match extraction.read_layer(store, &layer, cancel) {
+                Err(_) if cancel.is_cancelled() => return Err(ContentError::Cancelled.into()),
+                read => read,
+            };
             let links = read.inspect_err(|_| store.blobs().doubt(&layer.blob.digest))?;
             // Hard links to files of layers below.
             let wanted = links.iter().filter_map(|(path, entry)| match entry.node {
@@ -95,8 +100,13 @@ impl Extraction<'_> {
 
     /// Files out of the layer they are in, in one pass. Their times are the layer's: programs compare them. Gives hard links
     /// to what the layer does not have.
-    fn read_layer(&mut self, store: &Store, layer: &Layer) -> Result<HashMap<Vec<u8>, Entry>, SnapshotError> {
-        let blob = store.blobs().open(&layer.blob.digest)?;
+    fn read_layer(
+        &mut self,
+        store: &Store,
+        layer: &Layer,
+        cancel: &Cancel,
+    ) -> Result<HashMap<Vec<u8>, Entry>, SnapshotError> {
+        let blob = Stopping { bytes: store.blobs().open(&layer.blob.digest)?, cancel };
         let tar =
             Bounded::new(layer::uncompressed(blob, layer.media_type)?, expansion_limit(layer.blob.size));
         let tap = PaxTap::new(tar);

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use solver::{DiffId, Layer, TreeDigest};
 use thiserror::Error;
 
+use crate::cancel::{Cancel, Stopping};
 use crate::contents::Contents;
 use crate::decompress::{Bounded, expansion_limit};
 use crate::images::StoredImage;
@@ -36,6 +37,9 @@ pub enum ImageError {
         /// Found.
         found: DiffId,
     },
+    /// The work was stopped.
+    #[error("the work was cancelled")]
+    Cancelled,
     /// The store failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -45,16 +49,17 @@ pub enum ImageError {
 /// read once; they must be in the store.
 ///
 /// # Errors
-/// When a layer is missing, damaged or refused.
+/// When a layer is missing, damaged or refused, or the work is cancelled.
 pub fn state(
     image: &StoredImage,
     store: &Store,
     trees: &Trees<'_>,
     contents: &Contents<'_>,
+    cancel: &Cancel,
 ) -> Result<State, ImageError> {
     let mut state = State::default();
     for layer in &image.layers {
-        let delta = index_on(layer, &state, store, trees)?;
+        let delta = index_on(layer, &state, (store, trees), cancel)?;
         contents.add_image_layer(delta, layer.clone());
         state.deltas.push(delta);
     }
@@ -64,11 +69,16 @@ pub fn state(
 /// The state an image is, whose files nobody will copy.
 ///
 /// # Errors
-/// When a layer is missing, damaged or refused.
-pub fn state_only(image: &StoredImage, store: &Store, trees: &Trees<'_>) -> Result<State, ImageError> {
+/// When a layer is missing, damaged or refused, or the work is cancelled.
+pub fn state_only(
+    image: &StoredImage,
+    store: &Store,
+    trees: &Trees<'_>,
+    cancel: &Cancel,
+) -> Result<State, ImageError> {
     let mut state = State::default();
     for layer in &image.layers {
-        state.deltas.push(index_on(layer, &state, store, trees)?);
+        state.deltas.push(index_on(layer, &state, (store, trees), cancel)?);
     }
     Ok(state)
 }
@@ -78,13 +88,14 @@ pub fn state_only(image: &StoredImage, store: &Store, trees: &Trees<'_>) -> Resu
 fn index_on(
     layer: &Layer,
     below: &State,
-    store: &Store,
-    trees: &Trees<'_>,
+    (store, trees): (&Store, &Trees<'_>),
+    cancel: &Cancel,
 ) -> Result<TreeDigest, ImageError> {
-    match index(layer, store, trees) {
+    match index(layer, store, trees, cancel) {
         Err(error) if error.is_link_below() && !below.deltas.is_empty() => {
-            let blob = store.blobs().open(&layer.blob.digest)?;
-            read_with(layer, blob, (trees, below), TimePolicy::Fixed(0))
+            let blob = Stopping { bytes: store.blobs().open(&layer.blob.digest)?, cancel };
+            let read = read_with(layer, blob, (trees, below), TimePolicy::Fixed(0));
+            read.map_err(|error| error.unless(cancel))
         }
         indexed => indexed,
     }
@@ -95,6 +106,11 @@ impl ImageError {
     pub(crate) fn is_link_below(&self) -> bool {
         matches!(self, Self::Untar { source: UntarError::LinkTarget { .. }, .. })
     }
+
+    /// What a reader that was stopped says is not the layer's fault.
+    fn unless(self, cancel: &Cancel) -> Self {
+        if cancel.is_cancelled() { Self::Cancelled } else { self }
+    }
 }
 
 /// The tree of a layer that was read before.
@@ -104,12 +120,20 @@ pub(crate) fn known_tree(layer: &Layer, store: &Store, trees: &Trees<'_>) -> Opt
 }
 
 /// The tree of a layer of the store: as it is known, or read now.
-pub(crate) fn index(layer: &Layer, store: &Store, trees: &Trees<'_>) -> Result<TreeDigest, ImageError> {
+pub(crate) fn index(
+    layer: &Layer,
+    store: &Store,
+    trees: &Trees<'_>,
+    cancel: &Cancel,
+) -> Result<TreeDigest, ImageError> {
     if let Some(known) = known_tree(layer, store, trees) {
         return Ok(known);
     }
-    let blob = store.blobs().open(&layer.blob.digest)?;
-    let tree = read_layer(layer, blob, trees).inspect_err(|_| store.blobs().doubt(&layer.blob.digest))?;
+    let blob = Stopping { bytes: store.blobs().open(&layer.blob.digest)?, cancel };
+    let tree = match read_layer(layer, blob, trees).map_err(|error| error.unless(cancel)) {
+        Err(ImageError::Cancelled) => return Err(ImageError::Cancelled),
+        read => read.inspect_err(|_| store.blobs().doubt(&layer.blob.digest))?,
+    };
     keep_tree(layer, tree, store, trees)?;
     Ok(tree)
 }
@@ -193,5 +217,31 @@ impl<R: io::Read> io::Read for Hashed<R> {
         let read = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..read]);
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use solver::MediaType;
+
+    use super::*;
+
+    #[test]
+    fn a_layer_that_was_not_read_to_its_end_is_not_to_blame() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let trees = Trees::new(&store);
+        // The end of a tar, and nothing before it.
+        let tar = [0; 1024];
+        let blob = store.blobs().put(&tar).unwrap();
+        let diff_id = DiffId::from_bytes(Sha256::digest(tar).into());
+        let layer = Layer { diff_id, blob, media_type: MediaType::Tar, frames: Vec::new() };
+        let stopped = Cancel::new();
+        stopped.cancel();
+        let read = index(&layer, &store, &trees, &stopped);
+        assert!(matches!(read, Err(ImageError::Cancelled)), "{read:?}");
+        assert!(known_tree(&layer, &store, &trees).is_none());
+        let read = index(&layer, &store, &trees, &Cancel::new());
+        assert_eq!(known_tree(&layer, &store, &trees), read.ok());
     }
 }

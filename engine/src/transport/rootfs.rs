@@ -19,7 +19,7 @@ use crate::cancel::Cancel;
 use crate::contents::Contents;
 use crate::images::StoredImage;
 use crate::layer::{self, BLOCK, TimePolicy};
-use crate::source::image;
+use crate::source::image::{self, ImageError};
 use crate::state::{Found, State};
 use crate::tree::{Entry, Node, Trees};
 use crate::untar::pax::PaxTap;
@@ -44,7 +44,7 @@ pub fn write_tar(
     destination: &Destination,
     cancel: &Cancel,
 ) -> Result<(), TransportError> {
-    let merged = Merged::new(store, stored)?;
+    let merged = Merged::new(store, stored, cancel)?;
     destination.stream(|out| {
         let mut out = io::BufWriter::with_capacity(1 << 20, out);
         merged.pass(cancel, &mut Tar { out: &mut out, times })?;
@@ -64,7 +64,7 @@ pub fn write_rootfs(
     destination: &Destination,
     cancel: &Cancel,
 ) -> Result<RootfsReport, TransportError> {
-    let merged = Merged::new(store, stored)?;
+    let merged = Merged::new(store, stored, cancel)?;
     destination.dir(|root| {
         let is_root = rustix::process::geteuid().is_root();
         let mut dir = Dir { root, times, is_root, report: RootfsReport::default() };
@@ -106,10 +106,13 @@ struct Merged<'a> {
 }
 
 impl<'a> Merged<'a> {
-    fn new(store: &'a Store, stored: &'a StoredImage) -> Result<Self, TransportError> {
+    fn new(store: &'a Store, stored: &'a StoredImage, cancel: &Cancel) -> Result<Self, TransportError> {
         let trees = Trees::new(store);
         let contents = Contents::new(store, false);
-        let state = image::state(stored, store, &trees, &contents)?;
+        let state = match image::state(stored, store, &trees, &contents, cancel) {
+            Err(ImageError::Cancelled) => return Err(TransportError::Cancelled),
+            state => state?,
+        };
         let Found::Dir { parts, .. } = state.root() else {
             unreachable!("the root of a state is a directory")
         };
