@@ -27,7 +27,7 @@ pub(crate) struct Evaluation {
     pub(crate) reachable: Vec<bool>,
     /// LAUNCH names with their stages and places.
     pub(crate) launched: Vec<(usize, String, Span)>,
-    /// Whether an image is named by variables that a base may set.
+    /// Whether a stage, an image or a context is named by variables that a base may set.
     pub(crate) is_from_open: bool,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
@@ -301,7 +301,10 @@ impl Evaluator<'_> {
     }
 
     fn check_contexts(&mut self) {
-        let Some(from) = self.stages.first().map(|stage| stage.span) else { return };
+        // What is not named yet may be any of them.
+        let Some(from) = self.stages.first().filter(|_| !self.is_from_open).map(|stage| stage.span) else {
+            return;
+        };
         let given = self.options.contexts.keys().filter(|name| !self.used_contexts.contains(*name));
         let unused: Vec<&str> = given.map(String::as_str).collect();
         if !unused.is_empty() {
@@ -330,7 +333,8 @@ impl Evaluator<'_> {
         for index in 0..last {
             // Who puts something else in the place of a stage knows that it is not built.
             let is_replaced = self.used_contexts.contains(&context_name(&self.stages[index].name));
-            if !reachable[index] && !from_last[index] && !is_replaced {
+            let is_used = reachable[index] || from_last[index] || is_replaced || self.is_from_open;
+            if !is_used {
                 let diagnostic = diagnostic::unused_stage(self.stages[index].span, &self.stages[index].name);
                 self.report(diagnostic);
             }

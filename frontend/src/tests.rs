@@ -202,6 +202,27 @@ fn files_come_from_images_and_no_image_is_asked_for_in_vain() {
 }
 
 #[test]
+fn what_variables_of_a_base_name_is_used() {
+    let contexts = BTreeMap::from([("tools".to_owned(), NamedContext::Files)]);
+    let contexts = Options { contexts, ..options() };
+    for (options, text, found) in [
+        (options(), "FROM x AS tools\nFROM env\nCOPY --from=$TOOLS a /", "image x linux/amd64"),
+        (options(), "FROM x AS tools\nFROM env\nRUN --mount=from=$TOOLS,target=/t a", "image x linux/amd64"),
+        (options(), "FROM x AS y\nFROM env\nRUN --mount=from=y,target=/$TOOLS a", "image x linux/amd64"),
+        (options(), "FROM env\nRUN --mount=from=x,target=/$TOOLS a", "image x linux/amd64"),
+        (contexts, "FROM env\nRUN --mount=from=$TOOLS,target=/t a", "local context:tools"),
+    ] {
+        let dump = dump(text, &options);
+        assert!(
+            dump.contains(found) && dump.contains("exec") != dump.contains("file"),
+            "{text}\n---\n{dump}"
+        );
+        assert!(!dump.contains("warning") && !dump.contains("error"), "{text}\n---\n{dump}");
+    }
+    check("FROM x AS y\nFROM env\nCOPY --from=$TOOLS a /", &["warning 1:1 stage `y` is not used"]);
+}
+
+#[test]
 fn applications_of_an_image_that_files_come_from_do_not_count() {
     let source = SourceFile {
         name: "Kubefile".into(),

@@ -165,7 +165,11 @@ impl<'t> Options<'t> {
 
 /// Reads one `--mount`.
 fn mount(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<RunMount> {
-    let text = value(evaluator, flag, "type=TYPE,target=PATH,…")?;
+    let text = value(evaluator, flag, "type=TYPE,target=PATH,…");
+    if text.is_none() && evaluator.stage().open {
+        evaluator.is_from_open = true;
+    }
+    let text = text?;
     let mut options = Options::new(&text);
     let kind = options.text(&["type"]).unwrap_or_else(|| "bind".to_owned());
     let target = options.text(&["target", "dst", "destination"]);
