@@ -3,6 +3,7 @@
 //! It knows keywords only as far as heredocs need: which instructions may have a body below them.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use solver::Span;
 
@@ -10,7 +11,7 @@ use crate::ast::Heredoc;
 use crate::diagnostic::{self, Diagnostic};
 use crate::directive::Checks;
 use crate::text::Text;
-use crate::words::{self, Quotes};
+use crate::words::{self, JsonList, Quotes};
 
 /// A logical line: an instruction with everything that belongs to it.
 #[derive(Debug)]
@@ -72,9 +73,10 @@ struct Lexer<'a> {
     diagnostics: Vec<Diagnostic>,
 }
 
-/// The first characters of a heredoc operator, decided.
-struct Operator<'a> {
-    name: &'a str,
+/// A heredoc operator, decided.
+struct Operator {
+    /// The delimiter without its quotes.
+    name: String,
     quoted: bool,
     strip_tabs: bool,
 }
@@ -181,24 +183,24 @@ impl<'a> Lexer<'a> {
             return Vec::new();
         }
         let keyword = text.value.split(char::is_whitespace).next().unwrap_or_default();
-        let rest = text.value[keyword.len()..].trim_start();
         let takes = ["COPY", "ADD", "RUN"].iter().any(|known| known.eq_ignore_ascii_case(keyword));
         let refuses =
             ["FROM", "APP", "CNI", "CSI", "APPENV", "APPCMDS", "LAUNCH", "CMDS", "CMD", "KUBEVERSION"]
                 .iter()
                 .any(|known| known.eq_ignore_ascii_case(keyword));
-        if rest.starts_with('[') || !(takes || refuses) {
+        let words = words::split(&text.value, keyword.len(), Quotes::Respected(self.escape));
+        if !(takes || refuses) || is_array(&text.value, &words) {
             return Vec::new();
         }
         let mut heredocs = Vec::new();
-        for range in words::split(&text.value, keyword.len(), Quotes::Respected(self.escape)) {
+        for range in words {
             let Some(operator) = operator(&text.value[range.clone()]) else { continue };
             let body = if self.may_close(&operator) { self.body(&operator) } else { None };
             match body {
                 Some(body) => heredocs.push(heredoc(&operator, text.span(range), body)),
                 None if takes => {
                     self.diagnostics
-                        .push(diagnostic::unterminated_heredoc(text.span(range.clone()), operator.name));
+                        .push(diagnostic::unterminated_heredoc(text.span(range.clone()), &operator.name));
                     let rest = (
                         Span::new(self.position, self.source.len()),
                         self.source[self.position..].to_owned(),
@@ -214,7 +216,7 @@ impl<'a> Lexer<'a> {
 
     /// Whether a line below may be the delimiter. Without this, a text of heredocs that never close is read to its
     /// end once for each.
-    fn may_close(&mut self, operator: &Operator<'_>) -> bool {
+    fn may_close(&mut self, operator: &Operator) -> bool {
         let source = self.source;
         let lines = self.last_lines.get_or_insert_with(|| {
             let mut lines = [HashMap::new(), HashMap::new()];
@@ -227,11 +229,13 @@ impl<'a> Lexer<'a> {
             }
             lines
         });
-        lines[usize::from(operator.strip_tabs)].get(operator.name).is_some_and(|&last| last >= self.position)
+        lines[usize::from(operator.strip_tabs)]
+            .get(operator.name.as_str())
+            .is_some_and(|&last| last >= self.position)
     }
 
     /// Takes the lines up to the delimiter; nothing is taken if there is none.
-    fn body(&mut self, operator: &Operator<'_>) -> Option<(Span, String)> {
+    fn body(&mut self, operator: &Operator) -> Option<(Span, String)> {
         let start = self.position;
         let mut content = String::new();
         while let Some(line) = self.next_line() {
@@ -239,7 +243,7 @@ impl<'a> Lexer<'a> {
                 if operator.strip_tabs { text.len() - text.trim_start_matches('\t').len() } else { 0 }
             };
             let text = &self.source[line.start..line.end];
-            if &text[tabs(text)..] == operator.name {
+            if text[tabs(text)..] == operator.name {
                 return Some((Span::new(start, line.start), content));
             }
             let whole = &self.source[line.start..self.position];
@@ -250,22 +254,58 @@ impl<'a> Lexer<'a> {
     }
 }
 
-fn heredoc(operator: &Operator<'_>, span: Span, (body, content): (Span, String)) -> Heredoc {
-    Heredoc { name: operator.name.to_owned(), operator: span, expand: !operator.quoted, content, span: body }
+fn heredoc(operator: &Operator, span: Span, (body, content): (Span, String)) -> Heredoc {
+    Heredoc { name: operator.name.clone(), operator: span, expand: !operator.quoted, content, span: body }
 }
 
-/// `<<NAME`, `<<-NAME`, `<<"NAME"`, `<<'NAME'`, with an optional file descriptor before it.
-fn operator(word: &str) -> Option<Operator<'_>> {
+/// Whether the arguments are a JSON array: what stands in its strings opens no heredoc.
+fn is_array(text: &str, words: &[Range<usize>]) -> bool {
+    let first = words.iter().find(|word| !text[word.start..].starts_with("--"));
+    first.is_some_and(|first| {
+        text[first.start..].starts_with('[')
+            && matches!(words::json_list(text, first.start), JsonList::Strings(_))
+    })
+}
+
+/// `<<NAME`, `<<-NAME`, `<<"NAME"`, `<<'NAME'`, `<<\NAME`, with an optional file descriptor before it.
+fn operator(word: &str) -> Option<Operator> {
     let rest = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
     let (strip_tabs, rest) = rest.strip_prefix('-').map_or((false, rest), |rest| (true, rest));
-    let unquoted = |quote: char| rest.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
-    let (quoted, name) = match unquoted('"').or_else(|| unquoted('\'')) {
-        Some(name) => (true, name),
-        None => (false, rest),
+    let (name, quoted) = delimiter(rest)?;
+    // A shift in a shell's arithmetic is none: `$((1 <<2))`, `$((1 <<$BITS))`.
+    let plain = |name: &str| {
+        name.starts_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '.' | '/')) && !name.contains('$')
     };
-    let valid = name.starts_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '.' | '/'))
-        && !name.contains(['<', '"', '\'', '$', ' ', '\t']);
+    let valid = !name.is_empty() && !name.contains('<') && (quoted || plain(&name));
     valid.then_some(Operator { name, quoted, strip_tabs })
+}
+
+/// A delimiter as a shell reads it, whatever the escape directive says, and whether any of it is quoted.
+fn delimiter(word: &str) -> Option<(String, bool)> {
+    let mut name = String::with_capacity(word.len());
+    let mut rest = word.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => name.push(rest.next()?),
+            '"' | '\'' => loop {
+                match rest.next()? {
+                    closing if closing == c => break,
+                    '\\' if c == '"' => {
+                        let escaped = rest.next()?;
+                        if !matches!(escaped, '"' | '\\' | '$' | '`') {
+                            name.push('\\');
+                        }
+                        name.push(escaped);
+                    }
+                    inside => name.push(inside),
+                }
+            },
+            plain => name.push(plain),
+        }
+    }
+    // Every quote takes at least its own place.
+    let quoted = name.len() < word.len();
+    Some((name, quoted))
 }
 
 fn is_blank_or_comment(line: &str) -> bool {

@@ -150,6 +150,34 @@ COPY ["it's a", "/x y"]"#,
 }
 
 #[test]
+fn heredocs_open_wherever_a_shell_would_open_one_and_not_in_arrays() {
+    check(
+        "FROM scratch\nRUN [ -e /x ] || cat <<E\nhi\nE\nCOPY [ab] <<E /d/\nhi\nE\nLABEL a=b",
+        &[r#"[ -e /x ] || cat <<E\nhi\nE"]"#, r#"1:[ab] E="hi\n" > /d/"#, "label a=b"],
+    );
+    check(
+        "FROM scratch\nRUN --network=none [\"cat\", \"<<E\"]\nCOPY [\"<<E\", \"/d\"]\nLABEL a=b",
+        &[r#"exec ["cat", "<<E"]"#, "1:<<E > /d", "label a=b"],
+    );
+    check("# escape=`\nFROM scratch\nCMDS [\"\\\" <<E x\"]\n", &[r#"launch ["\" <<E x"]"#]);
+    // The delimiter is the shell's word without its quotes.
+    for (operator, name) in [
+        ("\\E", "E"),
+        ("E\"O\"F", "EOF"),
+        ("-'a b'", "a b"),
+        ("\"$A\"", "$A"),
+        (r#""a\"\b""#, r#"a"\b"#),
+        ("\"12\"", "12"),
+    ] {
+        check(
+            &format!("FROM scratch\nCOPY <<{operator} /d/\n$X\n{name}\nLABEL a=b"),
+            &[&format!(r#"{name}="$X\n" > /d/"#), "label a=b"],
+        );
+    }
+    check("FROM scratch\nRUN a $((1 <<2)) $((1 <<$X))\nLABEL a=b", &["label a=b"]);
+}
+
+#[test]
 fn faulty_copies_are_named() {
     check("FROM scratch\nCOPY a", &["error 2:1 invalid copy instruction: COPY a"]);
     check("FROM scratch\nCOPY a b c", &["the destination must be a directory and end with a /"]);
