@@ -178,6 +178,16 @@ fn heredocs_open_wherever_a_shell_would_open_one_and_not_in_arrays() {
 }
 
 #[test]
+fn an_array_of_a_command_has_strings_only() {
+    check("FROM scratch\nRUN [\"a\", 1]", &["error 2:5 when using JSON array syntax"]);
+    check(
+        "FROM scratch AS x\nRUN [1]\nFROM scratch\nCOPY --from=x a /",
+        &["error 2:5 when using JSON array"],
+    );
+    check("FROM scratch\nRUN [ \"a\" = \"b\" ]", &[r#""[ \"a\" = \"b\" ]"]"#]);
+}
+
+#[test]
 fn faulty_copies_are_named() {
     check("FROM scratch\nCOPY a", &["error 2:1 invalid copy instruction: COPY a"]);
     check("FROM scratch\nCOPY a b c", &["the destination must be a directory and end with a /"]);

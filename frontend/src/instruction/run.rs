@@ -40,6 +40,8 @@ pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
         }
     }
     if !command(evaluator, statement, &mut work) {
+        // Later steps may still copy from this stage.
+        evaluator.stage().has_files = true;
         return;
     }
     let stage = evaluator.stage();
@@ -71,14 +73,22 @@ fn command(evaluator: &mut Evaluator<'_>, statement: &Statement, work: &mut RunW
         evaluator.report(diagnostic::missing_arguments(statement.span, statement.keyword));
         return false;
     }
-    if word.text.starts_with('[')
-        && let JsonList::Strings(strings) = words::json_list(&word.text, 0)
-    {
-        work.args = strings.into_iter().map(|(string, _)| string).collect();
-        if work.args.is_empty() {
-            evaluator.report(diagnostic::missing_arguments(statement.span, statement.keyword));
+    if word.text.starts_with('[') {
+        match words::json_list(&word.text, 0) {
+            JsonList::Strings(strings) => {
+                work.args = strings.into_iter().map(|(string, _)| string).collect();
+                if work.args.is_empty() {
+                    evaluator.report(diagnostic::missing_arguments(statement.span, statement.keyword));
+                }
+                return !work.args.is_empty();
+            }
+            JsonList::NotOnlyStrings(_) => {
+                evaluator.report(diagnostic::json_not_strings(word.span));
+                return false;
+            }
+            // `[ -e /x ] && …` is a shell's.
+            JsonList::Invalid(_) => {}
         }
-        return !work.args.is_empty();
     }
     match &statement.heredocs[..] {
         [heredoc] if heredoc.operator == word.span && heredoc.content.starts_with("#!") => {
