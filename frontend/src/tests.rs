@@ -188,6 +188,18 @@ fn an_array_of_a_command_has_strings_only() {
 }
 
 #[test]
+fn options_of_mounts_have_any_case_and_the_last_one_counts() {
+    check(
+        "FROM scratch AS x\nCOPY a /\nFROM i\nRUN --mount=Type=CACHE,from=y,FROM=x,target=/a,dst=/b,sharing=Locked a",
+        &["exec", "file below=false 0:a > /"],
+    );
+    check(
+        "FROM i\nRUN --mount=type=tmpfs,target=/a,size=1,size=x a",
+        &["error 2:5 invalid `size` of --mount"],
+    );
+}
+
+#[test]
 fn faulty_copies_are_named() {
     check("FROM scratch\nCOPY a", &["error 2:1 invalid copy instruction: COPY a"]);
     check("FROM scratch\nCOPY a b c", &["the destination must be a directory and end with a /"]);

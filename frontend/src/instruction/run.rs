@@ -163,9 +163,17 @@ impl<'t> Options<'t> {
         Self { given: given.filter(|(name, _)| !name.is_empty()).collect() }
     }
 
+    /// The last one given counts, in whatever case.
     fn take(&mut self, names: &[&str]) -> Option<Option<&'t str>> {
-        let place = self.given.iter().position(|(name, _)| names.contains(name))?;
-        Some(self.given.remove(place).1)
+        let mut last = None;
+        self.given.retain(|(name, value)| {
+            let is_meant = names.iter().any(|known| known.eq_ignore_ascii_case(name));
+            if is_meant {
+                last = Some(*value);
+            }
+            !is_meant
+        });
+        last
     }
 
     fn text(&mut self, names: &[&str]) -> Option<String> {
@@ -181,7 +189,7 @@ fn mount(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<RunMount> {
     }
     let text = text?;
     let mut options = Options::new(&text);
-    let kind = options.text(&["type"]).unwrap_or_else(|| "bind".to_owned());
+    let kind = options.text(&["type"]).map_or_else(|| "bind".to_owned(), |kind| kind.to_ascii_lowercase());
     let target = options.text(&["target", "dst", "destination"]);
     let mut reading = Reading { evaluator, flag, options, target };
     let mount = match kind.as_str() {
@@ -233,7 +241,7 @@ impl Reading<'_, '_, '_> {
     fn cache(&mut self) -> Option<RunMount> {
         let target = self.target()?;
         let id = self.options.text(&["id"]).unwrap_or_else(|| target.clone());
-        let sharing = match self.options.text(&["sharing"]).as_deref() {
+        let sharing = match self.options.text(&["sharing"]).map(|text| text.to_ascii_lowercase()).as_deref() {
             None | Some("shared") => Sharing::Shared,
             Some("private") => Sharing::Private,
             Some("locked") => Sharing::Locked,
