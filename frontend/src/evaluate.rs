@@ -4,11 +4,12 @@
 //! and passed over. With bases (`lower`) nothing is open.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
 use solver::{Base, Span};
 
 use crate::Options;
-use crate::ast::{Arguments, File, Statement, Word};
+use crate::ast::{Arguments, File, Quoting, Statement, Word};
 use crate::context::context_name;
 use crate::diagnostic::{self, AppHelp, Diagnostic};
 use crate::expand::{self, Lookup};
@@ -137,24 +138,27 @@ impl Evaluator<'_> {
     /// `None` if the word is faulty (reported) or only the base image can complete it.
     pub(crate) fn expand(&mut self, word: &Word, scope: Scope) -> Option<String> {
         let lookup = |name: &str| self.lookup(name, scope);
+        let exact = word.span.end - word.span.start == word.text.len();
+        let part =
+            |range: Range<usize>| Span::new(word.span.start + range.start, word.span.start + range.end);
         let expanded =
             expand::expand(&word.text, word.quoting, self.file.escape, self.expansion_budget, &lookup);
         match expanded {
-            Err(error) => {
-                self.report(diagnostic::expansion_failed(word.span, error));
+            Err((error, range)) => {
+                // A heredoc is too much text to look for the mistake in; a word is not.
+                let is_heredoc = exact && word.quoting == Quoting::Literal;
+                let place = if is_heredoc { part(range) } else { word.span };
+                self.report(diagnostic::expansion_failed(place, error));
                 None
             }
             Ok(expansion) => {
                 let added = expansion.text.len().saturating_sub(word.text.len());
                 self.expansion_budget = self.expansion_budget.saturating_sub(added);
-                let exact = word.span.end - word.span.start == word.text.len();
                 for (name, range) in expansion.unset {
                     if self.is_declared(&name, scope) {
                         continue;
                     }
-                    let start = word.span.start;
-                    let place =
-                        if exact { Span::new(start + range.start, start + range.end) } else { word.span };
+                    let place = if exact { part(range) } else { word.span };
                     let known = self.helps().then(|| nearest(&name, self.names(scope))).flatten();
                     let diagnostic = diagnostic::unset_variable(place, &name, known);
                     self.report(diagnostic);

@@ -48,28 +48,38 @@ pub(crate) enum ExpandError {
 /// Deeper nesting of defaults is an attack on the stack, not a Kubefile.
 const MAX_DEPTH: usize = 32;
 
-/// Expands a word to at most `limit` bytes; a word without variables costs nothing of it.
+/// Expands a word to at most `limit` bytes; a word without variables costs nothing of it. An error comes with the place
+/// of the variable in the word.
 pub(crate) fn expand(
     raw: &str,
     quoting: Quoting,
     escape: char,
     limit: usize,
     lookup: &dyn Fn(&str) -> Lookup,
-) -> Result<Expansion, ExpandError> {
+) -> Result<Expansion, (ExpandError, Range<usize>)> {
     if !raw.contains(['$', '\'', '"', escape]) {
         return Ok(Expansion { text: raw.to_owned(), ..Expansion::default() });
     }
     let out = Expansion::default();
     // The word itself is already paid for.
     let limit = raw.len().saturating_add(limit);
-    let mut expander = Expander { raw, position: 0, quoting, escape, limit, lookup, out };
-    expander.run(false, 0)?;
-    Ok(expander.out)
+    let mut expander = Expander { raw, position: 0, variable: 0, quoting, escape, limit, lookup, out };
+    match expander.run(false, 0) {
+        Ok(()) => Ok(expander.out),
+        Err(error) => {
+            let (start, end) = (expander.variable, expander.position);
+            // One that is never closed goes on to the end of the text.
+            let end = raw[start..end].find('\n').map_or(end, |line| start + line);
+            Err((error, start..end))
+        }
+    }
 }
 
 struct Expander<'a> {
     raw: &'a str,
     position: usize,
+    /// Where the last variable starts.
+    variable: usize,
     quoting: Quoting,
     escape: char,
     limit: usize,
@@ -146,6 +156,7 @@ impl Expander<'_> {
     /// After a `$`.
     fn variable(&mut self, depth: usize) -> Result<(), ExpandError> {
         let start = self.position - 1;
+        self.variable = start;
         if self.peek() == Some('{') {
             self.position += 1;
             return self.braced(start, depth);
@@ -204,7 +215,12 @@ impl Expander<'_> {
             _ => return Err(ExpandError::Modifier),
         };
         let before = std::mem::take(&mut self.out);
-        self.run(true, depth + 1)?;
+        if let Err(error) = self.run(true, depth + 1) {
+            if error == ExpandError::Brace {
+                self.variable = start;
+            }
+            return Err(error);
+        }
         self.position += 1;
         let word = std::mem::replace(&mut self.out, before);
         self.choose(&name, modifier, empty_is_unset, word);
@@ -248,7 +264,7 @@ mod tests {
 
     fn check(raw: &str, expected: &str) {
         let result = match expand(raw, Quoting::Shell, '\\', 64, &lookup) {
-            Err(error) => format!("{error:?}"),
+            Err((error, _)) => format!("{error:?}"),
             Ok(expansion) if expansion.unknown => "?".to_owned(),
             Ok(expansion) => {
                 let unset: Vec<&str> = expansion.unset.iter().map(|(_, range)| &raw[range.clone()]).collect();
@@ -284,6 +300,15 @@ mod tests {
         }
         check(&"${A:-".repeat(10_000), "TooDeep");
         check(&["$LONG"; 12].concat(), "TooLarge");
+    }
+
+    #[test]
+    fn an_error_is_where_its_variable_is() {
+        for (raw, place) in [("a $X ${X:?e} b", "${X:"), ("é${NO:-$X}${X:-$X\n", "${X:-$X"), ("$X${}", "${")]
+        {
+            let (_, range) = expand(raw, Quoting::Literal, '\\', 64, &lookup).expect_err("an error");
+            assert_eq!(&raw[range], place, "{raw}");
+        }
     }
 
     #[test]

@@ -178,6 +178,21 @@ fn heredocs_open_wherever_a_shell_would_open_one_and_not_in_arrays() {
 }
 
 #[test]
+fn what_is_wrong_in_a_heredoc_is_named_where_it_is() {
+    check(
+        "FROM scratch\nCOPY <<E /d/\nhost $host;\nuri ${uri%x}\nE\n",
+        &[
+            "error 4:5 unsupported modifier in substitution",
+            "hint: to keep every `$` of the text as it is, quote the delimiter: `<<\"E\"`",
+        ],
+    );
+    check(
+        "FROM scratch\nCOPY <<E /d/\nhost $host;\nE\n",
+        &["warning 3:6 variable `host` is not set", "quote the delimiter: `<<\"E\"`"],
+    );
+}
+
+#[test]
 fn an_array_of_a_command_has_strings_only() {
     check("FROM scratch\nRUN [\"a\", 1]", &["error 2:5 when using JSON array syntax"]);
     check(

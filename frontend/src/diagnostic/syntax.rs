@@ -147,6 +147,11 @@ pub(crate) fn unset_variable(span: Span, name: &str, nearest: Option<&str>) -> D
     }
 }
 
+/// A finding about a variable in a heredoc.
+pub(crate) fn or_quote_delimiter(found: &mut Diagnostic, name: &str) {
+    found.hints.push(format!("to keep every `$` of the text as it is, quote the delimiter: `<<\"{name}\"`"));
+}
+
 pub(crate) fn missing_arguments(span: Span, keyword: &str) -> Diagnostic {
     Diagnostic::error(
         "missing-arguments",

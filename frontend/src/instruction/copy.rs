@@ -112,7 +112,7 @@ fn source(
             return None;
         }
         let body = Word { text: heredoc.content.clone(), span: heredoc.span, quoting: Quoting::Literal };
-        let content = if heredoc.expand { evaluator.expand(&body, Scope::Stage)? } else { body.text };
+        let content = if heredoc.expand { heredoc_text(evaluator, heredoc, &body)? } else { body.text };
         return Some(CopyFrom::Inline(Inline { name: heredoc.name.clone(), content: content.into_bytes() }));
     }
     let text = evaluator.expand(word, Scope::Stage)?;
@@ -155,6 +155,16 @@ fn source(
 fn heredoc<'a>(statement: &'a Statement, word: &Word) -> Option<&'a Heredoc> {
     let found = statement.heredocs.binary_search_by_key(&word.span.start, |heredoc| heredoc.operator.start);
     Some(&statement.heredocs[found.ok()?])
+}
+
+/// The text of a heredoc. What is wrong with its variables is often that none are meant.
+fn heredoc_text(evaluator: &mut Evaluator<'_>, heredoc: &Heredoc, body: &Word) -> Option<String> {
+    let before = evaluator.diagnostics.len();
+    let text = evaluator.expand(body, Scope::Stage);
+    for found in &mut evaluator.diagnostics[before..] {
+        diagnostic::or_quote_delimiter(found, &heredoc.name);
+    }
+    text
 }
 
 /// A git repository, which only ADD fetches.
