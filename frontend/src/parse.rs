@@ -179,7 +179,10 @@ impl Parser {
             }
             JsonList::Invalid(error) => {
                 // `COPY [ab]* /x` is a pattern, not a slip.
-                if text.value.ends_with(']') {
+                if let Some(end) = strings_end(&text.value, from) {
+                    let rest = text.span(skip_space(&text.value, end)..text.value.len());
+                    self.diagnostics.push(diagnostic::json_makes_words(rest));
+                } else if text.value.ends_with(']') {
                     self.diagnostics.push(diagnostic::json_invalid(span, &error));
                 }
                 Some(split_words(text, from, quotes))
@@ -220,6 +223,13 @@ impl Parser {
         }
         Some(pairs)
     }
+}
+
+/// Where a JSON array of strings ends, if something else follows. `[1]` is a pattern, too.
+fn strings_end(text: &str, from: usize) -> Option<usize> {
+    let end = words::json_end(text, from)?;
+    let JsonList::Strings(strings) = words::json_list(&text[..end], from) else { return None };
+    (!strings.is_empty()).then_some(end)
 }
 
 /// Where a JSON array has a NUL, which it writes as `\u0000`.

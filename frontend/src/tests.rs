@@ -239,6 +239,12 @@ fn faulty_copies_are_named() {
     check("FROM scratch\nADD --checksum=md5:1 http://h/a /", &["invalid value of --checksum"]);
     check("FROM scratch\nCOPY <<E /x\nbody", &["error 2:6 unterminated heredoc `E`"]);
     check(
+        "FROM scratch\nCOPY [\"a\", \"/b\"] # c",
+        &["warning 2:18 what follows the JSON array makes words of all of it", "must be a directory"],
+    );
+    let pattern = dump("FROM scratch\nCOPY [1] /b\nCOPY [] /b", &options());
+    assert!(!pattern.contains("warning"), "{pattern}");
+    check(
         "FROM scratch\nCOPY $NO /x",
         &["warning 2:6 variable `NO` is not set", "error 2:6 a source is empty"],
     );

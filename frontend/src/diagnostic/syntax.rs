@@ -110,6 +110,12 @@ pub(crate) fn json_invalid(span: Span, error: &str) -> Diagnostic {
         .hint("JSON strings take double quotes and a comma between them")
 }
 
+pub(crate) fn json_makes_words(span: Span) -> Diagnostic {
+    let message = "what follows the JSON array makes words of all of it";
+    Diagnostic::warning("json-invalid", span, message, "not in the array")
+        .hint("a comment takes a line of its own")
+}
+
 pub(crate) fn json_followed(span: Span) -> Diagnostic {
     Diagnostic::warning("json-invalid", span, "what follows the JSON array is ignored", "not in the array")
         .hint("a comment takes a line of its own")
