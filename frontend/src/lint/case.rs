@@ -30,6 +30,9 @@ pub(super) fn from_as(subject: &Subject<'_>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (_, statement) in subject.stages() {
         let [_, word, _] = evaluate::words(statement) else { continue };
+        if !word.text.eq_ignore_ascii_case("as") {
+            continue;
+        }
         let from = subject.text(statement.keyword_span);
         let expected = match (is_upper(from), is_lower(from)) {
             (true, _) => "AS",

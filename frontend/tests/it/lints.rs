@@ -114,6 +114,7 @@ fn bases_should_be_named_exactly() {
 fn capital_letters_are_used_alike() {
     check("FROM scratch as x\nFROM x", &["from-as-case 1:14 as"]);
     check("from scratch AS x\nfrom x", &["from-as-case 1:14 AS"]);
+    check("FROM scratch of x", &["from-arguments 1:1 FROM scratch of x"]);
     check("FROM scratch AS Tools\nFROM tools", &["stage-name-case 1:17 Tools"]);
     check("FROM scratch\ncopy a /\nLABEL a=b", &["keyword-case 2:1 copy"]);
     check(
