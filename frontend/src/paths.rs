@@ -25,6 +25,12 @@ pub(crate) fn unfit_name(path: &str) -> Option<&str> {
     path.split('/').find(|name| is_whiteout(name) || name.len() > NAME_LIMIT)
 }
 
+/// Whether a name is a file's, as far as its ending tells: none, `conf.d` and `app-1.2` may be directories'.
+pub(crate) fn has_file_ending(name: &str) -> bool {
+    let ending = name.trim_matches('.').rsplit_once('.').map(|(_, ending)| ending);
+    ending.is_some_and(|ending| ending != "d" && !ending.starts_with(|c: char| c.is_ascii_digit()))
+}
+
 /// Whether a name marks a deletion in a layer.
 pub(crate) fn is_whiteout(name: &str) -> bool {
     name.starts_with(".wh.")
@@ -170,6 +176,12 @@ mod tests {
         ] {
             assert_eq!(unfit_name(path), unfit, "{path}");
         }
+    }
+
+    #[test]
+    fn names_of_directories_have_dots_too() {
+        assert!(["a.conf", "Chart.yaml", "a.d.sh", "..x.y"].into_iter().all(has_file_ending));
+        assert!(!["conf", ".hidden", "conf.d", "app-1.2", "..", "x."].into_iter().any(has_file_ending));
     }
 
     #[test]

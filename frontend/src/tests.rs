@@ -386,6 +386,9 @@ fn applications_are_checked_and_lowered() {
         "FROM scratch\nAPP mysql local://a\nLAUNCH mysq",
         &["mysq does not exist in the image", "mean `mysql`?"],
     );
+    let same =
+        dump("FROM scratch\nAPP x local://a/conf.d local://b/conf.d\nAPP y local://a/f.sh", &options());
+    assert!(!same.contains("warning"), "{same}");
     check("FROM scratch\nAPP x <<E\nhi\nE\nLABEL a=b", &["error 2:7 heredocs are not supported in APP"]);
     check(
         "FROM scratch\nAPP x local://a\nAPP x local://b",

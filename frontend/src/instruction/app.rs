@@ -145,7 +145,7 @@ fn values_file(evaluator: &mut Evaluator<'_>, flag: &Flag) -> Option<LocalSource
     Some(LocalSource { context: LocalSource::OWN.to_owned(), pattern, parents: false })
 }
 
-/// Two files of one name meet in the application's directory. What has no extension may be a directory.
+/// Two files of one name meet in the application's directory.
 fn warn_same_names(evaluator: &mut Evaluator<'_>, sources: &[AppFrom]) {
     if sources.len() < 2 {
         return;
@@ -153,13 +153,11 @@ fn warn_same_names(evaluator: &mut Evaluator<'_>, sources: &[AppFrom]) {
     let mut seen: HashMap<&str, Span> = HashMap::new();
     for source in sources {
         let name = match source.kind {
-            SourceKind::Local => source.place.rsplit('/').next(),
+            SourceKind::Local if source.trailing_slash => None,
+            SourceKind::Local => source.place.rsplit('/').next().filter(|name| paths::has_file_ending(name)),
             SourceKind::Remote => paths::url_file_name(&source.place),
         };
-        let Some(name) = name.filter(|name| name.trim_matches('.').contains('.') && !source.trailing_slash)
-        else {
-            continue;
-        };
+        let Some(name) = name else { continue };
         match seen.get(name) {
             Some(&first) => evaluator.report(diagnostic::same_file_name(source.span, first, name)),
             None => {

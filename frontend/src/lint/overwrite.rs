@@ -94,5 +94,5 @@ fn destination(subject: &Subject<'_>, copy: &CopyWork, source: &CopyFrom) -> Opt
     // A directory may stand there, and then the file goes below it.
     let path = paths::clean(&copy.destination);
     let last = path.rsplit('/').next().unwrap_or_default();
-    (last == name || last.trim_matches('.').contains('.')).then_some(path)
+    (last == name || paths::has_file_ending(last)).then_some(path)
 }

@@ -180,6 +180,7 @@ fn files_that_end_where_others_are_are_named() {
     check_with("FROM scratch\nCOPY x/f /a.conf\nCOPY y/f /a.conf", &files, &["overwritten-file 3:6 y/f"]);
     // A directory may stand there.
     check_with("FROM scratch\nCOPY x/f /manifests\nCOPY y/f /manifests", &files, &[]);
+    check_with("FROM scratch\nCOPY x/f /etc/conf.d\nCOPY y/f /etc/conf.d", &files, &[]);
     check_with("FROM scratch\nCOPY d /d\nCOPY d /d", &files, &[]);
     check_with("FROM scratch\nCOPY --parents x/f /d/\nCOPY --parents y/f /d/", &files, &[]);
     check_with(
