@@ -115,6 +115,7 @@ pub const LINTS: &[Lint] = &[
     always("same-file-name", "two sources of an application with one file name"),
     check("secret-variable", "a variable that looks like a secret", secret::variable),
     check("stage-name-case", "a stage name with capital letters", case::stage_name),
+    always("trailing-comment", "a `#` in the middle of a line, where it starts no comment"),
     always("unknown-lint", "a name in `# check=skip=` that no lint has"),
     check("unpinned-url", "a file fetched over https, without a checksum", url::unpinned),
     always("unset-variable", "a variable that is not set, and expands to nothing"),

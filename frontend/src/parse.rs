@@ -64,6 +64,7 @@ impl Parser {
             return None;
         };
         let (flags, rest) = self.flags(&text, end, instruction);
+        self.diagnostics.extend(trailing_comment(&text, rest, instruction, self.escape));
         let arguments = self.arguments(&text, rest, instruction)?;
         self.diagnostics.extend(nul_in_json(instruction.keyword, &arguments).map(diagnostic::nul));
         if !matches!(instruction.keyword, "COPY" | "ADD" | "RUN") {
@@ -223,6 +224,17 @@ impl Parser {
         }
         Some(pairs)
     }
+}
+
+/// Words of which one is `#`. In texts it is meant, and what stands behind an array is told of anyway.
+fn trailing_comment(text: &Text, from: usize, instruction: &Instruction, escape: char) -> Option<Diagnostic> {
+    let has_words = matches!(instruction.form, Form::Words | Form::WordsOrJson | Form::Pairs);
+    if !has_words || !text.value[from..].contains('#') || words::json_end(&text.value, from).is_some() {
+        return None;
+    }
+    let words = words::split(&text.value, from, Quotes::Respected(escape));
+    let mark = words.into_iter().find(|word| &text.value[word.clone()] == "#")?;
+    Some(diagnostic::trailing_comment(text.span(mark)))
 }
 
 /// Where a JSON array of strings ends, if something else follows. `[1]` is a pattern, too.

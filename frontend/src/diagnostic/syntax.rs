@@ -116,6 +116,12 @@ pub(crate) fn json_makes_words(span: Span) -> Diagnostic {
         .hint("a comment takes a line of its own")
 }
 
+pub(crate) fn trailing_comment(span: Span) -> Diagnostic {
+    let message = "a `#` in the middle of a line starts no comment";
+    Diagnostic::warning("trailing-comment", span, message, "read with the rest of the line")
+        .hint("a comment takes a line of its own")
+}
+
 pub(crate) fn json_followed(span: Span) -> Diagnostic {
     Diagnostic::warning("json-invalid", span, "what follows the JSON array is ignored", "not in the array")
         .hint("a comment takes a line of its own")

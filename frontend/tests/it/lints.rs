@@ -130,6 +130,15 @@ fn capital_letters_are_used_alike() {
 }
 
 #[test]
+fn a_comment_takes_a_line_of_its_own() {
+    check("FROM scratch\nARG A=1 # A=2\nLABEL a=$A", &["trailing-comment 2:9 #"]);
+    check("FROM scratch\nENV A=1 \\\n # B=2\n  C=3 # D=4", &["trailing-comment 4:7 #", "no-equals 4:7 #"]);
+    check("FROM scratch\nENV A 1 # B", &["trailing-comment 2:9 #", "legacy-pair 2:5 A 1 # B"]);
+    check("FROM scratch\nLABEL a='#' b=\\# c=\" # \" d=x#y\nKUBEVERSION 1 # 2\nRUN a # b", &[]);
+    check("FROM scratch\nCOPY a # b", &["trailing-comment 2:8 #", "destination-not-directory 2:10 b"]);
+}
+
+#[test]
 fn names_of_secrets_are_found_wherever_variables_are_set() {
     check(
         "FROM scratch\nARG TOKEN A=1 DB_PASSWORD=x",
