@@ -49,6 +49,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) launched: Vec<(usize, String, Span)>,
     /// Where each application is declared last, as written; made when first asked for.
     pub(crate) last_declared: Option<HashMap<&'a str, Span>>,
+    /// Where the last stage of each name, in lower case, gets it; made when first asked for.
+    pub(crate) last_named: Option<HashMap<String, Span>>,
     /// Named contexts that something refers to.
     pub(crate) used_contexts: BTreeSet<String>,
     pub(crate) is_from_open: bool,
@@ -75,6 +77,7 @@ pub(crate) fn evaluate(
         declared_args: HashSet::new(),
         launched: Vec::new(),
         last_declared: None,
+        last_named: None,
         used_contexts: BTreeSet::new(),
         is_from_open: false,
         unsupported: Vec::new(),

@@ -85,7 +85,7 @@ pub const LINTS: &[Lint] = &[
         overwrite::base_app,
     ),
     check("base-latest", "a base with the tag `latest`, or without any", base::latest),
-    always("base-like-stage", "a base that is taken as an image, though a stage has nearly its name"),
+    always("base-like-stage", "a base that is taken as an image, though a stage has its name or nearly"),
     always("blank-continuation", "a blank line in the middle of an instruction"),
     always("check-option", "something in a `# check=` directive that means nothing"),
     always("cmd-deprecated", "CMD, which is deprecated"),

@@ -264,6 +264,12 @@ fn files_come_from_images_and_no_image_is_asked_for_in_vain() {
         "FROM scratch AS builder\nCOPY a /\nFROM scratch\nCOPY --from=bulider a /",
         &["warning 4:6 `bulider` is taken as an image", "hint: did you mean `builder`?", "image bulider"],
     );
+    check(
+        "FROM later\nCOPY --from=Later a /\nFROM scratch AS later\nCOPY --from=0 a /",
+        &["warning 1:6 `later` is taken as an image: the stage of that name", "warning 2:6 `Later` is taken"],
+    );
+    let own = dump("FROM x AS x\nCOPY a /\nFROM x\nCOPY --from=x a /", &options());
+    assert!(!own.contains("warning"), "{own}");
     check("FROM scratch\nCOPY --from=scratch a /", &["error 2:6 `scratch` has no files"]);
     let source =
         SourceFile { name: "Kubefile".into(), text: "FROM x AS a\nCOPY --from=y a /\nFROM z".into() };

@@ -64,6 +64,13 @@ pub(crate) fn stage_reference_case(span: Span, stage: &str, similar: &str) -> Di
     Diagnostic::warning("base-like-stage", span, message, "an image").did_you_mean(Some(stage))
 }
 
+pub(crate) fn stage_is_below(span: Span, below: Span, name: &str) -> Diagnostic {
+    let message = format!("`{name}` is taken as an image: the stage of that name stands below");
+    Diagnostic::warning("base-like-stage", span, message, "an image")
+        .also(below, "named here")
+        .hint("move the stage above what needs it")
+}
+
 pub(crate) fn unused_stage(span: Span, name: &str) -> Diagnostic {
     Diagnostic::warning(
         "unused-stage",

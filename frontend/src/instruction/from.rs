@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use solver::{Base, Launch, Platform};
 
-use super::origin::named;
+use super::origin::{named, taken_as_image};
 use crate::ast::{Statement, Word};
 use crate::context::NamedContext;
 use crate::diagnostic;
 use crate::evaluate::{self, Evaluator, Scope};
 use crate::model::ImageKey;
 use crate::stage::{App, Apps, Env, Stage, StageBase};
-use crate::suggest::nearest;
 
 /// Applies FROM.
 pub(super) fn apply(evaluator: &mut Evaluator<'_>, statement: &Statement) {
@@ -119,11 +118,8 @@ fn stage_base(evaluator: &mut Evaluator<'_>, word: &Word, platform: Option<&Plat
     if let Some(&below) = evaluator.stage_names.get(&reference.to_lowercase()) {
         return Some(StageBase::Stage(below));
     }
-    let known = evaluator.stages.iter().filter(|stage| stage.named).map(|stage| stage.name.as_str());
-    if let Some(similar) = nearest(reference, known) {
-        let diagnostic = diagnostic::stage_reference_case(word.span, similar, reference);
-        evaluator.report(diagnostic);
-    }
+    let above = evaluator.stages.len();
+    taken_as_image(evaluator, reference, word.span, above);
     Some(StageBase::Image(ImageKey { reference: reference.to_owned(), platform }))
 }
 

@@ -2,9 +2,10 @@
 
 use solver::Span;
 
+use crate::ast::Statement;
 use crate::context::{NamedContext, context_name};
 use crate::diagnostic;
-use crate::evaluate::Evaluator;
+use crate::evaluate::{self, Evaluator};
 use crate::model::ImageKey;
 use crate::suggest::nearest;
 
@@ -46,12 +47,31 @@ pub(super) fn origin(evaluator: &mut Evaluator<'_>, name: &str, span: Span) -> O
         evaluator.report(diagnostic::copy_from_scratch(span));
         return None;
     }
-    let above = evaluator.stages[..current].iter().filter(|stage| stage.named);
-    if let Some(similar) = nearest(name, above.map(|stage| stage.name.as_str())) {
-        let diagnostic = diagnostic::stage_reference_case(span, similar, name);
-        evaluator.report(diagnostic);
-    }
+    taken_as_image(evaluator, name, span, current);
     Some(image(evaluator, name.to_owned(), span))
+}
+
+/// Warns of an image that has the name of a stage below, or nearly that of one of the `above` stages above.
+pub(super) fn taken_as_image(evaluator: &mut Evaluator<'_>, name: &str, span: Span, above: usize) {
+    let below = stage_below(evaluator, name, span);
+    let above = evaluator.stages[..above].iter().filter(|stage| stage.named);
+    let diagnostic = match below {
+        Some(below) => Some(diagnostic::stage_is_below(span, below, name)),
+        None => nearest(name, above.map(|stage| stage.name.as_str()))
+            .map(|similar| diagnostic::stage_reference_case(span, similar, name)),
+    };
+    evaluator.diagnostics.extend(diagnostic);
+}
+
+/// The FROM of the stage below that has a name.
+fn stage_below(evaluator: &mut Evaluator<'_>, name: &str, span: Span) -> Option<Span> {
+    let file = evaluator.file;
+    let named = evaluator.last_named.get_or_insert_with(|| {
+        let froms = file.statements.iter().filter(|statement| statement.keyword == "FROM");
+        let name = |from: &Statement| Some((evaluate::words(from).get(2)?.text.to_lowercase(), from.span));
+        froms.filter_map(name).collect()
+    });
+    named.get(&name.to_lowercase()).copied().filter(|from| from.start > span.start)
 }
 
 /// What the command line puts in the place of a stage or an image, if anything.
