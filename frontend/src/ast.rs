@@ -106,4 +106,6 @@ pub struct Heredoc {
     pub content: String,
     /// Where the body stands.
     pub span: Span,
+    /// How many tabs `<<-` took from each line; nothing for `<<`.
+    pub tabs: Vec<usize>,
 }

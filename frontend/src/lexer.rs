@@ -81,6 +81,13 @@ struct Operator {
     strip_tabs: bool,
 }
 
+/// The lines of a heredoc.
+struct Body {
+    span: Span,
+    content: String,
+    tabs: Vec<usize>,
+}
+
 impl<'a> Lexer<'a> {
     /// The next physical line without its line end.
     fn next_line(&mut self) -> Option<Span> {
@@ -201,10 +208,11 @@ impl<'a> Lexer<'a> {
                 None if takes => {
                     self.diagnostics
                         .push(diagnostic::unterminated_heredoc(text.span(range.clone()), &operator.name));
-                    let rest = (
-                        Span::new(self.position, self.source.len()),
-                        self.source[self.position..].to_owned(),
-                    );
+                    let rest = Body {
+                        span: Span::new(self.position, self.source.len()),
+                        content: self.source[self.position..].to_owned(),
+                        tabs: Vec::new(),
+                    };
                     self.position = self.source.len();
                     heredocs.push(heredoc(&operator, text.span(range), rest));
                 }
@@ -235,27 +243,32 @@ impl<'a> Lexer<'a> {
     }
 
     /// Takes the lines up to the delimiter; nothing is taken if there is none.
-    fn body(&mut self, operator: &Operator) -> Option<(Span, String)> {
+    fn body(&mut self, operator: &Operator) -> Option<Body> {
         let start = self.position;
         let mut content = String::new();
+        let mut cut = Vec::new();
         while let Some(line) = self.next_line() {
             let tabs = |text: &str| {
                 if operator.strip_tabs { text.len() - text.trim_start_matches('\t').len() } else { 0 }
             };
             let text = &self.source[line.start..line.end];
             if text[tabs(text)..] == operator.name {
-                return Some((Span::new(start, line.start), content));
+                return Some(Body { span: Span::new(start, line.start), content, tabs: cut });
             }
             let whole = &self.source[line.start..self.position];
             content.push_str(&whole[tabs(whole)..]);
+            if operator.strip_tabs {
+                cut.push(tabs(whole));
+            }
         }
         self.position = start;
         None
     }
 }
 
-fn heredoc(operator: &Operator, span: Span, (body, content): (Span, String)) -> Heredoc {
-    Heredoc { name: operator.name.clone(), operator: span, expand: !operator.quoted, content, span: body }
+fn heredoc(operator: &Operator, span: Span, body: Body) -> Heredoc {
+    let (name, expand) = (operator.name.clone(), !operator.quoted);
+    Heredoc { name, operator: span, expand, content: body.content, span: body.span, tabs: body.tabs }
 }
 
 /// Whether the arguments are a JSON array: what stands in its strings opens no heredoc.

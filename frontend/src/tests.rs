@@ -190,6 +190,10 @@ fn what_is_wrong_in_a_heredoc_is_named_where_it_is() {
         "FROM scratch\nCOPY <<E /d/\nhost $host;\nE\n",
         &["warning 3:6 variable `host` is not set", "quote the delimiter: `<<\"E\"`"],
     );
+    check(
+        "FROM scratch\nCOPY <<-E /d/\n\thost\n\t\t$host ${A:-\n\t$uri}\n\tE\n",
+        &["warning 4:3 variable `host` is not set", "warning 5:2 variable `uri` is not set"],
+    );
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 mod access;
 
-use solver::{Chmod, Chown, GitSource, Inline, LocalSource, Unpack};
+use solver::{Chmod, Chown, GitSource, Inline, LocalSource, Span, Unpack};
 
 use super::origin::{Origin, origin};
 use crate::ast::{Flag, Heredoc, Quoting, Statement, Word};
-use crate::diagnostic;
+use crate::diagnostic::{self, Label};
 use crate::evaluate::{self, Evaluator, Scope};
 use crate::paths;
 use crate::stage::{CopyFrom, CopyWork, History, Step, Work};
@@ -111,8 +111,10 @@ fn source(
             evaluator.report(diagnostic::unfit_name(word.span, name));
             return None;
         }
-        let body = Word { text: heredoc.content.clone(), span: heredoc.span, quoting: Quoting::Literal };
-        let content = if heredoc.expand { heredoc_text(evaluator, heredoc, &body)? } else { body.text };
+        let content = match heredoc.expand {
+            true => heredoc_text(evaluator, heredoc)?,
+            false => heredoc.content.clone(),
+        };
         return Some(CopyFrom::Inline(Inline { name: heredoc.name.clone(), content: content.into_bytes() }));
     }
     let text = evaluator.expand(word, Scope::Stage)?;
@@ -158,13 +160,34 @@ fn heredoc<'a>(statement: &'a Statement, word: &Word) -> Option<&'a Heredoc> {
 }
 
 /// The text of a heredoc. What is wrong with its variables is often that none are meant.
-fn heredoc_text(evaluator: &mut Evaluator<'_>, heredoc: &Heredoc, body: &Word) -> Option<String> {
+fn heredoc_text(evaluator: &mut Evaluator<'_>, heredoc: &Heredoc) -> Option<String> {
     let before = evaluator.diagnostics.len();
-    let text = evaluator.expand(body, Scope::Stage);
-    for found in &mut evaluator.diagnostics[before..] {
-        diagnostic::or_quote_delimiter(found, &heredoc.name);
+    let text = heredoc.content.clone();
+    // As if no tabs were missing; what is found is put right below.
+    let span = Span::new(heredoc.span.start, heredoc.span.start + text.len());
+    let expanded = evaluator.expand(&Word { text, span, quoting: Quoting::Literal }, Scope::Stage);
+    let found = &mut evaluator.diagnostics[before..];
+    found.iter_mut().for_each(|found| diagnostic::or_quote_delimiter(found, &heredoc.name));
+    if !heredoc.tabs.is_empty() {
+        with_tabs(heredoc, found.iter_mut().flat_map(|found| &mut found.labels));
     }
-    text
+    expanded
+}
+
+/// Moves places in a text to where they stand in the source, which has the tabs.
+fn with_tabs<'l>(heredoc: &Heredoc, labels: impl Iterator<Item = &'l mut Label>) {
+    let (mut start, mut tabs) = (heredoc.span.start, 0);
+    let lines = heredoc.content.split_inclusive('\n').zip(&heredoc.tabs).map(|(line, cut)| {
+        tabs += cut;
+        start += line.len();
+        (start, tabs)
+    });
+    let lines: Vec<(usize, usize)> = lines.collect();
+    for label in labels {
+        let line = lines.partition_point(|(end, _)| *end <= label.span.start);
+        let tabs = lines.get(line).or(lines.last()).map_or(0, |(_, tabs)| *tabs);
+        label.span = Span::new(label.span.start + tabs, label.span.end + tabs);
+    }
 }
 
 /// A git repository, which only ADD fetches.
