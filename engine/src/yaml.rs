@@ -15,7 +15,7 @@ use thiserror::Error;
 
 pub(crate) use self::emit::to_yaml;
 use self::scalar::{Scalar, resolve};
-pub(crate) use self::scalar::{float_text, json_float, parse_int};
+pub(crate) use self::scalar::{float_text, json_float, parse_int, short_float_text};
 
 /// Most nodes of one text, aliases counted for what they stand for: more is an attack, not a manifest.
 const NODE_LIMIT: usize = 1_000_000;
@@ -113,7 +113,7 @@ impl Node {
                     .of(text, number)
                     .map(Value::Number)
                     .ok_or_else(|| self.wrong(format!("`{text}` is no number in JSON"))),
-                Scalar::Text | Scalar::Merge | Scalar::Timestamp => Ok(Value::String(text.clone())),
+                Scalar::Text | Scalar::Timestamp => Ok(Value::String(text.clone())),
             },
             Kind::List(items) => items.iter().map(|item| item.json(numbers)).collect(),
             Kind::Map(entries) => {
@@ -156,9 +156,9 @@ impl Node {
             Kind::Scalar { text, plain: false } => Ok(text.clone()),
             Kind::Scalar { text, plain: true } => match resolve(text) {
                 Scalar::Bool(value) => Ok(value.to_string()),
-                Scalar::Number(number) => Ok(float_key(number)),
+                Scalar::Number(number) => Ok(number_key(text, number)),
                 Scalar::Null => Err(self.wrong("a key may not be null".to_owned())),
-                Scalar::Text | Scalar::Merge | Scalar::Timestamp => Ok(text.clone()),
+                Scalar::Text | Scalar::Timestamp => Ok(text.clone()),
             },
             _ => Err(self.wrong("a key must be a scalar".to_owned())),
         }
@@ -198,8 +198,10 @@ impl Numbers {
     }
 }
 
-fn float_key(number: f64) -> String {
-    if number.fract() == 0.0 && number.abs() < 1e18 { format!("{number:.0}") } else { float_text(number) }
+/// A number as a key: whole ones as they are, others with the digits of a 32-bit float.
+fn number_key(text: &str, number: f64) -> String {
+    let whole = parse_int(&text.replace('_', ""));
+    whole.map_or_else(|| short_float_text(number).replace("+Inf", ".inf"), |whole| whole.to_string())
 }
 
 /// All documents of a text.
@@ -208,11 +210,12 @@ fn float_key(number: f64) -> String {
 /// When it is not YAML, or expands to more than is reasonable.
 pub(crate) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
     let mut composer = Composer::default();
-    composer.read(text)?;
+    composer.read(text, usize::MAX)?;
     Ok(composer.documents)
 }
 
-/// The first document of a text as JSON, as Go's `Unmarshal` reads it; null if there is none.
+/// The first document of a text as JSON, as Go's `Unmarshal` reads it; null if there is none. What stands behind it is not
+/// looked at, whatever it is.
 ///
 /// # Errors
 /// As [`documents`] and [`Node::to_json`].
@@ -223,10 +226,8 @@ pub(crate) fn from_yaml(text: &str) -> Result<Value, YamlError> {
 /// As [`from_yaml`], with the bytes that anchors and aliases copied: a short text can have many, one that is refused in the
 /// end as well.
 pub(crate) fn from_yaml_counted(text: &str) -> (Result<Value, YamlError>, usize) {
-    let mut composer = Composer::default();
-    let read = composer.read(text);
-    let first = read.and_then(|()| composer.documents.first().map_or(Ok(Value::Null), Node::to_json));
-    (first, composer.copied)
+    let (first, copied) = first_document(text);
+    (first.and_then(|first| first.map_or(Ok(Value::Null), |first| first.to_json())), copied)
 }
 
 /// The same, with whole numbers as they are: for what Go decodes into texts, which tells `20210101` from `20210101.0`.
@@ -234,7 +235,15 @@ pub(crate) fn from_yaml_counted(text: &str) -> (Result<Value, YamlError>, usize)
 /// # Errors
 /// As [`from_yaml`].
 pub(crate) fn from_yaml_as_written(text: &str) -> Result<Value, YamlError> {
-    documents(text)?.first().map_or(Ok(Value::Null), |document| document.json(Numbers::AsWritten))
+    let (first, _) = first_document(text);
+    first?.map_or(Ok(Value::Null), |first| first.json(Numbers::AsWritten))
+}
+
+/// The first document of a text, if there is one, with the bytes that its anchors and aliases copied.
+fn first_document(text: &str) -> (Result<Option<Node>, YamlError>, usize) {
+    let mut composer = Composer::default();
+    let read = composer.read(text, 1);
+    (read.map(|()| composer.documents.pop()), composer.copied)
 }
 
 /// Makes nodes of events, with a list of open collections instead of recursion.
@@ -261,14 +270,19 @@ struct Open {
 }
 
 impl Composer {
-    fn read(&mut self, text: &str) -> Result<(), YamlError> {
+    /// Reads up to so many documents.
+    fn read(&mut self, text: &str, most: usize) -> Result<(), YamlError> {
         let mut options = Options::default();
-        // libyaml, which Go's tools descend from, looks ahead as far.
+        // libyaml, which Go's tools descend from, looks ahead as far, and ends a block with the text that it is in.
         options.simple_key_max_lookahead = 1024;
+        options.block_scalar_eof_without_line_feed = true;
         for next in Parser::new_from_str_with_options(text, options) {
             let (event, span) =
                 next.map_err(|error| YamlError { line: error.marker().line(), reason: error.info() })?;
             self.event(event, span.start.line())?;
+            if self.documents.len() >= most {
+                break;
+            }
         }
         Ok(())
     }
@@ -276,7 +290,7 @@ impl Composer {
     fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), YamlError> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && !tag.is_some_and(|tag| is_text(&tag));
+                let plain = tag.map_or(style == ScalarStyle::Plain, |tag| is_resolved(&tag));
                 let node = Node { line, kind: Kind::Scalar { text: text.into_owned(), plain } };
                 self.keep(anchor, &node, 1, 1)?;
                 self.place(node, 1, 1)
@@ -377,9 +391,9 @@ fn too_much(line: usize) -> YamlError {
     YamlError { line, reason }
 }
 
-/// Tags that make text of whatever it looks like.
-fn is_text(tag: &Tag) -> bool {
-    tag.is_yaml_core_schema_tag("str") || tag.suffix() == "binary"
+/// Tags of what is read as if it were plain, in quotes as well; any other makes text of whatever it looks like.
+fn is_resolved(tag: &Tag) -> bool {
+    ["null", "bool", "int", "float"].iter().any(|name| tag.is_yaml_core_schema_tag(name))
 }
 
 #[cfg(test)]

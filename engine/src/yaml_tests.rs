@@ -35,7 +35,18 @@ fn plain_scalars_mean_what_go_reads() {
         let read = from_yaml(&format!("a: {text}\n")).unwrap();
         assert_eq!(read["a"], expected, "{text}");
     }
-    assert_eq!(from_yaml("a: !!str 1\nb: '1'\n").unwrap(), json!({"a": "1", "b": "1"}));
+    for (text, expected) in [
+        ("!!str 1", json!("1")),
+        ("'1'", json!("1")),
+        ("!!int '1'", json!(1.0)),
+        ("!!bool \"yes\"", json!(true)),
+        ("!Ref 1", json!("1")),
+        ("!Ref", json!("")),
+        ("! ~", json!("~")),
+        ("<<", json!("<<")),
+    ] {
+        assert_eq!(from_yaml(&format!("a: {text}\n")).unwrap()["a"], expected, "{text}");
+    }
     assert!(from_yaml("a: .inf").is_err());
 }
 
@@ -43,6 +54,10 @@ fn plain_scalars_mean_what_go_reads() {
 fn keys_merges_and_aliases_are_gos() {
     for (text, expected) in [
         ("1: a\ntrue: b\n1.5: c\n", json!({"1": "a", "true": "b", "1.5": "c"})),
+        (
+            "0x10: a\n999999999999999999: b\n1000000.0: c\n3.14159265358979: d\n.inf: e\n",
+            json!({"16": "a", "999999999999999999": "b", "1e+06": "c", "3.1415927": "d", ".inf": "e"}),
+        ),
         ("a: 1\na: 2\n", json!({"a": 2.0})),
         ("a: &x {b: 1}\nc: *x\n", json!({"a": {"b": 1.0}, "c": {"b": 1.0}})),
         (
@@ -57,12 +72,28 @@ fn keys_merges_and_aliases_are_gos() {
         ),
         ("a: {<<: {b: 1}, b: 2, <<: {b: 3}}\n", json!({"a": {"b": 3.0}})),
         ("- a\n---\n- b\n", json!(["a"])),
+        // What stands behind the first document need be none.
+        ("- a\n---\n[", json!(["a"])),
         ("# nothing\n", json!(null)),
     ] {
         assert_eq!(from_yaml(text).unwrap(), expected, "{text}");
     }
     for wrong in ["~: 1\n", "[a]: 1\n", "a: *b\n", "a: &x [*x]\n", "a: {<<: 1}\n", "a: ["] {
         assert!(from_yaml(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_block_ends_with_the_text_it_is_in() {
+    for (text, expected) in [
+        ("a: |\n  x", "x"),
+        ("a: |+\n  x", "x"),
+        ("a: >\n  x\n  y", "x y"),
+        ("a: |\n  x\n   ", "x\n "),
+        ("a: |\n  x\n  ", "x\n"),
+        ("a: |\n  x\n", "x\n"),
+    ] {
+        assert_eq!(from_yaml(text).unwrap()["a"], expected, "{text:?}");
     }
 }
 
@@ -118,6 +149,13 @@ fn long_lines_are_folded_and_blocks_are_indented() {
     );
 }
 
+#[test]
+fn keys_in_lines_of_their_own_are_followed_like_items() {
+    let json = json!({"a\nb": ["x", {"c": [1.0]}], "<<": {"d\n": {"e": [], "f": 1.0}}});
+    let text = "<<:\n  ? |\n    d\n  : e: []\n    f: 1\n? |-\n  a\n  b\n: - x\n  - c:\n    - 1\n";
+    assert_eq!(to_yaml(&json), text);
+}
+
 fn scalar() -> impl Strategy<Value = serde_json::Value> {
     let texts = prop_oneof![
         "[ -~\\n\\t]{0,12}",
@@ -155,11 +193,16 @@ fn scalar() -> impl Strategy<Value = serde_json::Value> {
     ]
 }
 
+/// A key, but for the one that is read as something else than it was written as, in Go too.
+fn key() -> impl Strategy<Value = String> {
+    "[ -~\\n]{0,10}".prop_filter("`<<` merges", |key| key != "<<")
+}
+
 fn value() -> impl Strategy<Value = serde_json::Value> {
     scalar().prop_recursive(4, 40, 5, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::from),
-            proptest::collection::btree_map("[ -~\\n]{0,10}", inner, 0..5)
+            proptest::collection::btree_map(key(), inner, 0..5)
                 .prop_map(|map| map.into_iter().collect::<serde_json::Value>()),
         ]
     })

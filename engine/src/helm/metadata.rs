@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::ChartError;
 use super::records::{Field, Record};
 use super::value::{Object, Value};
-use crate::yaml::float_text;
+use crate::yaml::short_float_text;
 
 /// What a chart says about itself.
 #[derive(Debug, Clone, Default)]
@@ -192,10 +192,7 @@ fn text(json: &Json) -> String {
         Json::String(text) => text.clone(),
         // Whole numbers as they are, others with the digits of a 32-bit float.
         Json::Number(number) if !number.is_f64() => number.to_string(),
-        Json::Number(number) => {
-            let short = (number.as_f64().unwrap_or_default() as f32).to_string();
-            float_text(short.parse().unwrap_or_default())
-        }
+        Json::Number(number) => short_float_text(number.as_f64().unwrap_or_default()),
         Json::Bool(value) => value.to_string(),
         Json::Null | Json::Array(_) | Json::Object(_) => String::new(),
     }

@@ -26,7 +26,7 @@ pub(crate) fn to_yaml(value: &Value) -> String {
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Root,
-    /// Behind `- `.
+    /// Behind `- `, or the `: ` of a key in a line of its own.
     Item,
     /// Behind `key:`.
     Value,
@@ -77,12 +77,13 @@ impl Emitter {
                 self.scalar(key, indent + 2, false);
                 self.line(indent);
                 self.indicator(":");
+                self.node(value, indent, Place::Item);
             } else {
                 self.scalar(key, indent, true);
                 self.put(":");
                 (self.indentation, self.whitespace) = (false, false);
+                self.node(value, indent, Place::Value);
             }
-            self.node(value, indent, Place::Value);
         }
     }
 

@@ -11,8 +11,6 @@ pub(crate) enum Scalar {
     Bool(bool),
     /// Every number is a 64-bit float, as JSON's are in Go.
     Number(f64),
-    /// `<<`
-    Merge,
     /// Looks like a point in time: a string, but one that is quoted when written.
     Timestamp,
     /// Anything else.
@@ -32,7 +30,6 @@ pub(crate) fn resolve(text: &str) -> Scalar {
         ".nan" | ".NaN" | ".NAN" => return Scalar::Number(f64::NAN),
         ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Scalar::Number(f64::INFINITY),
         "-.inf" | "-.Inf" | "-.INF" => return Scalar::Number(f64::NEG_INFINITY),
-        "<<" => return Scalar::Merge,
         _ => {}
     }
     match text.as_bytes()[0] {
@@ -146,6 +143,12 @@ pub(crate) fn float_text(number: f64) -> String {
     } else {
         format!("{sign}{number}")
     }
+}
+
+/// The same with the digits of a 32-bit float.
+pub(crate) fn short_float_text(number: f64) -> String {
+    let short = (number as f32).to_string();
+    float_text(short.parse().unwrap_or(number))
 }
 
 /// A float as Go's `encoding/json` writes it.
