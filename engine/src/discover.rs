@@ -34,7 +34,7 @@ use crate::state::State;
 
 /// Number of the rules by which the same files give the same finds. Whoever changes the rules, or how charts are
 /// rendered, counts it up, and everything is searched again.
-const RULES: u8 = 4;
+const RULES: u8 = 5;
 
 /// What is remembered.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -92,7 +92,8 @@ impl Collector<'_> {
         let is_app = matches!(self.unit, Unit::Application(_));
         let inside = is_app && self.wanted.charts.iter().any(|chart| at.path.starts_with(&chart.path));
         if *self.unit != Unit::Manifests && !inside && self.is_chart(at, &directory)? {
-            let is_sealers = at.path.is_empty() && directory.entries.contains(b"values.yaml");
+            let has = |name: &[u8]| directory.entries.contains(name);
+            let is_sealers = at.path.is_empty() && has(b"values.yaml") && has(b"templates");
             let mut path = at.path.clone();
             if !path.is_empty() {
                 path.push(b'/');
@@ -163,14 +164,16 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Whether a directory looks like a chart. Sealer asks for `values.yaml` too, Helm does not.
+    /// Whether a directory looks like a chart: with templates, or with other charts, whose values it has then. Sealer asks for
+    /// templates and `values.yaml`, Helm for neither.
     fn is_chart(&mut self, at: &Seen, directory: &Directory) -> Result<bool, TreeError> {
         let mut node = |name: &[u8]| match directory.entries.get(name) {
             Some(entry) => Ok(self.seen(at, name, entry)?.map(|seen| seen.entry.node)),
             None => Ok(None),
         };
         let is_file = matches!(node(b"Chart.yaml")?, Some(Node::File { .. }));
-        Ok(is_file && matches!(node(b"templates")?, Some(Node::Dir(_))))
+        let mut is_dir = |name: &[u8]| Ok(matches!(node(name)?, Some(Node::Dir(_))));
+        Ok(is_file && (is_dir(b"templates")? || is_dir(b"charts")?))
     }
 
     /// What stands under a name in a directory; nothing if that is a link that cannot be followed.

@@ -80,6 +80,41 @@ fn links_in_charts_lead_to_files_directories_and_charts() {
 }
 
 #[test]
+fn a_chart_of_charts_needs_no_templates() {
+    let entries = [
+        ("top/Chart.yaml", None),
+        ("top/charts/packed.tgz", None),
+        ("top/charts/sub/Chart.yaml", None),
+        ("top/charts/sub/templates/s.yaml", None),
+        ("top/values.yaml", None),
+    ];
+    let in_chart =
+        ["Chart.yaml", "charts/packed.tgz", "charts/sub/Chart.yaml", "charts/sub/templates/s.yaml"];
+    let read: Vec<String> =
+        in_chart.iter().chain(&["values.yaml"]).map(|name| format!("top/| {name} from top/{name}")).collect();
+    let read: Vec<&str> = read.iter().map(String::as_str).collect();
+    check(&Unit::Charts, &entries, &read, &[]);
+    // In an application sealer would read what is no chart to it by lines.
+    let at_root: Vec<_> = entries.iter().map(|(path, _)| (&path[4..], None)).collect();
+    check(
+        &Unit::Application(b"a".to_vec()),
+        &at_root,
+        &[
+            "| Chart.yaml from Chart.yaml",
+            "| charts/packed.tgz from charts/packed.tgz",
+            "| charts/sub/Chart.yaml from charts/sub/Chart.yaml",
+            "| charts/sub/templates/s.yaml from charts/sub/templates/s.yaml",
+            "| values.yaml from values.yaml",
+            "Chart.yaml",
+            "charts/sub/Chart.yaml",
+            "charts/sub/templates/s.yaml",
+            "values.yaml",
+        ],
+        &[],
+    );
+}
+
+#[test]
 fn links_that_lead_out_nowhere_or_in_circles_are_not_followed() {
     let unfollowed = ["a", "absolute", "b", "broken", "d/out"];
     check(
