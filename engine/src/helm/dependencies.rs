@@ -33,9 +33,9 @@ fn take(chart: &mut Chart, values: &Table, path: &str, taken: Taken) -> Result<(
     if dependencies.is_empty() {
         return Ok(());
     }
+    // No version fits where none is asked for: such a chart is one that is not listed, with its own name.
     let fits = |dependency: &Dependency, below: &Chart| {
-        below.name() == dependency.name
-            && (dependency.version.is_empty() || is_compatible(&dependency.version, &below.metadata.version))
+        below.name() == dependency.name && is_compatible(&dependency.version, &below.metadata.version)
     };
     let unlisted = |below: &&Chart| !dependencies.iter().any(|dependency| fits(dependency, below));
     let mut charts: Vec<Chart> = chart.charts.iter().filter(unlisted).cloned().collect();
