@@ -6,6 +6,7 @@
 
 mod capabilities;
 mod chart;
+mod comments;
 mod dependencies;
 mod eval;
 mod fault;

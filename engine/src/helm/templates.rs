@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use gotmpl::parse::{ListNode, Parser, SmolStr};
 use regex::Regex;
 
+use super::comments::rewritten;
 use super::eval;
 use super::fault::{Fault, Outcome};
 use super::value::{Map, Value};
@@ -75,7 +76,8 @@ impl Templates {
         if chains.count() > ELSE_LIMIT {
             return Err(Fault::limit(format!("more than {ELSE_LIMIT} `else if` in one file")).at(file, 1));
         }
-        let (tree, defines) = Parser::new(text, "{{", "}}").map_err(fail)?.parse().map_err(fail)?;
+        let text = rewritten(text);
+        let (tree, defines) = Parser::new(&text, "{{", "}}").map_err(fail)?.parse().map_err(fail)?;
         for define in defines {
             self.add(define.name, file, define.body);
         }
