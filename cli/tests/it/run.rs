@@ -96,6 +96,28 @@ fn the_callers_umask_does_not_reach_a_layer() {
 }
 
 #[test]
+fn directories_around_what_is_mounted_keep_their_attributes() {
+    let Some(space) = place() else { return };
+    space.file("app/d/f", "x");
+    let dir = space.context().join("app/d");
+    if rustix::fs::lsetxattr(&dir, "user.k", b"v", rustix::fs::XattrFlags::empty()).is_err() {
+        return; // The file system has none.
+    }
+    built(
+        &space,
+        "COPY app/ /app/\nRUN --mount=type=tmpfs,target=/app/d/mnt touch /app/d/g\nRUN rm /app/d/g && chmod 755 /app/d\n",
+    );
+    assert_eq!(layer(&space, 2).len(), 3, "the directories, and the file in them");
+    let layers = space.manifest("localhost/x:1")["layers"].clone();
+    let blob = space.blob(layers[2]["digest"].as_str().unwrap());
+    let mut archive = tar::Archive::new(zstd::Decoder::new(blob.as_slice()).unwrap());
+    let mut entries = archive.entries().unwrap().map(|entry| entry.unwrap());
+    let mut dir = entries.find(|entry| entry.path_bytes().ends_with(b"app/d/")).unwrap();
+    let record = dir.pax_extensions().unwrap().unwrap().next().unwrap().unwrap();
+    assert_eq!((record.key(), record.value()), (Ok("SCHILY.xattr.user.k"), Ok("v")));
+}
+
+#[test]
 fn a_layer_holds_what_a_command_changed_and_nothing_else() {
     let Some(space) = place() else { return };
     built(

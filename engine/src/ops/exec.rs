@@ -16,6 +16,7 @@ use crate::sandbox::{self, MountSpec, Origin, SandboxError, Spec, UPPER, Watch, 
 use crate::secret::{Hidden, Secret};
 use crate::snapshot::{SnapshotError, Snapshots};
 use crate::state::{Found, State};
+use crate::transport::rootfs::dir::set_xattr;
 use crate::tree::{Meta, TreeError, Trees, push_name};
 use crate::upper::{self, UpperError};
 
@@ -418,7 +419,8 @@ fn make(path: &Path, meta: &Meta) -> Result<(), SandboxError> {
     if rustix::process::geteuid().is_root() {
         sandbox::give(path, meta.uid, meta.gid)?;
     }
-    Ok(())
+    let mut attributes = meta.xattrs.iter();
+    Ok(attributes.try_for_each(|(name, value)| set_xattr(path, name, value)).map_err(std::io::Error::from)?)
 }
 
 fn os(name: &[u8]) -> &std::ffi::OsStr {

@@ -43,12 +43,7 @@ impl Dir<'_> {
             self.report.owners_not_set += 1;
         }
         for (name, value) in &*entry.meta.xattrs {
-            // What an overlay mount would take for orders of its own.
-            if is_of_overlay(name) {
-                continue;
-            }
-            let name = std::ffi::OsStr::from_bytes(name);
-            rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty()).map_err(fail)?;
+            set_xattr(path, name, value).map_err(fail)?;
         }
         if !is_link {
             rustix::fs::chmod(path, Mode::from_raw_mode(entry.meta.mode & 0o7777)).map_err(fail)?;
@@ -57,6 +52,15 @@ impl Dir<'_> {
         let times = Timestamps { last_access: time, last_modification: time };
         rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)
     }
+}
+
+/// Sets an extended attribute, unless an overlay mount would take it for an order of its own.
+pub(crate) fn set_xattr(path: &Path, name: &[u8], value: &[u8]) -> Result<(), rustix::io::Errno> {
+    if is_of_overlay(name) {
+        return Ok(());
+    }
+    let name = std::ffi::OsStr::from_bytes(name);
+    rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty())
 }
 
 /// Whether an attribute is overlayfs's own.
