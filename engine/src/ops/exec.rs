@@ -332,7 +332,7 @@ fn identity(state: &State) -> [u8; 32] {
 
 /// The directories of a state, newest first.
 fn lowers(state: &State, on: &Machine<'_>) -> Result<Vec<PathBuf>, ExecError> {
-    let deltas = told_once(state, on.trees);
+    let deltas = told_once(state, on.trees)?;
     let size = deltas.len().div_ceil(LOWER_LIMIT).max(1);
     let groups: Vec<&[TreeDigest]> = deltas.chunks(size).collect();
     let one = |group: &&[TreeDigest]| -> Result<PathBuf, ExecError> {
@@ -353,14 +353,20 @@ fn lowers(state: &State, on: &Machine<'_>) -> Result<Vec<PathBuf>, ExecError> {
     Ok(dirs.into_iter().rev().collect())
 }
 
-/// The deltas of a state, oldest first, without those that say nothing, and each where it stands last: what it says there,
-/// it need not have said before. An overlay mount takes no directory twice.
-fn told_once(state: &State, trees: &Trees<'_>) -> Vec<TreeDigest> {
+/// The deltas of a state, oldest first, without those that say nothing or that nothing shows of, and each where it stands last:
+/// what it says there, it need not have said before. An overlay mount takes no directory twice, and its root shows what all
+/// of them have, opaque or not.
+fn told_once(state: &State, trees: &Trees<'_>) -> Result<Vec<TreeDigest>, TreeError> {
     let mut seen = HashSet::from([trees.empty()]);
-    let mut deltas: Vec<TreeDigest> =
-        state.deltas.iter().rev().filter(|delta| seen.insert(**delta)).copied().collect();
+    let mut deltas = Vec::new();
+    for delta in state.deltas.iter().rev() {
+        deltas.extend(seen.insert(*delta).then_some(*delta));
+        if trees.load(delta)?.opaque {
+            break;
+        }
+    }
     deltas.reverse();
-    deltas
+    Ok(deltas)
 }
 
 /// A directory for one run.
@@ -425,4 +431,32 @@ fn make(path: &Path, meta: &Meta) -> Result<(), SandboxError> {
 
 fn os(name: &[u8]) -> &std::ffi::OsStr {
     std::os::unix::ffi::OsStrExt::from_bytes(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Directory, Entry, Node};
+
+    #[test]
+    fn a_root_is_mounted_from_what_shows_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let trees = Trees::new(&store);
+        let delta = |name: &str, opaque| {
+            let link = Entry { meta: Meta::with_mode(0o777), node: Node::Symlink(b"x".to_vec()) };
+            let entries = [(name.as_bytes().to_vec(), link)].into_iter().collect();
+            trees.add(Directory { entries, opaque })
+        };
+        let (a, b, c, nothing) = (delta("a", false), delta("b", true), delta("c", false), trees.empty());
+        let check = |deltas: &[TreeDigest], expected: &[TreeDigest]| {
+            assert_eq!(told_once(&State { deltas: deltas.to_vec() }, &trees).unwrap(), expected);
+        };
+        check(&[nothing, a, nothing, c], &[a, c]);
+        check(&[a, c, a], &[c, a]);
+        check(&[a, b, c], &[b, c]);
+        check(&[b, c, b], &[b]);
+        let all_gone = trees.add(Directory { opaque: true, ..Directory::default() });
+        check(&[a, all_gone], &[all_gone]);
+    }
 }
