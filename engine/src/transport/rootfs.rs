@@ -29,6 +29,8 @@ use crate::untar::pax::PaxTap;
 pub struct RootfsReport {
     /// Files whose owner could not be set, because only root may.
     pub owners_not_set: usize,
+    /// Files whose capabilities and the like could not be set, because only root may.
+    pub attributes_not_set: usize,
     /// Devices that could not be made, because only root may.
     pub devices_left_out: usize,
 }

@@ -176,6 +176,7 @@ fn write(
             let report = transport::write_rootfs(store, &image, times, destination, cancel).map_err(fail)?;
             let lost = [
                 (report.owners_not_set, "files belong to you instead of their owners"),
+                (report.attributes_not_set, "files lack capabilities or other attributes"),
                 (report.devices_left_out, "devices were left out"),
             ];
             for (count, what) in lost.into_iter().filter(|(count, _)| *count > 0) {

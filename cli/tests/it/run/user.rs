@@ -132,3 +132,27 @@ fn owners_that_a_user_cannot_give_are_no_failure_and_no_hit_of_others() {
         assert_eq!(space.digest(), own, "{command}");
     }
 }
+
+#[test]
+fn a_root_file_system_is_written_without_the_capabilities_that_a_user_cannot_give() {
+    let Some(space) = place() else { return };
+    let Some(user) = User::new(&space) else { return };
+    let context = user.0.path().join("context");
+    fs_err::write(context.join("f"), "x").unwrap();
+    let set = |name: &str, value: &[u8]| {
+        rustix::fs::lsetxattr(context.join("f"), name, value, rustix::fs::XattrFlags::empty())
+    };
+    let capability = [0x0200_0001_u32, 1 << 10, 0, 0, 0].map(u32::to_le_bytes).concat();
+    if set("user.k", b"v").and_then(|()| set("security.capability", &capability)).is_err() {
+        return skipped("attributes cannot be set here");
+    }
+    fs_err::write(context.join("Kubefile"), "FROM scratch\nCOPY f /f\n").unwrap();
+    let words = ["build", "-t", "x:1", "--build-mode", "lite", "-o", "type=rootfs,dest=root", "context"];
+    let ended = user.run(&words);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("rootfs: 1 files lack capabilities"), "{}", ended.stderr);
+    let written = user.0.path().join("root/f");
+    assert_eq!(fs_err::read(&written).unwrap(), b"x");
+    let mut value = [0; 8];
+    assert_eq!(rustix::fs::lgetxattr(&written, "user.k", &mut value[..]), Ok(1));
+}

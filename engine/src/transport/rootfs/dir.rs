@@ -42,9 +42,14 @@ impl Dir<'_> {
         } else if (entry.meta.uid, entry.meta.gid) != (0, 0) {
             self.report.owners_not_set += 1;
         }
+        let mut is_complete = true;
         for (name, value) in &*entry.meta.xattrs {
-            set_xattr(path, name, value).map_err(fail)?;
+            match set_xattr(path, name, value) {
+                Err(rustix::io::Errno::PERM) if !self.is_root => is_complete = false,
+                done => done.map_err(fail)?,
+            }
         }
+        self.report.attributes_not_set += usize::from(!is_complete);
         if !is_link {
             rustix::fs::chmod(path, Mode::from_raw_mode(entry.meta.mode & 0o7777)).map_err(fail)?;
         }
