@@ -6,7 +6,7 @@
 mod opened;
 mod provide;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -174,6 +174,8 @@ pub struct Contents<'store> {
     cancel: Cancel,
     registry: Mutex<Registry>,
     image_layers: Mutex<Vec<(TreeDigest, Layer)>>,
+    /// Deltas whose layers came with times of their own.
+    given: Mutex<HashSet<TreeDigest>>,
     /// Of large files read in this build.
     pieces: Mutex<HashMap<ContentDigest, Arc<[PieceDigest]>>>,
     /// What was pinned, and is downloaded when somebody reads it.
@@ -199,6 +201,7 @@ impl<'store> Contents<'store> {
             keep_mtime,
             registry: Mutex::default(),
             image_layers: Mutex::default(),
+            given: Mutex::default(),
             pieces: Mutex::default(),
             later: Mutex::default(),
             spooling: Mutex::default(),
@@ -252,6 +255,17 @@ impl<'store> Contents<'store> {
         if !layers.iter().any(|(known, of_it)| *known == delta && of_it.blob == layer.blob) {
             layers.push((delta, layer));
         }
+    }
+
+    /// The same of an image that this build starts from or copies from: its files have the times that they were given there.
+    pub(crate) fn add_given_layer(&self, delta: TreeDigest, layer: Layer) {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).insert(delta);
+        self.add_image_layer(delta, layer);
+    }
+
+    /// Whether a delta came as a layer with times of its own.
+    pub(crate) fn is_given(&self, delta: &TreeDigest) -> bool {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).contains(delta)
     }
 
     /// Where contents of archives and layers are put for the length of the build.

@@ -173,7 +173,7 @@ impl<'a> Session<'a> {
             bases,
             base_states: OnceMap::default(),
             layers: OnceMap::default(),
-            snapshots: Snapshots::new(store),
+            snapshots: Snapshots::new(store, options.times),
             cache_mounts: CacheMounts::new(store),
             layers_made: Mutex::default(),
             fetcher: bases.registry().fetcher().clone(),

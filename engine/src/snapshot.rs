@@ -22,6 +22,7 @@ use thiserror::Error;
 
 pub(crate) use self::extract::{OPAQUE, extract as extract_into};
 use crate::contents::{ContentError, Contents};
+use crate::layer::TimePolicy;
 use crate::transport::TransportError;
 use crate::tree::{TreeError, Trees};
 
@@ -65,13 +66,14 @@ pub enum SnapshotError {
 #[derive(Debug)]
 pub(crate) struct Snapshots<'a> {
     store: &'a Store,
+    times: TimePolicy,
     dir: OnceLock<PathBuf>,
     known: OnceMap<TreeDigest, PathBuf>,
 }
 
 impl<'a> Snapshots<'a> {
-    pub(crate) fn new(store: &'a Store) -> Self {
-        Self { store, dir: OnceLock::new(), known: OnceMap::default() }
+    pub(crate) fn new(store: &'a Store, times: TimePolicy) -> Self {
+        Self { store, times, dir: OnceLock::new(), known: OnceMap::default() }
     }
 
     /// The directory of a delta, extracted if it is not there yet.
@@ -91,7 +93,7 @@ impl<'a> Snapshots<'a> {
                 .prefix("snapshot-")
                 .permissions(std::fs::Permissions::from_mode(0o755))
                 .tempdir_in(self.store.tmp_dir()?)?;
-            extract::extract(fresh.path(), trees, contents, self.store, &delta)?;
+            extract::extract(fresh.path(), trees, contents, self.store, &delta, self.times)?;
             self.publish(&fresh.keep(), &place)?;
             Ok(place)
         })
@@ -164,6 +166,8 @@ fn touch(snapshot: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::contents::{Location, content_digest};
     use crate::tree::{Directory, Entry, Meta, Node};
@@ -177,12 +181,13 @@ mod tests {
         let file = Entry { meta: Meta::with_mode(0o644), node: Node::File { content, size: 4 } };
         let entries = std::iter::once((b"file".to_vec(), file)).collect();
         let delta = trees.add(Directory { entries, opaque: false });
-        let snapshots = Snapshots::new(&store);
+        let snapshots = Snapshots::new(&store, TimePolicy::Fixed(7));
         let nowhere = snapshots.of(&trees, &contents, delta);
         assert!(matches!(nowhere, Err(SnapshotError::Content(ContentError::Unknown { .. }))), "{nowhere:?}");
         assert_eq!(fs_err::read_dir(store.tmp_dir().unwrap()).unwrap().count(), 0);
         contents.add(content, Location::Inline((*b"here").into()));
         let place = snapshots.of(&trees, &contents, delta).unwrap();
         assert_eq!(fs_err::read(place.join("file")).unwrap(), b"here");
+        assert_eq!(fs_err::metadata(place.join("file")).unwrap().mtime(), 7);
     }
 }

@@ -2,22 +2,26 @@
 //!
 //! overlayfs says "gone" with a device 0:0 and "nothing older shows through" with an attribute. It copies a file up when it
 //! is opened for writing and a directory when anything in it changes, so what equals the state below is no change. It is taken
-//! out of the directory: what is left is the delta and nothing else, and may stand for it on any other state.
+//! out of the directory, and what is left gets the times of layers: it is the delta and nothing else, and may stand for it on
+//! any other state.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
-use std::fs::FileType;
+use std::fs::{FileType, Permissions};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use solver::{ContentDigest, HardLinks, TreeDigest};
 use thiserror::Error;
 
 use crate::contents::{Contents, Location, copy_hashed};
+use crate::layer::TimePolicy;
+use crate::sandbox;
 use crate::snapshot::OPAQUE;
 use crate::state::{Found, State};
 use crate::transport::rootfs::dir::is_of_overlay;
@@ -69,11 +73,12 @@ pub(crate) fn read(
     root: &Path,
     state: &State,
     trees: &Trees<'_>,
-    keep_mtime: bool,
+    times: TimePolicy,
 ) -> Result<Left, UpperError> {
-    let reader = Reader { trees, keep_mtime, found: Mutex::default() };
+    let reader = Reader { trees, times, found: Mutex::default() };
     let Found::Dir { parts, .. } = state.root() else { unreachable!("the root of a state is a directory") };
     let directory = reader.directory(root, &[], Some(&parts))?;
+    plain(root, times)?;
     let delta = trees.add(directory);
     let found = reader.found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let links = HardLinks::new(found.inodes.into_values());
@@ -90,7 +95,7 @@ struct Collected {
 
 struct Reader<'a> {
     trees: &'a Trees<'a>,
-    keep_mtime: bool,
+    times: TimePolicy,
     found: Mutex<Collected>,
 }
 
@@ -142,7 +147,7 @@ impl Reader<'_> {
             mode: if kind.is_symlink() { 0o777 } else { metadata.mode() & 0o7777 },
             uid: metadata.uid(),
             gid: metadata.gid(),
-            mtime: self.keep_mtime.then(|| metadata.mtime()),
+            mtime: (self.times == TimePolicy::Keep).then(|| metadata.mtime()),
             xattrs,
         };
         if kind.is_dir() {
@@ -164,6 +169,7 @@ impl Reader<'_> {
         if matches!(below, Found::Other(known) if same(known, &entry)) {
             return Ok(None);
         }
+        set_time(host, self.times.of(&entry.meta))?;
         if let Node::File { content, .. } = entry.node {
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
             found.files.push((content, PathBuf::from(OsStr::from_bytes(path))));
@@ -195,8 +201,26 @@ impl Reader<'_> {
         if directory.entries.is_empty() && known.is_some_and(|known| same_meta(known, &meta)) {
             return Ok(None);
         }
+        // Last: reading what is in it took something out of it.
+        set_time(host, self.times.of(&meta))?;
         Ok(Some(Entry { meta, node: Node::Dir(self.trees.add(directory)) }))
     }
+}
+
+/// Sets when something was modified, in seconds since 1970.
+fn set_time(host: &Path, seconds: i64) -> io::Result<()> {
+    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    Ok(rustix::fs::utimensat(CWD, host, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Gives a root the header of all roots: a delta has none for it.
+pub(crate) fn plain(root: &Path, times: TimePolicy) -> io::Result<()> {
+    fs_err::set_permissions(root, Permissions::from_mode(0o755))?;
+    if rustix::process::geteuid().is_root() {
+        sandbox::give(root, 0, 0)?;
+    }
+    set_time(root, times.fixed())
 }
 
 /// Removes what is no part of a delta; of a directory everything in it is gone already.

@@ -152,6 +152,29 @@ RUN touch /etc/passwd && mkdir /gone && rmdir /gone && chmod 600 /etc/passwd
 }
 
 #[test]
+fn commands_see_the_same_times_wherever_files_come_from() {
+    let Some(space) = place() else { return };
+    space.file("f", "x");
+    let text = |word: &str| {
+        format!(
+            "{BASE}COPY f /f\nRUN mkdir d && echo > d/f && touch -d @5 d/f && ln -s f d/l && mknod d/p p\n\
+             RUN stat -c '%Y %n' f d d/f d/l d/p > /times && echo {word}\n"
+        )
+    };
+    let times = ["f", "d", "d/f", "d/l", "d/p"].map(|name| format!("1700000000 {name}\n")).concat();
+    // Layers of a stage that is only copied from are not all made.
+    for (word, last) in [("one", "FROM scratch\nCOPY --from=made /times /\n"), ("two", ""), ("three", "")] {
+        space.kubefile(&format!("{}{last}", text(word).replacen("scratch", "scratch AS made", 1)));
+        let built = space.build(&["--timestamp", "1700000000"]);
+        assert_eq!(built.code, Some(0), "{}", built.stderr);
+        let seen = space.rootfs("localhost/x:1")["times"].content.clone();
+        assert_eq!(String::from_utf8(seen).unwrap(), times, "{word}");
+        // As another start of the machine would leave it.
+        fs_err::remove_dir_all(space.store().join("snapshots")).unwrap();
+    }
+}
+
+#[test]
 fn what_a_command_left_as_it_was_is_nothing_to_commands_elsewhere() {
     let Some(space) = place() else { return };
     let file = |path: &str| {

@@ -11,7 +11,6 @@ use solver::{
 use super::{Message, Work};
 use crate::chain::state_of;
 use crate::error::OpError;
-use crate::layer::TimePolicy;
 use crate::ops::{Input, app, exec, file};
 use crate::state::State;
 use crate::tree::{Entry, Node};
@@ -104,7 +103,7 @@ impl Work<'_, '_> {
             snapshots: &session.snapshots,
             cache_mounts: &session.cache_mounts,
             options: &session.options.exec,
-            keep_mtime: session.options.times == TimePolicy::Keep,
+            times: session.options.times,
             cancel: &self.stop,
             pool: &session.pool,
         };

@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::cache_mounts::{CacheMounts, Claim};
 use crate::cancel::Cancel;
 use crate::contents::Contents;
+use crate::layer::TimePolicy;
 use crate::ops::Input;
 use crate::sandbox::{self, MountSpec, Origin, SandboxError, Spec, UPPER, Watch, upper_fault};
 use crate::secret::{Hidden, Secret};
@@ -66,7 +67,7 @@ pub(crate) struct Machine<'a> {
     pub(crate) snapshots: &'a Snapshots<'a>,
     pub(crate) cache_mounts: &'a CacheMounts<'a>,
     pub(crate) options: &'a ExecOptions,
-    pub(crate) keep_mtime: bool,
+    pub(crate) times: TimePolicy,
     pub(crate) cancel: &'a Cancel,
     pub(crate) pool: &'a rayon::ThreadPool,
 }
@@ -172,7 +173,7 @@ impl<'a> Prepared<'a> {
         sandbox::run(&spec, &watch)?;
         drop(claims);
         let upper = dir.join(UPPER);
-        let left = upper::read(&upper, &self.state, on.trees, on.keep_mtime)?;
+        let left = upper::read(&upper, &self.state, on.trees, on.times)?;
         let root = on.snapshots.adopt(left.delta, &upper)?;
         left.register(&root, on.contents);
         Ok(Ran { delta: left.delta, links: left.links, sockets: left.sockets })
@@ -297,7 +298,7 @@ impl Source {
         match self.found(on.trees)? {
             Found::Dir { parts, .. } => {
                 let tree = State::merged(on.trees, &parts)?;
-                crate::snapshot::extract_into(dir, on.trees, on.contents, on.store, &tree)
+                crate::snapshot::extract_into(dir, on.trees, on.contents, on.store, &tree, on.times)
             }
             Found::Absent | Found::Other(_) => Ok(()),
         }

@@ -19,20 +19,24 @@ use crate::transport::rootfs::dir::Dir;
 use crate::tree::{Entry, Node, Trees, components, push_name};
 use crate::untar::mtime_of;
 use crate::untar::pax::PaxTap;
+use crate::upper::plain;
 
 /// How overlayfs marks a directory that hides what is below it, with `userxattr`.
 pub(crate) const OPAQUE: &str = "user.overlay.opaque";
 
-/// Extracts a delta into an empty directory.
+/// Extracts a delta into an empty directory. What it has of an image keeps that image's times, because programs compare them;
+/// all else has those of the build.
 pub(crate) fn extract(
     root: &Path,
     trees: &Trees<'_>,
     contents: &Contents<'_>,
     store: &Store,
     delta: &TreeDigest,
+    times: TimePolicy,
 ) -> Result<(), SnapshotError> {
     let is_root = rustix::process::geteuid().is_root();
-    let dir = Dir { root, times: TimePolicy::Keep, is_root, report: RootfsReport::default() };
+    let times = if contents.is_given(delta) { TimePolicy::Keep } else { times };
+    let dir = Dir { root, times, is_root, report: RootfsReport::default() };
     let mut extraction = Extraction { dir, trees, files: HashMap::new(), dirs: Vec::new() };
     extraction.skeleton(delta, &mut Vec::new())?;
     match contents.layer_of(delta)? {
@@ -98,8 +102,7 @@ impl Extraction<'_> {
         Ok(())
     }
 
-    /// Files out of the layer they are in, in one pass. Their times are the layer's: programs compare them. Gives hard links
-    /// to what the layer does not have.
+    /// Files out of the layer they are in, in one pass. Gives hard links to what the layer does not have.
     fn read_layer(
         &mut self,
         store: &Store,
@@ -211,7 +214,7 @@ impl Extraction<'_> {
             let place = self.dir.path(path);
             self.dir.attributes(&place, entry)?;
         }
-        Ok(())
+        Ok(plain(self.dir.root, self.dir.times)?)
     }
 }
 

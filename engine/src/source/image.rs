@@ -60,7 +60,7 @@ pub fn state(
     let mut state = State::default();
     for layer in &image.layers {
         let delta = index_on(layer, &state, (store, trees), cancel)?;
-        contents.add_image_layer(delta, layer.clone());
+        contents.add_given_layer(delta, layer.clone());
         state.deltas.push(delta);
     }
     Ok(state)
