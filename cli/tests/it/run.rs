@@ -175,6 +175,28 @@ fn commands_see_the_same_times_wherever_files_come_from() {
 }
 
 #[test]
+fn the_header_of_what_is_bound_is_seen_and_counts() {
+    let Some(space) = place() else { return };
+    space.file("sub/f", "x");
+    let check = |mode: &str, expected: &str| {
+        space.kubefile(&format!(
+            "{BASE}RUN mkdir -m {mode} /d && chown 3:4 /d && chmod 700 / && chown 5 /\n\
+             FROM scratch\nCOPY rootfs/ /\n\
+             RUN --mount=from=made,source=d,target=/m --mount=source=sub,target=/s --mount=from=made,target=/r \
+             stat -c '%a %u:%g' /m /s /r > /seen\n"
+        ).replacen("scratch", "scratch AS made", 1));
+        let built = space.build(&[]);
+        assert_eq!(built.code, Some(0), "{}", built.stderr);
+        let seen = space.rootfs("localhost/x:1")["seen"].content.clone();
+        assert_eq!(String::from_utf8(seen).unwrap(), format!("{expected}\n755 0:0\n"));
+    };
+    check("700", "700 3:4\n755 0:0");
+    check("711", "711 3:4\n755 0:0");
+    fs_err::set_permissions(space.context().join("sub"), PermissionsExt::from_mode(0o750)).unwrap();
+    check("711", "711 3:4\n750 0:0");
+}
+
+#[test]
 fn what_a_command_left_as_it_was_is_nothing_to_commands_elsewhere() {
     let Some(space) = place() else { return };
     let file = |path: &str| {

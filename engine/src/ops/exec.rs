@@ -18,7 +18,7 @@ use crate::secret::{Hidden, Secret};
 use crate::snapshot::{SnapshotError, Snapshots};
 use crate::state::{Found, State};
 use crate::transport::rootfs::dir::set_xattr;
-use crate::tree::{Meta, TreeError, Trees, push_name};
+use crate::tree::{Entry, Meta, Node, TreeError, Trees, push_name};
 use crate::upper::{self, UpperError};
 
 /// Most lower directories of an overlay mount: the kernel takes 500, and the mounts' names must fit a page.
@@ -318,7 +318,10 @@ fn find(state: &State, source: &str, trees: &Trees<'_>) -> Result<Source, ExecEr
     let digest = match &resolved.found {
         Found::Absent => return Err(SandboxError::NoSource { path: source.to_owned() }.into()),
         Found::Dir { .. } if resolved.path.is_empty() => identity(state),
-        Found::Dir { parts, .. } => *State::merged(trees, parts)?.as_bytes(),
+        // The command sees whose it is and who may go there.
+        Found::Dir { meta, parts } => {
+            Entry { meta: meta.clone(), node: Node::Dir(State::merged(trees, parts)?) }.digest()
+        }
         Found::Other(entry) => entry.digest(),
     };
     Ok(Source { state: state.clone(), path: resolved.path, digest })
@@ -437,7 +440,7 @@ fn os(name: &[u8]) -> &std::ffi::OsStr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Directory, Entry, Node};
+    use crate::tree::Directory;
 
     #[test]
     fn a_root_is_mounted_from_what_shows_of_it() {
