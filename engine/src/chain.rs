@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use solver::{Graph, ManifestDigest, Op, TreeDigest, VertexIndex};
+use solver::{Graph, ManifestDigest, Op, Record, VertexIndex};
 
 use crate::state::State;
 
@@ -45,11 +45,11 @@ pub(crate) fn chain(graph: &Graph, target: Option<VertexIndex>) -> Chain {
     chain
 }
 
-/// States by vertex, built once from the deltas of their steps.
-pub(crate) fn state_of<E>(
+/// States by vertex, built once from the results of their steps.
+pub(crate) fn state_of<'r, E>(
     graph: &Graph,
     base: &dyn Fn(VertexIndex) -> Result<State, E>,
-    delta: &dyn Fn(VertexIndex) -> TreeDigest,
+    result: &dyn Fn(VertexIndex) -> &'r Record,
     memo: &mut HashMap<VertexIndex, State>,
     index: VertexIndex,
 ) -> Result<State, E> {
@@ -73,7 +73,7 @@ pub(crate) fn state_of<E>(
             }
         }
     }
-    state.deltas.extend(steps.into_iter().rev().map(delta));
+    steps.into_iter().rev().for_each(|step| state.push(result(step)));
     memo.insert(index, state.clone());
     Ok(state)
 }

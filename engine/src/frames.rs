@@ -102,10 +102,7 @@ pub fn layer_key(
     let mut hasher = Hasher::new("layer");
     hasher.number(LAYER_FORMAT);
     hasher.bytes(delta.as_bytes());
-    for paths in &links.0 {
-        hasher.number(paths.len() as u64);
-        paths.iter().for_each(|path| hasher.bytes(path));
-    }
+    links.feed(&mut hasher);
     times.feed(&mut hasher);
     compression.feed(&mut hasher);
     hasher.finish()

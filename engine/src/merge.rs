@@ -122,7 +122,7 @@ impl Merge<'_> {
         }
         let mut seen = BTreeSet::new();
         deltas.retain(|(layer, _)| seen.insert(layer.diff_id));
-        let together = State { deltas: deltas.iter().map(|(_, delta)| *delta).collect() };
+        let together = State::of(deltas.iter().map(|(_, delta)| *delta).collect());
         let layers: Vec<Layer> = if deltas.len() <= LAYER_LIMIT && merged(&trees, &together)? == union {
             deltas.into_iter().map(|(layer, _)| layer).collect()
         } else {

@@ -1,7 +1,7 @@
 //! Deltas made real as directories, for commands to run on: the lower directories of overlay mounts.
 //!
 //! ```text
-//! $SEALER_ROOT/snapshots/BOOT[-USERS]/DELTA/…    whiteouts and opaque marks as overlayfs has them
+//! $SEALER_ROOT/snapshots/BOOT[-USERS]/DELTA[-LINKS]/…    whiteouts and opaque marks as overlayfs has them
 //! ```
 //!
 //! Owners stand in them as this process's user namespace has them; one with other users has snapshots of its own.
@@ -17,10 +17,10 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use cache::{CacheError, OnceMap, Store};
-use solver::TreeDigest;
+use solver::{HardLinks, Hasher, TreeDigest};
 use thiserror::Error;
 
-pub(crate) use self::extract::{OPAQUE, extract as extract_into};
+pub(crate) use self::extract::{OPAQUE, Wanted, extract as extract_into};
 use crate::contents::{ContentError, Contents};
 use crate::layer::TimePolicy;
 use crate::transport::TransportError;
@@ -68,7 +68,7 @@ pub(crate) struct Snapshots<'a> {
     store: &'a Store,
     times: TimePolicy,
     dir: OnceLock<PathBuf>,
-    known: OnceMap<TreeDigest, PathBuf>,
+    known: OnceMap<String, PathBuf>,
 }
 
 impl<'a> Snapshots<'a> {
@@ -76,15 +76,17 @@ impl<'a> Snapshots<'a> {
         Self { store, times, dir: OnceLock::new(), known: OnceMap::default() }
     }
 
-    /// The directory of a delta, extracted if it is not there yet.
+    /// The directory of a delta, extracted if it is not there yet. Of a delta that differs in which files are one, another.
     pub(crate) fn of(
         &self,
         trees: &Trees<'_>,
         contents: &Contents<'_>,
         delta: TreeDigest,
+        links: &HardLinks,
     ) -> Result<PathBuf, SnapshotError> {
-        self.known.get_or_run(delta, || {
-            let place = self.dir()?.join(delta.hex());
+        let name = name_of(&delta, links);
+        self.known.get_or_run(name.clone(), || {
+            let place = self.dir()?.join(name);
             touch(&place);
             if place.exists() {
                 return Ok(place);
@@ -93,15 +95,21 @@ impl<'a> Snapshots<'a> {
                 .prefix("snapshot-")
                 .permissions(std::fs::Permissions::from_mode(0o755))
                 .tempdir_in(self.store.tmp_dir()?)?;
-            extract::extract(fresh.path(), trees, contents, self.store, &delta, self.times)?;
+            let wanted = Wanted { delta: &delta, links, times: self.times };
+            extract::extract(fresh.path(), trees, contents, self.store, &wanted)?;
             self.publish(&fresh.keep(), &place)?;
             Ok(place)
         })
     }
 
     /// Takes over a directory that holds a delta already; where its files are from now on.
-    pub(crate) fn adopt(&self, delta: TreeDigest, from: &Path) -> Result<PathBuf, SnapshotError> {
-        let place = self.dir()?.join(delta.hex());
+    pub(crate) fn adopt(
+        &self,
+        delta: TreeDigest,
+        links: &HardLinks,
+        from: &Path,
+    ) -> Result<PathBuf, SnapshotError> {
+        let place = self.dir()?.join(name_of(&delta, links));
         if place.exists() || fs_err::rename(from, &place).is_err() {
             // Another run has made the same; this one's files stay where they are until the build ends.
             return Ok(from.to_owned());
@@ -133,6 +141,16 @@ impl<'a> Snapshots<'a> {
         let dir = fs_err::canonicalize(dir)?;
         Ok(self.dir.get_or_init(|| dir))
     }
+}
+
+fn name_of(delta: &TreeDigest, links: &HardLinks) -> String {
+    if links.0.is_empty() {
+        return delta.hex();
+    }
+    let mut hasher = Hasher::new("links");
+    links.feed(&mut hasher);
+    let digest = hasher.finish();
+    digest[..8].iter().fold(delta.hex() + "-", |name, byte| format!("{name}{byte:02x}"))
 }
 
 /// Which start of the machine this is.
@@ -182,11 +200,11 @@ mod tests {
         let entries = std::iter::once((b"file".to_vec(), file)).collect();
         let delta = trees.add(Directory { entries, opaque: false });
         let snapshots = Snapshots::new(&store, TimePolicy::Fixed(7));
-        let nowhere = snapshots.of(&trees, &contents, delta);
+        let nowhere = snapshots.of(&trees, &contents, delta, HardLinks::none());
         assert!(matches!(nowhere, Err(SnapshotError::Content(ContentError::Unknown { .. }))), "{nowhere:?}");
         assert_eq!(fs_err::read_dir(store.tmp_dir().unwrap()).unwrap().count(), 0);
         contents.add(content, Location::Inline((*b"here").into()));
-        let place = snapshots.of(&trees, &contents, delta).unwrap();
+        let place = snapshots.of(&trees, &contents, delta, HardLinks::none()).unwrap();
         assert_eq!(fs_err::read(place.join("file")).unwrap(), b"here");
         assert_eq!(fs_err::metadata(place.join("file")).unwrap().mtime(), 7);
     }

@@ -4,8 +4,9 @@
 //! the path it writes to and for nothing else below it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use solver::{DestinationFact, Header, TreeDigest};
+use solver::{DestinationFact, HardLinks, Header, Record, TreeDigest};
 
 use crate::tree::{Directory, Entry, Meta, Node, TreeError, Trees, components, push_name};
 
@@ -46,6 +47,8 @@ pub struct Resolved {
 pub struct State {
     /// Roots of the deltas, oldest first.
     pub deltas: Vec<TreeDigest>,
+    /// Which files of the deltas of steps are one, where some are.
+    pub links: BTreeMap<TreeDigest, Arc<HardLinks>>,
 }
 
 impl Resolved {
@@ -58,6 +61,27 @@ impl Resolved {
 }
 
 impl State {
+    /// Of deltas whose files have one name each.
+    pub fn of(deltas: Vec<TreeDigest>) -> Self {
+        Self { deltas, links: BTreeMap::new() }
+    }
+
+    /// Adds the result of a step. Of equal deltas the last one shows.
+    pub fn push(&mut self, record: &Record) {
+        self.deltas.push(record.delta);
+        let links = record.links();
+        if links.0.is_empty() {
+            self.links.remove(&record.delta);
+        } else {
+            self.links.insert(record.delta, Arc::new(links.clone()));
+        }
+    }
+
+    /// Which files of one of its deltas are one.
+    pub fn links_of(&self, delta: &TreeDigest) -> &HardLinks {
+        self.links.get(delta).map_or(HardLinks::none(), Arc::as_ref)
+    }
+
     /// The root directory.
     pub fn root(&self) -> Found {
         Found::Dir { meta: Meta::with_mode(0o755), parts: self.deltas.iter().rev().copied().collect() }

@@ -156,7 +156,7 @@ fn links_are_followed_inside_the_tree() {
     ] {
         root.put(&trees, name.as_bytes(), link(target)).unwrap();
     }
-    let state = State { deltas: vec![root.finish(&trees)] };
+    let state = State::of(vec![root.finish(&trees)]);
     for (asked, ends) in [
         ("/bin/x", "usr/bin/x"),
         ("abs/bin/x", "usr/bin/x"),

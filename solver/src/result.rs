@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BlobDigest, DiffId, TreeDigest};
+use crate::{BlobDigest, DiffId, Hasher, TreeDigest};
 
 /// What the cache keeps under a key: a step's own delta and small typed facts, so that a hit answers all a run would.
 /// It contains nothing of what lies below the step.
@@ -53,6 +53,14 @@ impl HardLinks {
         links.sort_unstable();
         links.dedup();
         Self(links)
+    }
+
+    /// Feeds them to a key.
+    pub fn feed(&self, hasher: &mut Hasher) {
+        for paths in &self.0 {
+            hasher.number(paths.len() as u64);
+            paths.iter().for_each(|path| hasher.bytes(path));
+        }
     }
 
     /// Every file has one name.

@@ -197,6 +197,34 @@ fn the_header_of_what_is_bound_is_seen_and_counts() {
 }
 
 #[test]
+fn commands_see_which_files_are_one_whatever_was_there_before() {
+    let Some(space) = place() else { return };
+    let check = |made: &str, word: &str, expected: &str| {
+        let made = format!("{BASE}RUN mkdir d && echo x > d/a && {made} d/a d/b\n");
+        let made = made.replacen("scratch", "scratch AS made", 1);
+        let seen = "stat -c %h d/a";
+        space.kubefile(&format!(
+            "{made}RUN {seen} > /seen && echo {word}\n\
+             FROM made\nRUN --mount=from=made,target=/m {seen} /m/d/b > /both && echo {word}\n\
+             COPY --from=made /seen /seen\n"
+        ));
+        let built = space.build(&[]);
+        assert_eq!(built.code, Some(0), "{}", built.stderr);
+        for (path, lines) in [("seen", 1), ("both", 2)] {
+            let seen = space.rootfs("localhost/x:1")[path].content.clone();
+            assert_eq!(String::from_utf8(seen).unwrap(), expected.repeat(lines), "{made}: {path}");
+        }
+    };
+    check("ln", "one", "2\n");
+    check("cp -p", "one", "1\n");
+    check("ln", "two", "2\n");
+    // As another start of the machine would leave it: layers of both kinds are there.
+    fs_err::remove_dir_all(space.store().join("snapshots")).unwrap();
+    check("cp -p", "three", "1\n");
+    check("ln", "three", "2\n");
+}
+
+#[test]
 fn what_a_command_left_as_it_was_is_nothing_to_commands_elsewhere() {
     let Some(space) = place() else { return };
     let file = |path: &str| {

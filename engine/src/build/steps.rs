@@ -156,12 +156,12 @@ impl Work<'_, '_> {
     fn state(&self, index: VertexIndex) -> Result<State, OpError> {
         let session = self.session;
         let mut memo = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let delta = |step| self.delta(step);
+        let result = |step| self.result(step);
         let base = |index: VertexIndex| match &session.graph.vertex(index).op {
             Op::Image(image) => session.base_state(&image.digest),
             _ => Ok(State::default()),
         };
-        Ok(state_of(&session.graph, &base, &delta, &mut memo, index)?)
+        Ok(state_of(&session.graph, &base, &result, &mut memo, index)?)
     }
 
     pub(super) fn delta(&self, index: VertexIndex) -> TreeDigest {

@@ -71,7 +71,7 @@ impl Session<'_> {
         let state = if changed.iter().any(is_of_base) {
             self.state_of(built)?
         } else {
-            State { deltas: built.deltas.clone() }
+            State::of(built.deltas.clone())
         };
         let searched: BTreeSet<String> = changed.iter().filter_map(Unit::application).collect();
         let found = self.look(spec, skip, &Look { state, only: Some(changed) })?;

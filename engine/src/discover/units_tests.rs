@@ -59,7 +59,7 @@ proptest! {
         let deltas: Vec<TreeDigest> = changes.iter().map(|changes| delta(&trees, changes)).collect();
         let all: Vec<Vec<Part>> = deltas.iter().map(|delta| parts(&trees, delta).unwrap()).collect();
         let units = visible(&all);
-        let state = State { deltas };
+        let state = State::of(deltas);
         let application = |name: &[u8]| Unit::Application(name.to_vec());
         for unit in [Unit::Manifests, Unit::Charts, application(b"a"), application(b"b")] {
             let expected = match state.look_up(&trees, unit.path().as_bytes()).unwrap() {

@@ -138,7 +138,7 @@ fn bytes_of(
 ) -> Result<Vec<u8>, ContentError> {
     // It may have to be brought out of the layer of the delta it comes from.
     for delta in state.deltas.iter().rev() {
-        let alone = State { deltas: vec![*delta] };
+        let alone = State::of(vec![*delta]);
         match alone.look_up(trees, path)? {
             Found::Other(Entry { node: Node::File { content: found, .. }, .. }) if found == *content => {
                 contents.provide_files(trees, delta, std::iter::once((*content, path)))?;

@@ -79,7 +79,7 @@ impl<'a> Prepared<'a> {
                     (name.to_vec(), Entry { meta, node: entry.node.clone() })
                 }
                 (SourceKind::Local, Input::Tree(tree)) => {
-                    let state = State { deltas: vec![*tree] };
+                    let state = State::of(vec![*tree]);
                     let entry = match state.look_up(trees, source.path.as_bytes())? {
                         Found::Absent => return Err(not_found(op, &source.path)),
                         Found::Other(entry) => entry,

@@ -15,7 +15,7 @@ use crate::layer::TimePolicy;
 use crate::ops::Input;
 use crate::sandbox::{self, MountSpec, Origin, SandboxError, Spec, UPPER, Watch, upper_fault};
 use crate::secret::{Hidden, Secret};
-use crate::snapshot::{SnapshotError, Snapshots};
+use crate::snapshot::{SnapshotError, Snapshots, Wanted};
 use crate::state::{Found, State};
 use crate::transport::rootfs::dir::set_xattr;
 use crate::tree::{Entry, Meta, Node, TreeError, Trees, push_name};
@@ -174,7 +174,7 @@ impl<'a> Prepared<'a> {
         drop(claims);
         let upper = dir.join(UPPER);
         let left = upper::read(&upper, &self.state, on.trees, on.times)?;
-        let root = on.snapshots.adopt(left.delta, &upper)?;
+        let root = on.snapshots.adopt(left.delta, &left.links, &upper)?;
         left.register(&root, on.contents);
         Ok(Ran { delta: left.delta, links: left.links, sockets: left.sockets })
     }
@@ -298,7 +298,8 @@ impl Source {
         match self.found(on.trees)? {
             Found::Dir { parts, .. } => {
                 let tree = State::merged(on.trees, &parts)?;
-                crate::snapshot::extract_into(dir, on.trees, on.contents, on.store, &tree, on.times)
+                let wanted = Wanted { delta: &tree, links: HardLinks::none(), times: on.times };
+                crate::snapshot::extract_into(dir, on.trees, on.contents, on.store, &wanted)
             }
             Found::Absent | Found::Other(_) => Ok(()),
         }
@@ -307,7 +308,7 @@ impl Source {
 
 fn state_of(input: &Input) -> State {
     match input {
-        Input::Tree(tree) | Input::Download(tree) => State { deltas: vec![*tree] },
+        Input::Tree(tree) | Input::Download(tree) => State::of(vec![*tree]),
         Input::State(state) => state.clone(),
     }
 }
@@ -315,7 +316,7 @@ fn state_of(input: &Input) -> State {
 /// Finds a path of an input, links resolved inside it.
 fn find(state: &State, source: &str, trees: &Trees<'_>) -> Result<Source, ExecError> {
     let resolved = state.resolve(trees, source.as_bytes())?;
-    let digest = match &resolved.found {
+    let files = match &resolved.found {
         Found::Absent => return Err(SandboxError::NoSource { path: source.to_owned() }.into()),
         Found::Dir { .. } if resolved.path.is_empty() => identity(state),
         // The command sees whose it is and who may go there.
@@ -324,14 +325,27 @@ fn find(state: &State, source: &str, trees: &Trees<'_>) -> Result<Source, ExecEr
         }
         Found::Other(entry) => entry.digest(),
     };
-    Ok(Source { state: state.clone(), path: resolved.path, digest })
+    let mut hasher = Hasher::new("bound files");
+    hasher.bytes(&files);
+    feed_links(&mut hasher, state);
+    Ok(Source { state: state.clone(), path: resolved.path, digest: hasher.finish() })
 }
 
 /// A state is what its deltas make it.
 fn identity(state: &State) -> [u8; 32] {
     let mut hasher = Hasher::new("state");
     state.deltas.iter().for_each(|delta| hasher.bytes(delta.as_bytes()));
+    feed_links(&mut hasher, state);
     hasher.finish()
+}
+
+/// Commands see which files are one, and deltas do not tell.
+fn feed_links(hasher: &mut Hasher, state: &State) {
+    for (delta, links) in &state.links {
+        hasher.bytes(delta.as_bytes());
+        hasher.number(links.0.len() as u64);
+        links.feed(hasher);
+    }
 }
 
 /// The directories of a state, newest first.
@@ -341,7 +355,7 @@ fn lowers(state: &State, on: &Machine<'_>) -> Result<Vec<PathBuf>, ExecError> {
     let groups: Vec<&[TreeDigest]> = deltas.chunks(size).collect();
     let one = |group: &&[TreeDigest]| -> Result<PathBuf, ExecError> {
         let delta = match group {
-            [only] => *only,
+            [only] => return Ok(on.snapshots.of(on.trees, on.contents, *only, state.links_of(only))?),
             several => {
                 let mut root = crate::delta::OpenDir::root();
                 for delta in *several {
@@ -350,7 +364,7 @@ fn lowers(state: &State, on: &Machine<'_>) -> Result<Vec<PathBuf>, ExecError> {
                 root.finish(on.trees)
             }
         };
-        Ok(on.snapshots.of(on.trees, on.contents, delta)?)
+        Ok(on.snapshots.of(on.trees, on.contents, delta, HardLinks::none())?)
     };
     use rayon::prelude::*;
     let dirs = on.pool.install(|| groups.par_iter().map(one).collect::<Result<Vec<_>, _>>())?;
@@ -454,7 +468,7 @@ mod tests {
         };
         let (a, b, c, nothing) = (delta("a", false), delta("b", true), delta("c", false), trees.empty());
         let check = |deltas: &[TreeDigest], expected: &[TreeDigest]| {
-            assert_eq!(told_once(&State { deltas: deltas.to_vec() }, &trees).unwrap(), expected);
+            assert_eq!(told_once(&State::of(deltas.to_vec()), &trees).unwrap(), expected);
         };
         check(&[nothing, a, nothing, c], &[a, c]);
         check(&[a, c, a], &[c, a]);

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use cache::Store;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
-use solver::{Layer, TreeDigest};
+use solver::{HardLinks, Layer, TreeDigest};
 
 use super::SnapshotError;
 use crate::cancel::{Cancel, Stopping};
@@ -24,6 +25,14 @@ use crate::upper::plain;
 /// How overlayfs marks a directory that hides what is below it, with `userxattr`.
 pub(crate) const OPAQUE: &str = "user.overlay.opaque";
 
+/// What is extracted.
+pub(crate) struct Wanted<'a> {
+    pub(crate) delta: &'a TreeDigest,
+    /// Which files are one; of an image's layer its tar says it.
+    pub(crate) links: &'a HardLinks,
+    pub(crate) times: TimePolicy,
+}
+
 /// Extracts a delta into an empty directory. What it has of an image keeps that image's times, because programs compare them;
 /// all else has those of the build.
 pub(crate) fn extract(
@@ -31,13 +40,15 @@ pub(crate) fn extract(
     trees: &Trees<'_>,
     contents: &Contents<'_>,
     store: &Store,
-    delta: &TreeDigest,
-    times: TimePolicy,
+    wanted: &Wanted<'_>,
 ) -> Result<(), SnapshotError> {
     let is_root = rustix::process::geteuid().is_root();
-    let times = if contents.is_given(delta) { TimePolicy::Keep } else { times };
+    let delta = wanted.delta;
+    let given = contents.is_given(delta);
+    let times = if given { TimePolicy::Keep } else { wanted.times };
     let dir = Dir { root, times, is_root, report: RootfsReport::default() };
-    let mut extraction = Extraction { dir, trees, files: HashMap::new(), dirs: Vec::new() };
+    let linked = (!given).then(|| files_of(wanted.links));
+    let mut extraction = Extraction { dir, trees, linked, files: HashMap::new(), dirs: Vec::new() };
     extraction.skeleton(delta, &mut Vec::new())?;
     match contents.layer_of(delta)? {
         Some(layer) => {
@@ -61,12 +72,17 @@ pub(crate) fn extract(
             extraction.read_contents(contents)?;
         }
     }
+    if !given {
+        extraction.join(wanted.links)?;
+    }
     extraction.finish()
 }
 
 struct Extraction<'a> {
     dir: Dir<'a>,
     trees: &'a Trees<'a>,
+    /// Numbers of the files that have several names, by name; `None` where it is the layer that knows them.
+    linked: Option<HashMap<&'a [u8], usize>>,
     /// Files that are not written yet.
     files: HashMap<Vec<u8>, Entry>,
     /// Directories, parents first.
@@ -182,7 +198,11 @@ impl Extraction<'_> {
         target: &[u8],
         written: &mut HashMap<Vec<u8>, Entry>,
     ) -> Result<bool, SnapshotError> {
-        if !written.contains_key(target) {
+        let is_one = |files: &HashMap<&[u8], usize>| {
+            let file = files.get(path);
+            file.is_some() && file == files.get(target)
+        };
+        if !written.contains_key(target) || !self.linked.as_ref().is_none_or(is_one) {
             return Ok(false);
         }
         if let Some(entry) = self.files.remove(path) {
@@ -208,6 +228,22 @@ impl Extraction<'_> {
         Ok(())
     }
 
+    /// Makes one what is one, wherever its names came from.
+    fn join(&self, links: &HardLinks) -> Result<(), SnapshotError> {
+        for names in &links.0 {
+            let [first, further @ ..] = names.as_slice() else { continue };
+            let first = self.dir.path(first);
+            for name in further {
+                let place = self.dir.path(name);
+                if fs_err::symlink_metadata(&place)?.ino() != fs_err::symlink_metadata(&first)?.ino() {
+                    fs_err::remove_file(&place)?;
+                    fs_err::hard_link(&first, &place)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Directories last: a read-only one could not be filled, and filling one changes its time.
     fn finish(mut self) -> Result<(), SnapshotError> {
         for (path, entry) in self.dirs.iter().rev() {
@@ -216,6 +252,11 @@ impl Extraction<'_> {
         }
         Ok(plain(self.dir.root, self.dir.times)?)
     }
+}
+
+fn files_of(links: &HardLinks) -> HashMap<&[u8], usize> {
+    let files = links.0.iter().enumerate();
+    files.flat_map(|(number, names)| names.iter().map(move |name| (name.as_slice(), number))).collect()
 }
 
 fn normal(path: &[u8]) -> Vec<u8> {

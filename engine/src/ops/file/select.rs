@@ -75,7 +75,7 @@ pub(super) fn select(
 /// An input as a state.
 fn state_of(input: &Input) -> State {
     match input {
-        Input::Tree(tree) | Input::Download(tree) => State { deltas: vec![*tree] },
+        Input::Tree(tree) | Input::Download(tree) => State::of(vec![*tree]),
         Input::State(state) => state.clone(),
     }
 }

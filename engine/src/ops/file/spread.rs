@@ -93,7 +93,7 @@ pub(super) fn still_one(
     delta: &TreeDigest,
     links: Vec<Vec<Vec<u8>>>,
 ) -> Result<HardLinks, FileError> {
-    let state = State { deltas: vec![*delta] };
+    let state = State::of(vec![*delta]);
     let mut kept = Vec::new();
     for names in links {
         let mut there = Vec::with_capacity(names.len());

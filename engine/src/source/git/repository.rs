@@ -159,7 +159,7 @@ impl Repository {
         if !is_part {
             return Ok((whole, part));
         }
-        match (State { deltas: vec![whole] }).look_up(trees, subdir.as_bytes())? {
+        match State::of(vec![whole]).look_up(trees, subdir.as_bytes())? {
             Found::Dir { parts, .. } => Ok((parts.first().copied().ok_or_else(missing)?, part)),
             Found::Absent | Found::Other(_) => Err(missing()),
         }
