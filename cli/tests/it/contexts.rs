@@ -10,7 +10,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::git_server::{Daemon, Repositories};
 use crate::server::Server;
-use crate::space::{Run, Space, has_program, run};
+use crate::space::{Run, Space, has_program, run, skipped};
 
 /// A context with a bit of everything.
 fn filled() -> Space {
@@ -201,6 +201,25 @@ fn patterns_links_and_ignore_files_mean_the_same_in_every_kind() {
         assert_eq!(runs[0], runs[1], "{copy}");
         assert_eq!(runs[0].0, Some(i32::from(says.is_some())), "{copy}");
     }
+}
+
+#[test]
+fn attributes_of_an_archive_are_those_of_its_files() {
+    let space = Space::new();
+    space.file("d/f", "f").file("g", "g").kubefile("FROM scratch\nCOPY . /all/\n");
+    let bare = digest(&space, "a", "context", &[], b"");
+    let set = |path: &str, name: &str| {
+        let path = space.context().join(path);
+        rustix::fs::lsetxattr(&path, name, b"a\0\nb", rustix::fs::XattrFlags::empty())
+    };
+    if let Err(error) = set("d/f", "user.note").and_then(|()| set("d", "user.overlay.opaque")) {
+        return skipped(&format!("attributes cannot be set here: {error}"));
+    }
+    set("d", "user.dir").unwrap();
+    let packed = tar(&space, &["--format=posix", "--xattrs", "--xattrs-include=*"]);
+    let attributed = digest(&space, "a", "context", &[], b"");
+    assert_ne!(attributed, bare);
+    assert_eq!(digest(&space, "b", "-", &[], &packed), attributed);
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub use context::Context;
 pub use error::LocalError;
 pub use look::Look;
 
+pub(super) use attributes::is_of_image;
 pub(super) use locate::{Located, Standing, follow};
 
 /// What a scan needs beside the pattern.

@@ -10,7 +10,7 @@ use super::ContextError;
 use super::files::Files;
 use crate::ignore::Matched;
 use crate::pattern::Pattern;
-use crate::source::local::{LocalError, Located, Standing, below, follow, joined, lossy};
+use crate::source::local::{LocalError, Located, Standing, below, follow, is_of_image, joined, lossy};
 use crate::tree::{Directory, Entry, Meta, Name, Node, TreeError, Trees, components, push_name};
 
 impl Files<'_> {
@@ -236,10 +236,14 @@ fn plain() -> Meta {
     Meta::with_mode(0o755)
 }
 
-/// Owner is 0:0, setuid and setgid go, as they do for files of the host.
+/// Owner is 0:0, setuid and setgid go, and those attributes stay that belong into images, as it is for files of the host.
 fn dressed(entry: &Entry) -> Meta {
-    let mode = if matches!(entry.node, Node::Symlink(_)) { 0o777 } else { entry.meta.mode & 0o1777 };
-    Meta { mtime: entry.meta.mtime, ..Meta::with_mode(mode) }
+    let plain = Meta { mtime: entry.meta.mtime, ..Meta::with_mode(entry.meta.mode & 0o1777) };
+    if matches!(entry.node, Node::Symlink(_)) {
+        return Meta { mode: 0o777, ..plain };
+    }
+    let xattrs = entry.meta.xattrs.iter().filter(|(name, _)| is_of_image(name)).cloned().collect();
+    Meta { xattrs, ..plain }
 }
 
 /// Where a link's target lies inside the context; `None` when it leaves it.

@@ -40,7 +40,8 @@ pub(super) fn attributes(file: impl AsFd) -> Result<Xattrs, Errno> {
     Ok(found.into())
 }
 
-fn is_of_image(name: &[u8]) -> bool {
+/// Whether an attribute belongs into an image.
+pub(in crate::source) fn is_of_image(name: &[u8]) -> bool {
     name == b"security.capability" || name.starts_with(b"user.") && !name.starts_with(b"user.overlay.")
 }
 
