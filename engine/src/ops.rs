@@ -6,6 +6,7 @@ pub mod app;
 pub mod archive;
 pub mod exec;
 pub mod file;
+mod stub;
 
 use solver::TreeDigest;
 

@@ -208,7 +208,7 @@ impl Reader<'_> {
 }
 
 /// Sets when something was modified, in seconds since 1970.
-fn set_time(host: &Path, seconds: i64) -> io::Result<()> {
+pub(crate) fn set_time(host: &Path, seconds: i64) -> io::Result<()> {
     let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
     let times = Timestamps { last_access: time, last_modification: time };
     Ok(rustix::fs::utimensat(CWD, host, &times, AtFlags::SYMLINK_NOFOLLOW)?)

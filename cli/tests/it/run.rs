@@ -158,10 +158,13 @@ fn commands_see_the_same_times_wherever_files_come_from() {
     let text = |word: &str| {
         format!(
             "{BASE}COPY f /f\nRUN mkdir d && echo > d/f && touch -d @5 d/f && ln -s f d/l && mknod d/p p\n\
-             RUN stat -c '%Y %n' f d d/f d/l d/p > /times && echo {word}\n"
+             RUN --mount=type=tmpfs,target=/d/new/place stat -c '%Y %n' / etc f d d/f d/l d/p d/new > /dev/shm/times \
+             && cp /dev/shm/times /times && echo {word}\n"
         )
     };
-    let times = ["f", "d", "d/f", "d/l", "d/p"].map(|name| format!("1700000000 {name}\n")).concat();
+    let times = ["/", "etc", "f", "d", "d/f", "d/l", "d/p", "d/new"]
+        .map(|name| format!("1700000000 {name}\n"))
+        .concat();
     // Layers of a stage that is only copied from are not all made.
     for (word, last) in [("one", "FROM scratch\nCOPY --from=made /times /\n"), ("two", ""), ("three", "")] {
         space.kubefile(&format!("{}{last}", text(word).replacen("scratch", "scratch AS made", 1)));

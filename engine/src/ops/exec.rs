@@ -13,12 +13,12 @@ use crate::cancel::Cancel;
 use crate::contents::Contents;
 use crate::layer::TimePolicy;
 use crate::ops::Input;
+use crate::ops::stub::Stub;
 use crate::sandbox::{self, MountSpec, Origin, SandboxError, Spec, UPPER, Watch, upper_fault};
 use crate::secret::{Hidden, Secret};
 use crate::snapshot::{SnapshotError, Snapshots, Wanted};
 use crate::state::{Found, State};
-use crate::transport::rootfs::dir::set_xattr;
-use crate::tree::{Entry, Meta, Node, TreeError, Trees, push_name};
+use crate::tree::{Entry, Node, TreeError, Trees};
 use crate::upper::{self, UpperError};
 
 /// Most lower directories of an overlay mount: the kernel takes 500, and the mounts' names must fit a page.
@@ -151,7 +151,11 @@ impl<'a> Prepared<'a> {
             stub.place(place.as_bytes(), is_dir)?;
         }
         stub.place(self.op.directory.as_bytes(), true)?;
+        stub.settle(&lowers, on.times).map_err(SandboxError::from)?;
         lowers.insert(0, stub.root.clone());
+        let upper = dir.join(UPPER);
+        fs_err::create_dir(&upper).map_err(SandboxError::from)?;
+        upper::plain(&upper, on.times).map_err(SandboxError::from)?;
         let spec = Spec {
             store: fs_err::canonicalize(on.store.root()).map_err(SandboxError::from)?,
             dir: dir.clone(),
@@ -172,7 +176,6 @@ impl<'a> Prepared<'a> {
         let watch = Watch { cancel: on.cancel, timeout: on.options.timeout, hidden: &hidden, told };
         sandbox::run(&spec, &watch)?;
         drop(claims);
-        let upper = dir.join(UPPER);
         let left = upper::read(&upper, &self.state, on.trees, on.times)?;
         let root = on.snapshots.adopt(left.delta, &left.links, &upper)?;
         left.register(&root, on.contents);
@@ -396,65 +399,10 @@ fn run_dir(store: &Store) -> Result<PathBuf, SandboxError> {
     Ok(fs_err::canonicalize(dir)?)
 }
 
-/// The lowest directories that runs write to by themselves: where something is mounted that the state has no place for.
-/// As a directory of its own below the command it never shows in what the command leaves.
-struct Stub<'a> {
-    trees: &'a Trees<'a>,
-    state: &'a State,
-    root: PathBuf,
-}
-
-impl Stub<'_> {
-    /// Makes sure that something can be mounted at a path; where that is, links resolved.
-    fn place(&self, path: &[u8], is_dir: bool) -> Result<String, ExecError> {
-        let resolved = self.state.resolve(self.trees, path)?;
-        let target = format!("/{}", String::from_utf8_lossy(&resolved.path));
-        let mut at = self.root.clone();
-        make(&at, &Meta::with_mode(0o755))?;
-        if resolved.found != Found::Absent {
-            return Ok(target);
-        }
-        let names: Vec<&[u8]> = crate::tree::components(&resolved.path).collect();
-        let Some((last, parents)) = names.split_last() else { return Ok(target) };
-        let mut so_far = Vec::new();
-        for (name, meta) in parents.iter().zip(&resolved.parents) {
-            push_name(&mut so_far, name);
-            at.push(os(name));
-            make(&at, meta.as_ref().unwrap_or(&Meta::with_mode(0o755)))?;
-        }
-        at.push(os(last));
-        if is_dir {
-            make(&at, &Meta::with_mode(0o755))?;
-        } else if !at.exists() {
-            fs_err::write(&at, "").map_err(SandboxError::from)?;
-        }
-        Ok(target)
-    }
-}
-
-/// A directory with the header the state has for it.
-fn make(path: &Path, meta: &Meta) -> Result<(), SandboxError> {
-    use std::os::unix::fs::PermissionsExt;
-    if path.exists() {
-        return Ok(());
-    }
-    fs_err::create_dir(path)?;
-    fs_err::set_permissions(path, PermissionsExt::from_mode(meta.mode))?;
-    if rustix::process::geteuid().is_root() {
-        sandbox::give(path, meta.uid, meta.gid)?;
-    }
-    let mut attributes = meta.xattrs.iter();
-    Ok(attributes.try_for_each(|(name, value)| set_xattr(path, name, value)).map_err(std::io::Error::from)?)
-}
-
-fn os(name: &[u8]) -> &std::ffi::OsStr {
-    std::os::unix::ffi::OsStrExt::from_bytes(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::Directory;
+    use crate::tree::{Directory, Meta};
 
     #[test]
     fn a_root_is_mounted_from_what_shows_of_it() {
