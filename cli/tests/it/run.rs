@@ -178,6 +178,18 @@ fn commands_see_the_same_times_wherever_files_come_from() {
 }
 
 #[test]
+fn what_a_base_has_keeps_its_times() {
+    let Some(space) = place() else { return };
+    space.kubefile(BASE);
+    assert_eq!(space.build(&["--timestamp", "1700000000"]).code, Some(0));
+    space.kubefile("FROM localhost/x:1\nRUN stat -c %Y /etc /etc/passwd /bin/sh > /seen\n");
+    let built = space.build(&[]);
+    assert_eq!(built.code, Some(0), "{}", built.stderr);
+    let seen = space.rootfs("localhost/x:1")["seen"].content.clone();
+    assert_eq!(String::from_utf8(seen).unwrap(), "1700000000\n".repeat(3));
+}
+
+#[test]
 fn the_header_of_what_is_bound_is_seen_and_counts() {
     let Some(space) = place() else { return };
     space.file("sub/f", "x");

@@ -48,7 +48,7 @@ pub(crate) fn extract(
     let times = if given { TimePolicy::Keep } else { wanted.times };
     let dir = Dir { root, times, is_root, report: RootfsReport::default() };
     let linked = (!given).then(|| files_of(wanted.links));
-    let mut extraction = Extraction { dir, trees, linked, files: HashMap::new(), dirs: Vec::new() };
+    let mut extraction = Extraction { dir, trees, linked, files: HashMap::new(), late: Vec::new() };
     extraction.skeleton(delta, &mut Vec::new())?;
     match contents.layer_of(delta)? {
         Some(layer) => {
@@ -85,8 +85,8 @@ struct Extraction<'a> {
     linked: Option<HashMap<&'a [u8], usize>>,
     /// Files that are not written yet.
     files: HashMap<Vec<u8>, Entry>,
-    /// Directories, parents first.
-    dirs: Vec<(Vec<u8>, Entry)>,
+    /// What is not a file, parents first: the layer may know when it was modified.
+    late: Vec<(Vec<u8>, Entry)>,
 }
 
 impl Extraction<'_> {
@@ -108,10 +108,16 @@ impl Extraction<'_> {
                 }
                 Node::Dir(child) => {
                     self.dir.other(path, entry)?;
-                    self.dirs.push((path.clone(), entry.clone()));
+                    self.late.push((path.clone(), entry.clone()));
                     self.skeleton(child, path)?;
                 }
-                Node::Symlink(_) | Node::Device { .. } => self.dir.other(path, entry)?,
+                Node::Symlink(_) | Node::Device { .. } => {
+                    let left_out = self.dir.report.devices_left_out;
+                    self.dir.other(path, entry)?;
+                    if self.dir.report.devices_left_out == left_out {
+                        self.late.push((path.clone(), entry.clone()));
+                    }
+                }
             }
             path.truncate(length);
         }
@@ -139,7 +145,7 @@ impl Extraction<'_> {
             let path = normal(&records.path(&member));
             let mtime = mtime_of(&member, &records).unwrap_or(0);
             let kind = member.header().entry_type();
-            if kind.is_dir() {
+            if kind.is_dir() || kind.is_symlink() || is_special(kind) {
                 times.insert(path, mtime);
             } else if kind.is_hard_link() {
                 if !self.link(&path, &normal(&records.link_name(&member)), &mut written)?
@@ -151,7 +157,7 @@ impl Extraction<'_> {
                 self.file(path, mtime, &mut member, &mut written)?;
             }
         }
-        for (path, entry) in &mut self.dirs {
+        for (path, entry) in &mut self.late {
             entry.meta.mtime = times.get(path).copied();
         }
         match self.files.keys().next() {
@@ -244,14 +250,18 @@ impl Extraction<'_> {
         Ok(())
     }
 
-    /// Directories last: a read-only one could not be filled, and filling one changes its time.
+    /// Headers of what is not a file. Directories last: a read-only one could not be filled, and filling one changes its time.
     fn finish(mut self) -> Result<(), SnapshotError> {
-        for (path, entry) in self.dirs.iter().rev() {
+        for (path, entry) in self.late.iter().rev() {
             let place = self.dir.path(path);
             self.dir.attributes(&place, entry)?;
         }
         Ok(plain(self.dir.root, self.dir.times)?)
     }
+}
+
+fn is_special(kind: tar::EntryType) -> bool {
+    kind.is_character_special() || kind.is_block_special() || kind.is_fifo()
 }
 
 fn files_of(links: &HardLinks) -> HashMap<&[u8], usize> {
