@@ -24,7 +24,9 @@ use crate::layer::TimePolicy;
 use crate::sandbox;
 use crate::snapshot::OPAQUE;
 use crate::state::{Found, State};
-use crate::transport::rootfs::dir::is_of_overlay;
+use crate::transport::RootfsReport;
+use crate::transport::rootfs::Sink;
+use crate::transport::rootfs::dir::{Dir, is_of_overlay};
 use crate::tree::{Directory, Entry, Meta, Node, TreeError, Trees, Xattrs, push_name};
 
 /// Most bytes of the names or of one value of a file's attributes, as Linux has it (`XATTR_SIZE_MAX`).
@@ -169,6 +171,9 @@ impl Reader<'_> {
         if matches!(below, Found::Other(known) if same(known, &entry)) {
             return Ok(None);
         }
+        if !kind.is_file() && metadata.nlink() > 1 {
+            self.part(host, &entry)?;
+        }
         set_time(host, self.times.of(&entry.meta))?;
         if let Node::File { content, .. } = entry.node {
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,6 +183,15 @@ impl Reader<'_> {
             }
         }
         Ok(Some(entry))
+    }
+
+    /// Makes a link or a device that has further names one of its own, as it comes out of a layer.
+    fn part(&self, host: &Path, entry: &Entry) -> Result<(), UpperError> {
+        let (Some(root), Some(name)) = (host.parent(), host.file_name()) else { return Ok(()) };
+        remove(host)?;
+        let report = RootfsReport::default();
+        let mut dir = Dir { root, times: self.times, is_root: rustix::process::geteuid().is_root(), report };
+        Ok(dir.other(name.as_bytes(), entry).map_err(io::Error::other)?)
     }
 
     fn subdirectory(

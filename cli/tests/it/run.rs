@@ -178,6 +178,17 @@ fn commands_see_the_same_times_wherever_files_come_from() {
 }
 
 #[test]
+fn links_and_pipes_have_one_name_each() {
+    let Some(space) = place() else { return };
+    let built = built(
+        &space,
+        "RUN ln -s x l && ln l m && mknod p p && ln p q && stat -c '%h in' l m p q\nRUN stat -c '%h out' l m p q\n",
+    );
+    let count = |word: &str| built.stderr.lines().filter(|line| line.ends_with(word)).count();
+    assert_eq!((count("2 in"), count("1 out")), (4, 4), "{}", built.stderr);
+}
+
+#[test]
 fn what_a_base_has_keeps_its_times() {
     let Some(space) = place() else { return };
     space.kubefile(BASE);
