@@ -255,7 +255,8 @@ fn redirect(attempt: Attempt<'_>) -> Action {
     }
 }
 
-fn check_redirect(redirects: usize, from: &str, to: &url::Url) -> Result<(), RedirectError> {
+/// Whether a server may lead to another URL.
+pub(crate) fn check_redirect(redirects: usize, from: &str, to: &url::Url) -> Result<(), RedirectError> {
     match (from, to.scheme()) {
         _ if redirects > MAX_REDIRECTS => Err(RedirectError::TooMany { limit: MAX_REDIRECTS }),
         (_, "https") | ("http", "http") => Ok(()),

@@ -7,15 +7,17 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use reqwest::header::LOCATION;
-use reqwest::{Method, Response, StatusCode};
+use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::{Method, StatusCode};
 use solver::{BlobDigest, Descriptor};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use url::Url;
 
 use super::Registry;
 use super::error::RegistryError;
 use super::host::{Access, BodyParts, Call, Host, block_on};
 use super::reference::Repository;
+use crate::net::{FetchError, check_redirect, redacted};
 
 /// Bytes read from a file at once.
 const CHUNK: usize = 1 << 20;
@@ -164,7 +166,7 @@ impl Registry {
             let response = host.send(self, &call).await?;
             match response.status() {
                 StatusCode::CREATED => Ok(None),
-                StatusCode::ACCEPTED => location(&response, repository).map(Some),
+                StatusCode::ACCEPTED => location(response.url(), response.headers(), repository).map(Some),
                 _ => Err(host.refused(&call, response).await),
             }
         })
@@ -220,13 +222,27 @@ impl Registry {
 }
 
 /// Where an upload goes on.
-fn location(response: &Response, repository: &Repository) -> Result<String, RegistryError> {
-    let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-    location.map(str::to_owned).ok_or_else(|| RegistryError::Json {
+fn location(asked: &Url, headers: &HeaderMap, repository: &Repository) -> Result<String, RegistryError> {
+    let wrong = |reason: &str| RegistryError::Json {
         what: "the answer to an upload",
         name: repository.to_string(),
-        reason: "it does not say where to".to_owned(),
-    })
+        reason: reason.to_owned(),
+    };
+    let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
+    let location = location.ok_or_else(|| wrong("it does not say where to"))?;
+    let next = next_url(asked, location).ok_or_else(|| wrong("where to is no URL"))?;
+    // As for redirects: what is for this registry alone does not go on without TLS.
+    check_redirect(1, asked.scheme(), &next)
+        .map_err(|source| FetchError::Redirect { url: redacted(asked.as_str()), source })?;
+    Ok(next.into())
+}
+
+/// The URL that an answer to a request leads to: what is not a whole URL counts from that request (RFC 9110 §10.2.2).
+fn next_url(asked: &Url, location: &str) -> Option<Url> {
+    let mut next = asked.join(location).ok()?;
+    // What is put behind it would be a part of it, and no server sees that.
+    next.set_fragment(None);
+    Some(next)
 }
 
 /// Reads a file for as long as somebody wants it.
@@ -280,7 +296,35 @@ impl http_body::Body for Chunks {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderValue;
+
     use super::*;
+
+    #[test]
+    fn an_upload_goes_on_from_where_it_was_begun() {
+        let asked = Url::parse("https://r:5000/v2/a/b/blobs/uploads/").unwrap();
+        for (location, next) in [
+            ("id?x=a%2Fb", "https://r:5000/v2/a/b/blobs/uploads/id?x=a%2Fb"),
+            ("/v2/a/b/blobs/uploads/id", "https://r:5000/v2/a/b/blobs/uploads/id"),
+            ("?id=1", "https://r:5000/v2/a/b/blobs/uploads/?id=1"),
+            ("https://cdn/id?x=y#z", "https://cdn/id?x=y"),
+            ("//cdn/id", "https://cdn/id"),
+        ] {
+            assert_eq!(next_url(&asked, location).unwrap().as_str(), next, "{location}");
+        }
+        assert!(next_url(&asked, "https://").is_none());
+    }
+
+    #[test]
+    fn an_upload_begun_with_tls_does_not_go_on_without() {
+        let repository = Repository { host: "r".into(), path: "a".into() };
+        let headers =
+            HeaderMap::from_iter([(LOCATION, HeaderValue::from_static("http://r/v2/a/blobs/uploads/id"))]);
+        let answer = |asked: &str| location(&Url::parse(asked).unwrap(), &headers, &repository);
+        assert!(answer("http://r/v2/a/blobs/uploads/").is_ok());
+        let error = answer("https://r/v2/a/blobs/uploads/").unwrap_err();
+        assert!(matches!(error, RegistryError::Net(FetchError::Redirect { .. })), "{error}");
+    }
 
     #[test]
     fn a_file_that_ends_early_is_no_whole_body() {
