@@ -196,7 +196,8 @@ fn a_registry_that_stumbles_is_asked_again() {
 
 #[test]
 fn what_asking_again_does_not_change_is_an_error_at_once() {
-    for (status, wanted) in [(403, "refuses"), (404, "is not in"), (400, "status 400")] {
+    let denied = "an anonymous user pull from `x/y`: because of [31m reasons (DENIED)";
+    for (status, wanted) in [(403, denied), (404, "is not in"), (400, "status 400")] {
         let fake = Fake::new(move |_, _| {
             let text = r#"{"errors":[{"code":"DENIED","message":"because of [31m reasons"}]}"#;
             Response::ok(text).with_status(status)

@@ -98,7 +98,7 @@ impl Registry {
                     Ok(digest.and_then(|digest| digest.to_str().ok()?.parse().ok()))
                 }
                 StatusCode::NOT_FOUND => Err(RegistryError::NotFound { reference: reference.to_string() }),
-                _ => Err(host.refused(&call, response).await),
+                _ => Err(host.refused(self, &call, response).await),
             }
         })
     }
@@ -133,7 +133,7 @@ impl Registry {
                 StatusCode::NOT_FOUND => {
                     return Err(RegistryError::NotFound { reference: reference.to_string() });
                 }
-                _ => return Err(host.refused(&call, response).await),
+                _ => return Err(host.refused(self, &call, response).await),
             }
             let text = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
             let (stated, promised) = (text("content-type"), text("docker-content-digest"));
@@ -174,7 +174,7 @@ impl Registry {
         let host = self.host(&repository.host);
         block_on(&self.fetcher, &repository.host, async {
             let response = host.send(self, &call).await?;
-            if response.status().is_success() { Ok(()) } else { Err(host.refused(&call, response).await) }
+            if response.status().is_success() { Ok(()) } else { Err(host.refused(self, &call, response).await) }
         })
     }
 
@@ -248,7 +248,7 @@ impl Registry {
                         let (digest, repository) = (blob.digest, repository.to_string());
                         return Err(RegistryError::BlobUnknown { digest, repository });
                     }
-                    _ => return Err(host.refused(&call, response).await),
+                    _ => return Err(host.refused(self, &call, response).await),
                 };
                 let mut body = Body { blob, at: skipped, taken: &mut taken, sink: &mut *sink };
                 let error = match self.receive(response, &mut body).await {
@@ -303,7 +303,7 @@ impl Registry {
         let server = self.host(host);
         block_on(&self.fetcher, host, async {
             let response = server.send(self, &call).await?;
-            if response.status().is_success() { Ok(()) } else { Err(server.refused(&call, response).await) }
+            if response.status().is_success() { Ok(()) } else { Err(server.refused(self, &call, response).await) }
         })
     }
 }

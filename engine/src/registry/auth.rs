@@ -108,6 +108,7 @@ impl Host {
             path: access.repository.path.clone(),
             action: access.action(),
             is_known,
+            message: None,
         };
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Err(refused(credential.is_some()));

@@ -18,7 +18,7 @@ pub enum RegistryError {
     #[error(transparent)]
     Net(#[from] FetchError),
     /// The registry wants to know who asks, and what it was told is not enough.
-    #[error("`{host}` refuses {}", refused(path, action, *is_known))]
+    #[error("`{host}` refuses {}{}", refused(path, action, *is_known), said(message.as_ref()))]
     Unauthorized {
         /// The registry.
         host: String,
@@ -28,6 +28,8 @@ pub enum RegistryError {
         action: &'static str,
         /// Whether there were credentials.
         is_known: bool,
+        /// Why, if the registry says more than that it does not know who asks; shortened.
+        message: Option<String>,
     },
     /// There is no such manifest.
     #[error("`{reference}` is not in the registry")]
@@ -44,7 +46,7 @@ pub enum RegistryError {
         repository: String,
     },
     /// Any other answer that is not a success.
-    #[error("`{host}` answered {what} with status {status}{}", .message.as_ref().map_or(String::new(), |text| format!(": {text}")))]
+    #[error("`{host}` answered {what} with status {status}{}", said(message.as_ref()))]
     Refused {
         /// The registry.
         host: String,
@@ -166,6 +168,11 @@ pub enum RegistryError {
         /// What happened.
         source: Box<Self>,
     },
+}
+
+/// The registry's own words, if there are any.
+fn said(message: Option<&String>) -> String {
+    message.map_or(String::new(), |text| format!(": {text}"))
 }
 
 fn refused(path: &str, action: &str, is_known: bool) -> String {

@@ -195,7 +195,7 @@ impl Host {
                 Ok(response) if !is_passing(response.status()) => return Ok(response),
                 Ok(response) => {
                     let wait = retry_after(response.headers(), SystemTime::now());
-                    (self.refused(call, response).await, wait)
+                    (self.refused(registry, call, response).await, wait)
                 }
                 Err(RegistryError::Net(error)) if error.is_passing() => (error.into(), None),
                 Err(error) => return Err(error),
@@ -222,25 +222,28 @@ impl Host {
     }
 
     /// The error of an answer that is not a success.
-    pub(super) async fn refused(&self, call: &Call<'_>, response: Response) -> RegistryError {
+    pub(super) async fn refused(
+        &self,
+        registry: &Registry,
+        call: &Call<'_>,
+        response: Response,
+    ) -> RegistryError {
         let status = response.status();
-        let path = call.access.repository.path.clone();
-        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let (host, action) = (self.name.clone(), call.access.action());
-            return RegistryError::Unauthorized {
-                host,
-                path,
-                action,
-                is_known: status == StatusCode::FORBIDDEN,
-            };
-        }
         let body = limited(response, TOKEN_LIMIT).await.unwrap_or_default();
-        RegistryError::Refused {
-            host: self.name.clone(),
-            what: call.what.to_owned(),
-            status: status.as_u16(),
-            message: message_of(&body),
+        let (host, message) = (self.name.clone(), message_of(&body));
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let (path, action) = (call.access.repository.path.clone(), call.access.action());
+            let is_known = self.is_told(registry, call);
+            return RegistryError::Unauthorized { host, path, action, is_known, message };
         }
+        RegistryError::Refused { host, what: call.what.to_owned(), status: status.as_u16(), message }
+    }
+
+    /// Whether the registry asked who we are, and there is an answer. What is wrong with a file of credentials was told when
+    /// it was asked.
+    fn is_told(&self, registry: &Registry, call: &Call<'_>) -> bool {
+        lock(&self.challenge).is_some()
+            && registry.credentials.find(&call.access.repository).is_ok_and(|found| found.is_some())
     }
 
     async fn attempt(
@@ -298,7 +301,8 @@ impl Host {
         }
         let is_known = had_authorization && registry.credentials.find(&call.access.repository)?.is_some();
         let (host, action) = (self.name.clone(), call.access.action());
-        Err(RegistryError::Unauthorized { host, path: call.access.repository.path.clone(), action, is_known })
+        let path = call.access.repository.path.clone();
+        Err(RegistryError::Unauthorized { host, path, action, is_known, message: None })
     }
 }
 

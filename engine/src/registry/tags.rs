@@ -35,7 +35,7 @@ impl Registry {
                     StatusCode::NOT_FOUND => {
                         return Err(RegistryError::NotFound { reference: repository.to_string() });
                     }
-                    _ => return Err(host.refused(&call, response).await),
+                    _ => return Err(host.refused(self, &call, response).await),
                 }
                 let links = response.headers().get_all(LINK).iter();
                 let target = links.filter_map(|link| link.to_str().ok()).find_map(next_of);

@@ -55,7 +55,7 @@ impl Registry {
             match response.status() {
                 status if status.is_success() => Ok(true),
                 StatusCode::NOT_FOUND => Ok(false),
-                _ => Err(host.refused(&call, response).await),
+                _ => Err(host.refused(self, &call, response).await),
             }
         })
     }
@@ -167,7 +167,7 @@ impl Registry {
             match response.status() {
                 StatusCode::CREATED => Ok(None),
                 StatusCode::ACCEPTED => location(response.url(), response.headers(), repository).map(Some),
-                _ => Err(host.refused(&call, response).await),
+                _ => Err(host.refused(self, &call, response).await),
             }
         })
     }
@@ -217,7 +217,7 @@ impl Registry {
 
     async fn put(&self, host: &Host, call: &Call<'_>) -> Result<(), RegistryError> {
         let response = host.send_once(self, call).await?;
-        if response.status().is_success() { Ok(()) } else { Err(host.refused(call, response).await) }
+        if response.status().is_success() { Ok(()) } else { Err(host.refused(self, call, response).await) }
     }
 }
 
