@@ -195,6 +195,25 @@ fn a_registry_that_stumbles_is_asked_again() {
 }
 
 #[test]
+fn a_manifest_that_breaks_off_is_asked_for_again() {
+    let fake = Fake::new(|_, layer| Response::ok(layer));
+    let (_, manifest) = image(&layer());
+    fake.server.route("/v2/x/y/manifests/1", move |request| {
+        let answer = Response::ok(manifest.clone()).header("Content-Type", MANIFEST);
+        if request.attempt == 1 { answer.drop_after(100) } else { answer }
+    });
+    fake.server.route("/v2/x/y/tags/list", |request| {
+        let answer = Response::ok(r#"{"name":"x/y","tags":["1"]}"#);
+        if request.attempt == 1 { answer.drop_after(10) } else { answer }
+    });
+    let space = Space::new();
+    let run = pull(&space, &fake.name());
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let run = space.run(&["search", &fake.name()]);
+    assert!(run.code == Some(0) && run.stdout.contains("x/y"), "{}{}", run.stdout, run.stderr);
+}
+
+#[test]
 fn what_asking_again_does_not_change_is_an_error_at_once() {
     let denied = "an anonymous user pull from `x/y`: because of [31m reasons (DENIED)";
     for (status, wanted) in [(403, denied), (404, "is not in"), (400, "status 400")] {

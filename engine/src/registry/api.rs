@@ -7,12 +7,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use solver::{BlobDigest, Descriptor};
 
+use super::Registry;
 use super::credentials::Credential;
 use super::error::RegistryError;
 use super::host::{Access, BodyParts, Call, block_on};
 use super::mirrors::Place;
 use super::reference::{Reference, Repository};
-use super::{Registry, limited};
 use crate::images::ManifestKind;
 use crate::net::{FetchError, PROGRESS_BYTES, content_range};
 use crate::oci::JSON_LIMIT;
@@ -126,21 +126,12 @@ impl Registry {
         let call =
             Call { accept: ACCEPT, ..Call::new(Method::GET, &url, &access, "a request for a manifest") };
         let host = self.host_of(place);
-        let (bytes, stated, promised) = block_on(&self.fetcher, &repository.host, async {
-            let response = host.send(self, &call).await?;
-            match response.status() {
-                status if status.is_success() => {}
-                StatusCode::NOT_FOUND => {
-                    return Err(RegistryError::NotFound { reference: reference.to_string() });
-                }
-                _ => return Err(host.refused(self, &call, response).await),
-            }
-            let text = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-            let (stated, promised) = (text("content-type"), text("docker-content-digest"));
-            Ok((limited(response, JSON_LIMIT).await?, stated, promised))
-        })?;
+        let absent = || RegistryError::NotFound { reference: reference.to_string() };
+        let (headers, bytes) = block_on(&self.fetcher, &repository.host, host.whole(self, &call, &absent))?;
+        let text = |name: &str| headers.get(name)?.to_str().ok();
+        let (stated, promised) = (text("content-type"), text("docker-content-digest"));
         self.fetcher.count_bytes(bytes.len());
-        let manifest = RawManifest::new(&reference.to_string(), bytes, stated.as_deref())?;
+        let manifest = RawManifest::new(&reference.to_string(), bytes, stated)?;
         let promised = promised.and_then(|digest| digest.parse().ok());
         match reference.digest.or(promised) {
             Some(wanted) if wanted != manifest.blob.digest => Err(RegistryError::Digest {
@@ -174,7 +165,11 @@ impl Registry {
         let host = self.host(&repository.host);
         block_on(&self.fetcher, &repository.host, async {
             let response = host.send(self, &call).await?;
-            if response.status().is_success() { Ok(()) } else { Err(host.refused(self, &call, response).await) }
+            if response.status().is_success() {
+                Ok(())
+            } else {
+                Err(host.refused(self, &call, response).await)
+            }
         })
     }
 
@@ -303,7 +298,11 @@ impl Registry {
         let server = self.host(host);
         block_on(&self.fetcher, host, async {
             let response = server.send(self, &call).await?;
-            if response.status().is_success() { Ok(()) } else { Err(server.refused(self, &call, response).await) }
+            if response.status().is_success() {
+                Ok(())
+            } else {
+                Err(server.refused(self, &call, response).await)
+            }
         })
     }
 }

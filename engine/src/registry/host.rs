@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Body, Method, RequestBuilder, Response, StatusCode};
 use tokio::sync::{OnceCell, Semaphore};
 use url::Url;
@@ -16,6 +16,7 @@ use super::lane::Lane;
 use super::reference::Repository;
 use super::{Registry, limited};
 use crate::net::{FetchError, FetchSettings, Fetcher, Live, MAX_WAIT, Peers, backoff, redacted, retry_after};
+use crate::oci::JSON_LIMIT;
 
 /// Requests to one registry under way at once.
 const CONCURRENCY: usize = 64;
@@ -179,6 +180,37 @@ impl Host {
             self.is_silent.store(true, Ordering::Relaxed);
         }
         answer
+    }
+
+    /// The header and the whole body of a small answer; one that breaks off is asked for again.
+    ///
+    /// # Errors
+    /// `absent` where there is nothing, and what any other refusal says.
+    pub(super) async fn whole(
+        &self,
+        registry: &Registry,
+        call: &Call<'_>,
+        absent: &dyn Fn() -> RegistryError,
+    ) -> Result<(HeaderMap, Vec<u8>), RegistryError> {
+        let settings = registry.fetcher.settings();
+        let mut failures = 0;
+        loop {
+            let mut response = self.send(registry, call).await?;
+            match response.status() {
+                status if status.is_success() => {}
+                StatusCode::NOT_FOUND => return Err(absent()),
+                _ => return Err(self.refused(registry, call, response).await),
+            }
+            let headers = std::mem::take(response.headers_mut());
+            failures += 1;
+            match limited(response, JSON_LIMIT).await {
+                Ok(body) => return Ok((headers, body)),
+                Err(RegistryError::Net(error)) if error.is_passing() && failures < self.tries(settings) => {
+                    tokio::time::sleep(backoff(settings.base_delay, failures)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn ask(&self, registry: &Registry, call: &Call<'_>) -> Result<Response, RegistryError> {

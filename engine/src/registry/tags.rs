@@ -1,15 +1,14 @@
 //! The tags of a repository, page by page (distribution-spec, listing tags).
 
+use reqwest::Method;
 use reqwest::header::LINK;
-use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
 
+use super::Registry;
 use super::error::RegistryError;
 use super::host::{Access, Call, block_on};
 use super::reference::Repository;
-use super::{Registry, limited};
-use crate::oci::JSON_LIMIT;
 
 /// Tags asked for at once.
 const PAGE: usize = 1000;
@@ -28,20 +27,12 @@ impl Registry {
         let mut url = format!("/v2/{}/tags/list?n={PAGE}", repository.path);
         for _ in 0..PAGES {
             let call = Call::new(Method::GET, &url, &access, "a request for tags");
-            let (body, next) = block_on(&self.fetcher, &repository.host, async {
-                let response = host.send(self, &call).await?;
-                match response.status() {
-                    status if status.is_success() => {}
-                    StatusCode::NOT_FOUND => {
-                        return Err(RegistryError::NotFound { reference: repository.to_string() });
-                    }
-                    _ => return Err(host.refused(self, &call, response).await),
-                }
-                let links = response.headers().get_all(LINK).iter();
-                let target = links.filter_map(|link| link.to_str().ok()).find_map(next_of);
-                let next = target.and_then(|target| page_at(&url, target));
-                Ok((limited(response, JSON_LIMIT).await?, next))
-            })?;
+            let absent = || RegistryError::NotFound { reference: repository.to_string() };
+            let (headers, body) =
+                block_on(&self.fetcher, &repository.host, host.whole(self, &call, &absent))?;
+            let links = headers.get_all(LINK).iter();
+            let target = links.filter_map(|link| link.to_str().ok()).find_map(next_of);
+            let next = target.and_then(|target| page_at(&url, target));
             let page: Value = serde_json::from_slice(&body).map_err(|error| RegistryError::Json {
                 what: "the list of tags",
                 name: repository.to_string(),
