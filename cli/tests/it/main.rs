@@ -22,6 +22,7 @@ mod golden;
 mod graph;
 mod image_registry;
 mod images;
+mod indexes;
 mod lint;
 mod lock;
 mod merging;

@@ -291,13 +291,13 @@ impl Loader<'_> {
         let bytes = if docker::is_schema_2(&json) { docker::to_oci(part, &json)? } else { bytes.to_vec() };
         let manifest = manifest_of(part, &bytes)?;
         let config = layout::ours(part, manifest.config())?;
-        let taken = self.take_json(&path_of(&config.digest), part, &config)?;
-        let diff_ids: Value = json_of("the config", &taken)?["rootfs"]["diff_ids"].clone();
+        let path = path_of(&config.digest);
+        let diff_ids = diff_ids(&path, &self.take_json(&path, part, &config)?, &manifest)?;
         for (number, layer) in manifest.layers().iter().enumerate() {
             let blob = layout::ours(part, layer)?;
             let path = path_of(&blob.digest);
             let taken = self.take(&path, part, Some(&blob))?;
-            if oci::layer_compression(layer.media_type()).is_some() {
+            if let Some(diff_ids) = diff_ids.as_ref().filter(|_| is_files(layer)) {
                 check_content(&path, &taken, &diff_ids[number])?;
             }
         }
@@ -367,8 +367,7 @@ impl Loader<'_> {
         let config = self.json(&path)?.ok_or_else(missing)?;
         let diff_ids = json_of(&path, &config)?["rootfs"]["diff_ids"].clone();
         if diff_ids.as_array().map_or(0, Vec::len) != image.layers.len() {
-            let reason = "it does not have one diff id for each layer".to_owned();
-            return Err(TransportError::Json { part: path, reason });
+            return Err(not_one_each(&path));
         }
         let mut layers = Vec::new();
         for (number, layer) in image.layers.iter().enumerate() {
@@ -382,6 +381,37 @@ impl Loader<'_> {
         let names = image.repo_tags.iter().flatten().filter_map(|tag| name::docker_name(tag).ok());
         Ok(Loaded { names: names.collect(), manifest, kind: ManifestKind::Image })
     }
+}
+
+/// What an image's layers are by its config, one for each; `None` for what is no image of files, whose config may be anything.
+fn diff_ids(
+    part: &str,
+    config: &[u8],
+    manifest: &ImageManifest,
+) -> Result<Option<Vec<Value>>, TransportError> {
+    if !manifest.layers().iter().any(is_files) {
+        return Ok(None);
+    }
+    let is_image = *manifest.config().media_type() == OciMediaType::ImageConfig;
+    let stated = match json_of(part, config) {
+        Err(_) if !is_image => return Ok(None),
+        json => json?["rootfs"]["diff_ids"].as_array().cloned(),
+    };
+    match stated {
+        None if !is_image => Ok(None),
+        Some(stated) if stated.len() == manifest.layers().len() => Ok(Some(stated)),
+        _ => Err(not_one_each(part)),
+    }
+}
+
+fn not_one_each(part: &str) -> TransportError {
+    let reason = "it does not have one diff id for each layer".to_owned();
+    TransportError::Json { part: part.to_owned(), reason }
+}
+
+/// Whether a layer is of a kind that images have.
+fn is_files(layer: &OciDescriptor) -> bool {
+    oci::layer_compression(layer.media_type()).is_some()
 }
 
 /// Whether a layer holds what the config says it holds.
