@@ -236,31 +236,55 @@ impl<'store> Images<'store> {
         })
     }
 
-    /// The images of an index with their platforms, in order; attestations and the like are left out.
+    /// The images of an index with their platforms, in order, those of indexes in it too; attestations and the like are
+    /// left out.
     ///
     /// # Errors
-    /// When the index cannot be read.
+    /// When an index, or an image of which it does not say what it is for, cannot be read.
     pub fn instances(&self, tagged: &Tagged) -> Result<Vec<(Tagged, Platform)>, ImagesError> {
-        let bytes = self.store.blobs().read(&tagged.manifest.digest, JSON_LIMIT)?;
+        let mut found = Vec::new();
+        self.instances_below(tagged, &tagged.manifest, &mut found)?;
+        Ok(found)
+    }
+
+    fn instances_below(
+        &self,
+        tagged: &Tagged,
+        index: &Descriptor,
+        found: &mut Vec<(Tagged, Platform)>,
+    ) -> Result<(), ImagesError> {
+        let bytes = self.store.blobs().read(&index.digest, JSON_LIMIT)?;
         let index = serde_json::from_slice::<ImageIndex>(&bytes).map_err(|error| ImagesError::Json {
             what: "the index",
             name: shown(tagged),
             reason: error.to_string(),
         })?;
-        let instance = |descriptor: &OciDescriptor| {
-            let platform = oci::platform(descriptor.platform().as_ref()?);
-            if platform.os == "unknown"
-                || ManifestKind::of(descriptor.media_type()) != Some(ManifestKind::Image)
-            {
-                return None;
+        for entry in index.manifests() {
+            let (Some(kind), Some(manifest)) =
+                (ManifestKind::of(entry.media_type()), oci::from_descriptor(entry))
+            else {
+                continue;
+            };
+            if kind == ManifestKind::Index {
+                self.instances_below(tagged, &manifest, found)?;
+                continue;
             }
-            let manifest = oci::from_descriptor(descriptor)?;
-            let mut instance = Tagged::new(manifest, ManifestKind::Image, tagged.stored_at);
-            instance.is_docker = *descriptor.media_type() != OciMediaType::ImageManifest;
+            let mut instance = Tagged::new(manifest, kind, tagged.stored_at);
+            instance.is_docker = *entry.media_type() != OciMediaType::ImageManifest;
             instance.remotes.clone_from(&tagged.remotes);
-            Some((instance, platform))
-        };
-        Ok(index.manifests().iter().filter_map(instance).collect())
+            let platform = match entry.platform() {
+                Some(platform) => oci::platform(platform),
+                // The index need not say it, and the config does. What cannot be understood is something else than an image.
+                None => match self.read(&instance) {
+                    Err(ImagesError::Json { .. }) => continue,
+                    image => image?.platform(),
+                },
+            };
+            if !matches!(platform.os.as_str(), "" | "unknown") {
+                found.push((instance, platform));
+            }
+        }
+        Ok(())
     }
 
     /// Id and size: from the index where it has them, else from the manifest.

@@ -1,12 +1,14 @@
-//! Layouts as other tools make them, and what else than images stands in them.
+//! Indexes as other tools make them, and what else than images stands in them.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::space::Space;
 
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -72,6 +74,86 @@ impl Layout {
         fs_err::write(self.dir.join("index.json"), index.to_string()).unwrap();
         self.dir.to_str().unwrap()
     }
+}
+
+fn blobs(layout: &Path) -> BTreeSet<String> {
+    let entries = fs_err::read_dir(layout.join("blobs/sha256")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn json_of(layout: &Path, descriptor: &Value) -> Value {
+    let hex = descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:");
+    serde_json::from_slice(&fs_err::read(layout.join("blobs/sha256").join(hex)).unwrap()).unwrap()
+}
+
+/// An index with all that one may have: an image with more said of it, one of which the config alone says what it is for, another
+/// index, and something that is no image.
+fn index(layout: &Layout) -> Value {
+    let mut told = layout.image("amd64", 0);
+    told["platform"] = json!({ "os": "linux", "architecture": "amd64", "os.version": "10.0" });
+    told["annotations"] = json!({ "of": "entry" });
+    let nested = layout.json(INDEX, json!({ "manifests": [layout.image("s390x", 0)] }));
+    let entries = [told, layout.image("arm64", 0), nested, layout.artifact()];
+    layout.json(INDEX, json!({ "manifests": entries, "annotations": { "of": "index" } }))
+}
+
+#[test]
+fn an_index_goes_into_a_directory_as_it_is() {
+    let space = Space::new();
+    let layout = Layout::new(&space);
+    let index = index(&layout);
+    ok(&space, &["load", "-i", layout.named("localhost/all:1", index.clone())]);
+    let saved = space.root().join("saved");
+    ok(&space, &["save", "all:1", "--format", "oci-dir", "-o", saved.to_str().unwrap()]);
+    let top: Value = serde_json::from_slice(&fs_err::read(saved.join("index.json")).unwrap()).unwrap();
+    assert_eq!(top["manifests"][0]["digest"], index["digest"]);
+    assert_eq!(blobs(&saved), blobs(&layout.dir));
+    let other = Space::new();
+    ok(&other, &["load", "-i", saved.to_str().unwrap()]);
+    assert!(ok(&other, &["images", "--digests"]).contains(index["digest"].as_str().unwrap()));
+}
+
+#[test]
+fn an_index_of_layers_made_anew_says_what_it_said() {
+    let space = Space::new();
+    let layout = Layout::new(&space);
+    let index = index(&layout);
+    ok(&space, &["load", "-i", layout.named("localhost/all:1", index.clone())]);
+    let saved = space.root().join("saved");
+    let words =
+        ["save", "all:1", "--format", "oci-dir", "--compression", "gzip", "-o", saved.to_str().unwrap()];
+    ok(&space, &words);
+    let top: Value = serde_json::from_slice(&fs_err::read(saved.join("index.json")).unwrap()).unwrap();
+    let (old, new) = (json_of(&layout.dir, &index), json_of(&saved, &top["manifests"][0]));
+    assert_eq!(new["annotations"], old["annotations"]);
+    let (old, new) = (old["manifests"].as_array().unwrap(), new["manifests"].as_array().unwrap());
+    for key in ["annotations", "platform", "mediaType"] {
+        assert!(old.iter().zip(new).all(|(old, new)| old[key] == new[key]), "{key}");
+    }
+    assert_eq!(new[3], old[3], "an artifact stays what it is");
+    for (image, architecture) in [(&new[0], "amd64"), (&new[1], "arm64")] {
+        let manifest = json_of(&saved, image);
+        assert_eq!(json_of(&saved, &manifest["config"])["architecture"], architecture);
+        assert!(manifest["layers"][0]["mediaType"].as_str().unwrap().ends_with("gzip"));
+    }
+}
+
+#[test]
+fn images_are_found_in_an_index_that_does_not_say_what_they_are_for() {
+    let space = Space::new();
+    let layout = Layout::new(&space);
+    ok(&space, &["load", "-i", layout.named("localhost/all:1", index(&layout))]);
+    assert_eq!(ok(&space, &["images", "-n", "-a"]).lines().count(), 1 + 3);
+    for architecture in ["amd64", "arm64", "s390x"] {
+        let platform = format!("linux/{architecture}");
+        let words = ["inspect", "all:1", "--platform", &platform, "-f", "{{.OCIv1.Architecture}}"];
+        assert_eq!(ok(&space, &words), architecture);
+    }
+    let list = space.root().join("list.tar");
+    ok(&space, &["save", "all:1", "-o", list.to_str().unwrap()]);
+    let other = Space::new();
+    ok(&other, &["load", "-i", list.to_str().unwrap()]);
+    assert_eq!(ok(&other, &["images", "-n", "-a"]).lines().count(), 1 + 3);
 }
 
 #[test]

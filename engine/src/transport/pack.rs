@@ -1,8 +1,10 @@
 //! An image of the store as the members of a layout.
 
+mod index;
+
 use cache::Store;
 use oci_spec::image::MediaType as OciMediaType;
-use solver::{Descriptor, Layer, MediaType, Platform};
+use solver::{Descriptor, Layer, MediaType};
 
 use super::docker::{self, ArchivedImage};
 use super::layout::{self, BLOBS, INDEX, LAYOUT, LAYOUT_TEXT, METADATA};
@@ -35,7 +37,6 @@ struct Packable {
     names: Vec<String>,
     manifest: Vec<u8>,
     config: Vec<u8>,
-    platform: Platform,
 }
 
 /// Writes an image, or an index with all its images, to its destination under the names given.
@@ -82,8 +83,7 @@ fn packable(
         convert::recompress(store, &mut image, compression, exact, save.cancel)?;
         manifest = oci::canonical(&image.manifest);
     }
-    let platform = image.platform();
-    Ok(Packable { image, names: names.to_vec(), manifest, config, platform })
+    Ok(Packable { image, names: names.to_vec(), manifest, config })
 }
 
 fn members(store: &Store, packable: &Packable, format: Format) -> Result<Vec<Member>, TransportError> {
@@ -171,11 +171,15 @@ fn index_members(
     names: &[String],
     save: &Save<'_>,
 ) -> Result<Vec<Member>, TransportError> {
-    let instances = Images::new(store).instances(tagged)?;
-    let packables = instances.iter().map(|(instance, _)| packable(store, instance, &[], save));
-    let packables = packables.collect::<Result<Vec<_>, _>>()?;
+    let shown = names.first().cloned().unwrap_or_else(|| tagged.manifest.digest.to_string());
     match save.format {
         Format::OciArchive | Format::DockerArchive => {
+            let instances = Images::new(store).instances(tagged)?;
+            let packables = instances.iter().map(|(instance, _)| packable(store, instance, &[], save));
+            let packables = packables.collect::<Result<Vec<_>, _>>()?;
+            if packables.is_empty() {
+                return Err(TransportError::NoImage { input: shown });
+            }
             let name = names.first().cloned().unwrap_or_default();
             let mut members = vec![Member::bytes(METADATA, name)];
             for packable in &packables {
@@ -184,32 +188,10 @@ fn index_members(
             }
             Ok(members)
         }
-        Format::OciDir => Ok(oci_index(names, &packables)),
+        Format::OciDir => index::members(store, tagged, names, save),
         Format::DockerDir => Err(TransportError::Unsupported {
-            part: names.first().cloned().unwrap_or_default(),
+            part: shown,
             what: "an image for several platforms; docker-dir holds one image".to_owned(),
         }),
     }
-}
-
-fn oci_index(names: &[String], packables: &[Packable]) -> Vec<Member> {
-    let entry = |packable: &Packable| {
-        let mut entry = oci::descriptor(OciMediaType::ImageManifest, &oci::described(&packable.manifest));
-        entry.set_platform(Some(oci::to_platform(&packable.platform)));
-        entry
-    };
-    let nested = layout::index(packables.iter().map(entry).collect());
-    let descriptor = oci::descriptor(OciMediaType::ImageIndex, &oci::described(&nested));
-    let top = layout::index(vec![layout::named(descriptor, names.first())]);
-    let mut members = vec![
-        Member::bytes(LAYOUT, LAYOUT_TEXT),
-        Member::bytes(INDEX, top),
-        Member::dir("blobs"),
-        Member::dir(BLOBS),
-        Member::bytes(&layout::blob_path(&oci::described(&nested).digest), nested),
-    ];
-    let mut seen = std::collections::HashSet::new();
-    let blobs = packables.iter().flat_map(oci_blobs);
-    members.extend(blobs.filter(|member| seen.insert(member.path.clone())));
-    members
 }
