@@ -52,7 +52,7 @@ pub(crate) fn logout(args: &Logout) -> Result<(), Failure> {
     for host in hosts {
         if credentials.forget(&host).map_err(fail)? {
             ui::data(&format!("Removed login credentials for {host}"));
-        } else {
+        } else if args.host.is_some() {
             return Err(Failure::usage(format!("not logged into {host}")));
         }
     }

@@ -96,7 +96,10 @@ impl Credentials {
             return Ok(file.clone());
         }
         let encoded = STANDARD.encode(format!("{user}:{password}"));
-        section(&mut content, "auths").insert(key_of(host).to_owned(), json!({ "auth": encoded }));
+        let auths = section(&mut content, "auths");
+        // What another tool wrote under another key would go before it.
+        auths.retain(|key, _| !is_of(key, host));
+        auths.insert(key_of(host).to_owned(), json!({ "auth": encoded }));
         write(file, &content)?;
         Ok(file.clone())
     }
@@ -112,11 +115,14 @@ impl Credentials {
             helped(&helper, "erase", host, "forget", key_of(host))?;
             return Ok(true);
         }
-        if section(&mut content, "auths").remove(key_of(host)).is_none() {
-            return Ok(false);
+        let auths = section(&mut content, "auths");
+        let count = auths.len();
+        auths.retain(|key, _| key != host && !is_of(key, host));
+        let is_less = auths.len() < count;
+        if is_less {
+            write(file, &content)?;
         }
-        write(file, &content)?;
-        Ok(true)
+        Ok(is_less)
     }
 
     /// Every registry the first file knows.
@@ -140,6 +146,15 @@ impl Credentials {
 /// The key of a registry in a file.
 fn key_of(host: &str) -> &str {
     if server(host) == server("docker.io") { DOCKER_HUB_KEY } else { host }
+}
+
+/// Whether a key stands for a whole registry: it is its host, or a URL of it.
+fn is_of(key: &str, host: &str) -> bool {
+    let named = match key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")) {
+        Some(bare) => bare.split_once('/').map_or(bare, |(named, _)| named),
+        None => key,
+    };
+    server(named) == server(host)
 }
 
 /// Keys a repository may stand under, best first: containers' tools know parts of a registry too.
@@ -185,12 +200,7 @@ fn in_file(path: &Path, repository: &Repository) -> Result<Option<Credential>, R
 fn entry_of<'c>(content: &'c Value, keys: &[String], host: &str) -> Option<(String, &'c Value)> {
     let auths = content.get("auths")?.as_object()?;
     let exact = keys.iter().find_map(|key| Some((key, auths.get(key).filter(|entry| holds(entry))?)));
-    let is_of_host = |key: &str| {
-        let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"))?;
-        let (named, _) = bare.split_once('/').unwrap_or((bare, ""));
-        (server(named) == server(host)).then_some(())
-    };
-    let by_host = || auths.iter().find(|(key, entry)| is_of_host(key).is_some() && holds(entry));
+    let by_host = || auths.iter().find(|(key, entry)| is_of(key, host) && holds(entry));
     exact.or_else(by_host).map(|(key, entry)| (key.clone(), entry))
 }
 
@@ -307,6 +317,8 @@ fn section<'a>(content: &'a mut Value, name: &str) -> &'a mut Map<String, Value>
 /// Replaces the file whole, for its owner's eyes only.
 fn write(path: &Path, content: &Value) -> Result<(), RegistryError> {
     let write = || -> std::io::Result<()> {
+        // Through a link, not over it.
+        let path = &fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let dir = path.parent().unwrap_or(Path::new("."));
         fs_err::create_dir_all(dir)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -410,6 +422,32 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert!(open().forget("r:5000").unwrap() && !open().forget("r:5000").unwrap());
         assert_eq!(open().find(&repository("r:5000", "x")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_another_tool_wrote_under_another_key_is_replaced_and_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("auth.json");
+        let link = dir.path().join("link.json");
+        std::os::unix::fs::symlink("auth.json", &link).unwrap();
+        let hub = ["docker.io", "index.docker.io", DOCKER_HUB_KEY, "https://registry-1.docker.io/v2/"];
+        let other = ["r.example", "https://r.example/v1/", "http://r.example"];
+        for (host, keys) in [("docker.io", &hub[..]), ("r.example", &other)] {
+            for key in keys {
+                let old = json!({ "auth": STANDARD.encode("old:secret") });
+                let content = json!({ "auths": { *key: old, "r.example/team": old, "r.example:5000": old } });
+                fs_err::write(&file, content.to_string()).unwrap();
+                let credentials = || Credentials::new(vec![link.clone()]);
+                credentials().keep(host, "new", "word").unwrap();
+                let found = credentials().find(&repository(host, "library/x")).unwrap();
+                assert_eq!(found, password("new", "word"), "{key}");
+                fs_err::write(&file, content.to_string()).unwrap();
+                assert!(credentials().forget(host).unwrap() && !credentials().forget(host).unwrap(), "{key}");
+                assert_eq!(credentials().find(&repository(host, "library/x")).unwrap(), None, "{key}");
+                assert_eq!(credentials().known().unwrap(), ["r.example/team", "r.example:5000"], "{key}");
+                assert!(fs_err::symlink_metadata(&link).unwrap().is_symlink());
+            }
+        }
     }
 
     #[test]
