@@ -12,6 +12,7 @@ mod conformance;
 mod container_images;
 mod contexts;
 mod copying;
+mod digests;
 mod discovery;
 mod docker;
 mod environment;

@@ -26,7 +26,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A layer of about 3 MB.
-fn layer() -> Vec<u8> {
+pub(crate) fn layer() -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let content: Vec<u8> = (0..3 << 20).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let mut header = tar::Header::new_ustar();
@@ -36,7 +36,7 @@ fn layer() -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-fn image(layer: &[u8]) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn image(layer: &[u8]) -> (Vec<u8>, Vec<u8>) {
     image_for(&json!({ "architecture": "amd64" }), layer)
 }
 

@@ -136,9 +136,11 @@ fn docker_archive(store: &Store, packable: &Packable) -> Result<Vec<Member>, Tra
     let image = &packable.image;
     let config = format!("{}.json", image.config_blob.digest.hex());
     let path = |layer: &Layer| format!("{}.tar", layer.diff_id.hex());
+    // Docker takes tags there, and loads nothing of an archive that has a digest in their place.
+    let tags = packable.names.iter().filter(|name| !name.contains('@')).cloned().collect::<Vec<_>>();
     let archived = ArchivedImage {
         config: config.clone(),
-        repo_tags: Some(packable.names.clone()).filter(|names| !names.is_empty()),
+        repo_tags: Some(tags).filter(|tags| !tags.is_empty()),
         layers: image.layers.iter().map(path).collect(),
     };
     let mut members = vec![

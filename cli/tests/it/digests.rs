@@ -1,0 +1,33 @@
+//! Names with a digest.
+
+use serde_json::Value;
+
+use crate::registry_faults::{Fake, image, layer};
+use crate::server::Response;
+use crate::space::Space;
+
+/// An image that was pulled by its digest, and its name.
+fn pulled() -> (Space, Fake, String) {
+    let fake = Fake::new(|_, layer| Response::ok(layer));
+    let (_, manifest) = image(&layer());
+    let path = format!("/v2/x/y/manifests/{}", fake.manifest);
+    fake.server.route(&path, move |_| Response::ok(manifest.clone()));
+    let name = format!("{}/x/y@{}", fake.server.address(), fake.manifest);
+    let space = Space::new();
+    let run = space.run(&["pull", &name]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    (space, fake, name)
+}
+
+#[test]
+fn an_archive_of_dockers_has_no_digest_for_a_tag() {
+    let (space, _fake, name) = pulled();
+    let path = space.root().join("x.tar");
+    let run = space.run(&["save", &name, "--format", "docker-archive", "-o", path.to_str().unwrap()]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let mut archive = tar::Archive::new(fs_err::File::open(&path).unwrap());
+    let first = archive.entries().unwrap().next().unwrap().unwrap();
+    assert_eq!(&*first.path_bytes(), b"manifest.json");
+    let manifest: Value = serde_json::from_reader(first).unwrap();
+    assert_eq!(manifest[0]["RepoTags"], Value::Null, "{manifest}");
+}
