@@ -64,11 +64,20 @@ fn destination(given: Option<&str>, tagged: &Tagged, asked: &str) -> Result<Refe
         Failure::usage(format!("`{asked}` has no name that says which registry it belongs to"))
             .hint("say where to: `sealer push IMAGE HOST/REPOSITORY:TAG`, or `sealer tag` it so")
     };
-    if let Some(given) = given {
-        return Ok(Reference::parse(given)?);
+    let name = match given {
+        Some(given) => given,
+        None => tagged.name.as_deref().filter(|name| !name.starts_with("localhost/")).ok_or_else(nowhere)?,
+    };
+    let to = Reference::parse(name)?;
+    match (to.digest, &to.tag) {
+        (Some(_), Some(_)) => Err(Failure::usage(format!("`{name}` has a tag and a digest"))
+            .hint("leave the digest out: the tag will lead to it")),
+        (Some(digest), None) if digest != tagged.manifest.digest => {
+            let what = format!("`{asked}` has the digest `{}`, not that of `{name}`", tagged.manifest.digest);
+            Err(Failure::usage(what).hint("say where to with a tag: `sealer push IMAGE HOST/REPOSITORY:TAG`"))
+        }
+        _ => Ok(to),
     }
-    let name = tagged.name.as_deref().filter(|name| !name.starts_with("localhost/")).ok_or_else(nowhere)?;
-    Ok(Reference::parse(name)?)
 }
 
 /// Pushes, and remembers that the registry has it.

@@ -31,3 +31,19 @@ fn an_archive_of_dockers_has_no_digest_for_a_tag() {
     let manifest: Value = serde_json::from_reader(first).unwrap();
     assert_eq!(manifest[0]["RepoTags"], Value::Null, "{manifest}");
 }
+
+#[test]
+fn a_push_goes_to_a_tag_or_to_the_digest_of_the_image() {
+    let (space, fake, name) = pulled();
+    let asked = fake.server.requests().len();
+    let (repository, digest) = name.split_once('@').unwrap();
+    for (to, wanted) in [
+        (format!("{repository}:1@{digest}"), "has a tag and a digest"),
+        (format!("{repository}@sha256:{:064}", 0), "not that of"),
+    ] {
+        let run = space.run(&["push", &name, &to]);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert!(run.stderr.contains(wanted), "{}", run.stderr);
+    }
+    assert_eq!(fake.server.requests().len(), asked);
+}
