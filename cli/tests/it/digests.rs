@@ -47,3 +47,15 @@ fn a_push_goes_to_a_tag_or_to_the_digest_of_the_image() {
     }
     assert_eq!(fake.server.requests().len(), asked);
 }
+
+#[test]
+fn a_digest_takes_no_name_away_from_another_repository() {
+    let space = Space::new();
+    space.file("a", "a").kubefile("FROM scratch\nCOPY a /\n").built(&[]);
+    let digest = space.digest();
+    let run = space.run(&["rmi", &format!("other@{digest}")]);
+    assert_eq!(run.code, Some(1), "{}", run.stdout);
+    assert!(run.stderr.contains("image not known"), "{}", run.stderr);
+    let run = space.run(&["rmi", &format!("x@{digest}")]);
+    assert_eq!(run.stdout.lines().next(), Some("untagged: localhost/x:1"), "{}", run.stderr);
+}

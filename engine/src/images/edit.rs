@@ -4,6 +4,8 @@ use cache::IndexLock;
 use solver::{BlobDigest, Descriptor};
 
 use super::{Images, ImagesError, ManifestKind, Tagged, find_in, index};
+use crate::name;
+use crate::registry::Repository;
 
 /// What became of a name or an id that was to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +91,9 @@ impl Images<'_> {
         let found = find_in(self, &all, asked)?;
         let id = self.id_of(&found.tagged);
         let digest = found.tagged.manifest.digest;
+        if !found.by_name && !is_in_repository(&all, &digest, asked) {
+            return Err(ImagesError::NotFound { name: asked.to_owned(), tried: name::candidates(asked) });
+        }
         if found.by_name {
             all.retain(|tagged| tagged.name != found.tagged.name);
             let untagged = found.tagged.name.into_iter().collect();
@@ -143,6 +148,18 @@ impl Images<'_> {
         }
         Ok(count - kept.len())
     }
+}
+
+/// Whether an image has a name in the repository that stands before a digest. Content is the same wherever it is from, and is
+/// read by such a name too; but names of others are not taken away with it.
+fn is_in_repository(all: &[Tagged], digest: &BlobDigest, asked: &str) -> bool {
+    let Some((plain, _)) = asked.split_once('@') else { return true };
+    let meant = [name::full_name(plain), name::docker_name(plain)];
+    let meant: Vec<Repository> =
+        meant.into_iter().flatten().filter_map(|full| Repository::of(&full)).collect();
+    let names = all.iter().filter(|tagged| tagged.manifest.digest == *digest);
+    let mut repositories = names.filter_map(|tagged| Repository::of(tagged.name.as_deref()?));
+    repositories.any(|repository| meant.contains(&repository))
 }
 
 /// Lines without a name are kept only for images that have none at all, and once.
