@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::registry_server::Registry;
 use crate::space::Space;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -154,6 +155,26 @@ fn images_are_found_in_an_index_that_does_not_say_what_they_are_for() {
     let other = Space::new();
     ok(&other, &["load", "-i", list.to_str().unwrap()]);
     assert_eq!(ok(&other, &["images", "-n", "-a"]).lines().count(), 1 + 3);
+}
+
+#[test]
+fn what_is_said_of_the_bytes_of_a_layer_is_not_said_of_others() {
+    let space = Space::new();
+    let layout = Layout::new(&space);
+    let image = layout.image("amd64", 0);
+    let mut manifest = json_of(&layout.dir, &image);
+    manifest["layers"][0]["annotations"] =
+        json!({ "io.github.containers.zstd-chunked.manifest-position": "1:2:3:1", "of": "layer" });
+    let image = layout.json(MANIFEST, manifest);
+    ok(&space, &["load", "-i", layout.named("localhost/x:1", image)]);
+    for (compression, annotations) in [("uncompressed", 2), ("gzip", 1)] {
+        let saved = space.root().join(compression);
+        let words = ["save", "x:1", "--format", "oci-dir", "--compression", compression, "-o"];
+        ok(&space, &[&words[..], &[saved.to_str().unwrap()]].concat());
+        let top: Value = serde_json::from_slice(&fs_err::read(saved.join("index.json")).unwrap()).unwrap();
+        let left = json_of(&saved, &top["manifests"][0])["layers"][0]["annotations"].clone();
+        assert_eq!((left.as_object().unwrap().len(), &left["of"]), (annotations, &json!("layer")));
+    }
 }
 
 #[test]

@@ -42,12 +42,25 @@ pub(super) fn recompress(
     })?;
     let descriptors = image.layers.iter().zip(image.manifest.layers()).map(|(layer, old)| {
         let mut new = oci::descriptor(oci::layer_media_type(layer.media_type), &layer.blob);
-        new.set_annotations(old.annotations().clone());
+        let mut annotations = old.annotations().clone();
+        if new.digest() != old.digest() {
+            annotations =
+                annotations.map(|all| all.into_iter().filter(|(key, _)| !is_of_bytes(key)).collect());
+        }
+        new.set_annotations(annotations.filter(|all| !all.is_empty()));
         new
     });
     let descriptors = descriptors.collect::<Vec<_>>();
     image.manifest.set_layers(descriptors);
     Ok(())
+}
+
+/// Whether an annotation says where things are in the bytes of a layer: of other bytes it is a lie, by which containers' tools
+/// and lazy snapshotters find nothing, or the wrong thing.
+fn is_of_bytes(key: &str) -> bool {
+    ["io.github.containers.zstd-chunked.", "io.containers.estargz.", "containerd.io/snapshot/"]
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
 }
 
 fn converted(
