@@ -158,6 +158,18 @@ fn images_are_found_in_an_index_that_does_not_say_what_they_are_for() {
 }
 
 #[test]
+fn a_manifest_goes_to_a_registry_before_every_index_that_names_it() {
+    let Some(registry) = Registry::open() else { return };
+    let space = Space::new();
+    let layout = Layout::new(&space);
+    let image = layout.image("amd64", 0);
+    let nested = layout.json(INDEX, json!({ "manifests": [image] }));
+    let index = layout.json(INDEX, json!({ "manifests": [nested, image] }));
+    ok(&space, &["load", "-i", layout.named("localhost/all:1", index)]);
+    ok(&space, &["push", "all:1", &format!("{}/all:1", registry.address)]);
+}
+
+#[test]
 fn what_is_said_of_the_bytes_of_a_layer_is_not_said_of_others() {
     let space = Space::new();
     let layout = Layout::new(&space);

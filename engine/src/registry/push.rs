@@ -120,24 +120,33 @@ impl Push<'_> {
 
     /// All manifests, those an index names before the index.
     fn manifests(&self, tagged: &Tagged) -> Result<Vec<RawManifest>, RegistryError> {
-        let mut pending = vec![(tagged.manifest, tagged.media_type().to_string())];
-        let mut found: Vec<RawManifest> = Vec::new();
-        while let Some((blob, media_type)) = pending.pop() {
-            if found.iter().any(|known| known.blob.digest == blob.digest) {
-                continue;
-            }
-            let bytes = self.store.blobs().read(&blob.digest, JSON_LIMIT)?;
-            let manifest = RawManifest::new(&blob.digest.to_string(), bytes, Some(&media_type))?;
-            if manifest.kind == ManifestKind::Index {
-                pending.extend(entries(&manifest.bytes, "manifests"));
-            }
-            found.push(manifest);
-            if found.len() > MANIFEST_LIMIT {
-                return Err(too_many(tagged));
+        let mut found = Vec::new();
+        self.reach(tagged, tagged.manifest, tagged.media_type().as_ref(), &mut found)?;
+        Ok(found)
+    }
+
+    fn reach(
+        &self,
+        tagged: &Tagged,
+        blob: Descriptor,
+        media_type: &str,
+        found: &mut Vec<RawManifest>,
+    ) -> Result<(), RegistryError> {
+        if found.iter().any(|known| known.blob.digest == blob.digest) {
+            return Ok(());
+        }
+        let bytes = self.store.blobs().read(&blob.digest, JSON_LIMIT)?;
+        let manifest = RawManifest::new(&blob.digest.to_string(), bytes, Some(media_type))?;
+        if manifest.kind == ManifestKind::Index {
+            for (entry, media_type) in entries(&manifest.bytes, "manifests") {
+                self.reach(tagged, entry, &media_type, found)?;
             }
         }
-        found.reverse();
-        Ok(found)
+        if found.len() == MANIFEST_LIMIT {
+            return Err(too_many(tagged));
+        }
+        found.push(manifest);
+        Ok(())
     }
 
     /// Configs and layers of all manifests, each once.
