@@ -202,17 +202,18 @@ pub fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(BLOCK as usize), 0);
 }
 
-/// The uncompressed bytes of a layer blob.
+/// The uncompressed bytes of a layer blob. How one that is said to be compressed really is, its first bytes say: media types are
+/// sometimes wrong, and other tools do not look at them.
 ///
 /// # Errors
-/// When the decoder cannot be set up.
-pub fn uncompressed<'r>(blob: impl Read + 'r, media_type: MediaType) -> io::Result<Box<dyn Read + 'r>> {
-    match media_type {
-        MediaType::Tar => Compression::None,
-        MediaType::TarGzip => Compression::Gzip,
-        MediaType::TarZstd => Compression::Zstd,
+/// When the blob cannot be read, or the decoder cannot be set up.
+pub fn uncompressed<'r>(mut blob: impl Read + 'r, media_type: MediaType) -> io::Result<Box<dyn Read + 'r>> {
+    if media_type == MediaType::Tar {
+        return Compression::None.reader(blob);
     }
-    .reader(blob)
+    let mut start = Vec::new();
+    (&mut blob).take(6).read_to_end(&mut start)?;
+    Compression::of(&start).reader(io::Cursor::new(start).chain(blob))
 }
 
 /// Takes a file's path and bytes.

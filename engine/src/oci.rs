@@ -62,8 +62,10 @@ pub fn layer_compression(media_type: &OciMediaType) -> Option<MediaType> {
             Some(MediaType::TarZstd)
         }
         OciMediaType::Other(name) => match name.as_str() {
-            "application/vnd.docker.image.rootfs.diff.tar.gzip" => Some(MediaType::TarGzip),
-            "application/vnd.docker.image.rootfs.diff.tar" => Some(MediaType::Tar),
+            "application/vnd.docker.image.rootfs.diff.tar.gzip"
+            | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" => Some(MediaType::TarGzip),
+            "application/vnd.docker.image.rootfs.diff.tar"
+            | "application/vnd.docker.image.rootfs.foreign.diff.tar" => Some(MediaType::Tar),
             _ => None,
         },
         _ => None,

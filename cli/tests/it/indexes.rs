@@ -190,6 +190,31 @@ fn what_is_said_of_the_bytes_of_a_layer_is_not_said_of_others() {
 }
 
 #[test]
+fn the_bytes_of_a_layer_say_how_it_is_compressed() {
+    let space = Space::new();
+    let layout = Layout::new(&space);
+    let image = layout.image("amd64", 0);
+    for (name, media_type) in [
+        ("gzip:1", "application/vnd.oci.image.layer.v1.tar+gzip"),
+        ("zstd:1", "application/vnd.oci.image.layer.v1.tar+zstd"),
+        ("foreign:1", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+    ] {
+        let mut manifest = json_of(&layout.dir, &image);
+        manifest["layers"][0]["mediaType"] = json!(media_type);
+        let image = layout.json(MANIFEST, manifest);
+        ok(&space, &["load", "-i", layout.named(&format!("localhost/{name}"), image)]);
+        let path = space.root().join("archive");
+        ok(&space, &["save", name, "--format", "docker-archive", "-o", path.to_str().unwrap()]);
+        let rootfs = space.root().join(name);
+        space.kubefile(&format!("FROM {name}\nCOPY --from={name} architecture /again\n"));
+        space.built(&["-o", &format!("type=rootfs,dest={}", rootfs.display())]);
+        for file in ["architecture", "again"] {
+            assert_eq!(fs_err::read_to_string(rootfs.join(file)).unwrap(), "amd64", "{name}");
+        }
+    }
+}
+
+#[test]
 fn an_image_that_nobody_could_use_is_not_loaded() {
     let space = Space::new();
     let layout = Layout::new(&space);
