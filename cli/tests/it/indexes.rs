@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::registry_server::Registry;
-use crate::space::Space;
+use crate::space::{Space, run};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -212,6 +213,30 @@ fn the_bytes_of_a_layer_say_how_it_is_compressed() {
             assert_eq!(fs_err::read_to_string(rootfs.join(file)).unwrap(), "amd64", "{name}");
         }
     }
+}
+
+#[test]
+fn images_are_looked_at_beside_what_is_none() {
+    let space = Space::new();
+    let layout = Layout::new(&space);
+    let nested = layout.json(INDEX, json!({ "manifests": [layout.image("amd64", 0)] }));
+    let mut artifact = layout.artifact();
+    for what in ["a config that is no JSON", "an empty one"] {
+        let index = layout.json(INDEX, json!({ "manifests": [artifact, nested] }));
+        let dir = layout.named("localhost/all:1", index);
+        let tar = space.root().join("layout.tar");
+        let packed = run(Command::new("tar").arg("-cf").arg(&tar).args(["-C", dir, "."]));
+        assert_eq!(packed.code, Some(0), "{}", packed.stderr);
+        for path in [dir, tar.to_str().unwrap()] {
+            let words = ["inspect", path, "-f", "{{.Name}} {{.OCIv1.Architecture}}"];
+            assert_eq!(ok(&space, &words), "localhost/all:1 amd64", "{what}");
+        }
+        let config = layout.blob("application/vnd.oci.empty.v1+json", b"{}");
+        artifact = layout.json(MANIFEST, json!({ "config": config, "layers": [] }));
+        artifact["platform"] = json!({ "os": "unknown", "architecture": "unknown" });
+    }
+    let run = space.run(&["inspect", layout.named("localhost/a:1", layout.artifact())]);
+    assert_eq!(run.code, Some(1), "{}", run.stdout);
 }
 
 #[test]

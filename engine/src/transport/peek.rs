@@ -39,9 +39,12 @@ pub fn peek(input: &Input) -> Result<Vec<StoredImage>, TransportError> {
 impl Parts {
     fn images(&self, input: &str) -> Result<Vec<StoredImage>, TransportError> {
         if let Some(index) = self.json(INDEX)? {
-            let mut found = Vec::new();
-            self.of_index(INDEX, &index, None, &mut found)?;
-            return Ok(found);
+            let (mut found, mut other) = (Vec::new(), None);
+            self.of_index(INDEX, &index, None, &mut found, &mut other)?;
+            return match other {
+                Some(error) if found.is_empty() => Err(error),
+                _ => Ok(found),
+            };
         }
         let Some(bytes) = self.json(docker::MANIFEST)? else {
             return Err(TransportError::NoImage { input: input.to_owned() });
@@ -52,12 +55,15 @@ impl Parts {
         }
     }
 
+    /// The images of an index, and of those in it. Attestations, artifacts and the like are no images: of one of them it is said
+    /// why, for where there is nothing else.
     fn of_index(
         &self,
         part: &str,
         bytes: &[u8],
         name: Option<&String>,
         found: &mut Vec<StoredImage>,
+        other: &mut Option<TransportError>,
     ) -> Result<(), TransportError> {
         for descriptor in layout::read_index(part, bytes)?.manifests() {
             let blob = layout::ours(part, descriptor)?;
@@ -69,10 +75,17 @@ impl Parts {
                 continue;
             }
             let bytes = self.blob(&path, part, &blob.digest)?;
-            if json_of(&path, &bytes)?["manifests"].is_array() && part == INDEX {
-                self.of_index(&path, &bytes, name, found)?;
-            } else {
-                found.push(self.of_manifest(name.cloned(), &path, &bytes, &layout::blob_path)?);
+            if json_of(&path, &bytes)?["manifests"].is_array() {
+                self.of_index(&path, &bytes, name, found, other)?;
+                continue;
+            }
+            match self.of_manifest(name.cloned(), &path, &bytes, &layout::blob_path) {
+                Ok(image) => found.push(image),
+                // Of JSON in archives only an image's is kept.
+                Err(error @ (TransportError::Images(_) | TransportError::Missing { .. })) => {
+                    *other = other.take().or(Some(error));
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(())
