@@ -145,10 +145,11 @@ pub(crate) fn choose(
         _ => None,
     });
     let digest = found.and_then(|entry| entry.digest().to_string().parse().ok());
+    let unstated = || "what it does not state".to_owned();
     digest.ok_or_else(|| RegistryError::Platform {
         reference: reference.to_string(),
         wanted: wanted.to_string(),
-        offered: entries.iter().filter_map(|entry| of(entry)).map(|platform| platform.to_string()).collect(),
+        offered: entries.iter().map(|entry| of(entry).map_or_else(unstated, |of| of.to_string())).collect(),
     })
 }
 
@@ -226,6 +227,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_index_that_states_no_platform_is_told_so() {
+        let entry = |at| json!({ "mediaType": ManifestKind::Image.media_type(), "digest": format!("sha256:{at:064}"), "size": 2 });
+        let index = json!({ "schemaVersion": 2, "manifests": [entry(1), entry(2)] }).to_string().into_bytes();
+        let index = RawManifest::new("x", index, None).unwrap();
+        let error = choose(&Reference::parse("x").unwrap(), &index, &Platform::new("linux", "amd64", None));
+        let text = error.unwrap_err().to_string();
+        assert!(text.ends_with("only for what it does not state, what it does not state"), "{text}");
+    }
 
     #[test]
     fn images_of_older_processors_stand_in_for_those_that_are_not_there() {
