@@ -126,13 +126,15 @@ impl Destination {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
             Err(_) => {}
         }
+        // Through a link, not over it.
+        let real = if path.is_symlink() { path.canonicalize().map_err(fail)? } else { path.clone() };
         let dir = tempfile::Builder::new()
             .prefix(".sealer-")
             .permissions(Permissions::from_mode(0o777))
-            .tempdir_in(parent(path))
+            .tempdir_in(parent(&real))
             .map_err(fail)?;
         let filled = fill(dir.path()).map_err(|error| named(error, path))?;
-        fs_err::rename(dir.path(), path).map_err(fail)?;
+        fs_err::rename(dir.path(), &real).map_err(fail)?;
         // It has another name now: there is nothing left to remove.
         let _ = dir.keep();
         Ok(filled)
@@ -237,5 +239,24 @@ impl Writer<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_filled_through_a_link() {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, link) = (root.path().join("dir"), root.path().join("link"));
+        let destination = Destination::Path(link.clone());
+        let fill = |path: &Path| Ok(fs_err::write(path.join("file"), "x")?);
+        std::os::unix::fs::symlink("dir", &link).unwrap();
+        assert!(destination.dir(fill).is_err(), "it leads nowhere");
+        fs_err::create_dir(&dir).unwrap();
+        destination.dir(fill).unwrap();
+        assert!(link.is_symlink() && dir.join("file").exists());
+        assert_eq!(fs_err::read_dir(root.path()).unwrap().count(), 2);
     }
 }
