@@ -180,7 +180,8 @@ fn index_members(
             let packables = instances.iter().map(|(instance, _)| packable(store, instance, &[], save));
             let packables = packables.collect::<Result<Vec<_>, _>>()?;
             if packables.is_empty() {
-                return Err(TransportError::NoImage { input: shown });
+                let reason = "it is an index without an image".to_owned();
+                return Err(TransportError::Json { part: shown, reason });
             }
             let name = names.first().cloned().unwrap_or_default();
             let mut members = vec![Member::bytes(METADATA, name)];
