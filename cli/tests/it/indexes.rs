@@ -7,7 +7,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::registry_faults::{Fake, image, layer};
 use crate::registry_server::Registry;
+use crate::server::Response;
 use crate::space::{Space, run};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -237,6 +239,28 @@ fn images_are_looked_at_beside_what_is_none() {
     }
     let run = space.run(&["inspect", layout.named("localhost/a:1", layout.artifact())]);
     assert_eq!(run.code, Some(1), "{}", run.stdout);
+}
+
+#[test]
+fn an_image_in_dockers_words_is_in_ocis_when_its_layers_are_made_anew() {
+    let fake = Fake::new(|_, layer| Response::ok(layer));
+    let (_, manifest) = image(&layer());
+    let text = String::from_utf8(manifest).unwrap();
+    let docker = text
+        .replace(MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
+        .replace(CONFIG, "application/vnd.docker.container.image.v1+json")
+        .replace(LAYER, "application/vnd.docker.image.rootfs.diff.tar");
+    fake.server.route("/v2/x/y/manifests/1", move |_| Response::ok(docker.clone()));
+    let space = Space::new();
+    ok(&space, &["pull", &fake.name()]);
+    let saved = space.root().join("saved");
+    let words = ["--format", "oci-dir", "--compression", "zstd", "-o", saved.to_str().unwrap()];
+    ok(&space, &[&["save", &fake.name()], &words[..]].concat());
+    let top: Value = serde_json::from_slice(&fs_err::read(saved.join("index.json")).unwrap()).unwrap();
+    let manifest = json_of(&saved, &top["manifests"][0]);
+    let types =
+        [&manifest, &manifest["config"], &manifest["layers"][0]].map(|part| part["mediaType"].clone());
+    assert_eq!(types, [MANIFEST, CONFIG, "application/vnd.oci.image.layer.v1.tar+zstd"]);
 }
 
 #[test]

@@ -71,6 +71,7 @@ fn packable(
         // OCI's layouts hold OCI's manifests; config and layers stay as they are.
         let part = tagged.manifest.digest.to_string();
         manifest = docker::to_oci(&part, &super::load::json_of(&part, &manifest)?)?;
+        image.manifest = super::load::manifest_of(&part, &manifest)?;
     }
     let has_zstd = image.layers.iter().any(|layer| layer.media_type == MediaType::TarZstd);
     let wanted = match (save.format, save.compression) {
