@@ -48,7 +48,7 @@ fn diff(bencher: Bencher<'_, '_>, files: usize, make: &dyn Fn(&Trees<'_>) -> (Tr
     let trees = Trees::new(&store);
     let (before, after) = make(&trees);
     let image = image();
-    let state = |tree| State { deltas: vec![tree] };
+    let state = |tree| State { deltas: vec![tree], ..State::default() };
     let (before, after) = (state(before), state(after));
     bencher.counter(ItemsCount::new(files)).bench(|| {
         engine::diff::diff(&trees, (&image, &before), (&image, &after)).map(|diff| diff.files.len())
