@@ -95,6 +95,17 @@ impl Node {
         self.entries().iter().rev().find(is_key).map(|(_, value)| value)
     }
 
+    /// The value under a key, or under that key in a mapping that `<<` names; not deeper, where texts could be made that take
+    /// long to look through.
+    pub(crate) fn get_merged(&self, key: &str) -> Option<&Self> {
+        let merges = self.entries().iter().filter(|(name, _)| name.is_merge()).map(|(_, value)| value);
+        let mut sources = merges.flat_map(|value| match &value.kind {
+            Kind::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(value),
+        });
+        self.get(key).or_else(|| sources.find_map(|source| source.get(key)))
+    }
+
     /// The same as JSON, by Go's rules.
     ///
     /// # Errors

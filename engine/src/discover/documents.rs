@@ -169,9 +169,9 @@ fn is_precise(reference: &str) -> bool {
 
 /// `repository` (or `image`, or `other`) with `tag` or `digest`, and perhaps a `registry`, as one reference.
 fn combined(map: &Node, other: &str) -> Option<(usize, String)> {
-    let scalar = |key: &str| map.get(key).and_then(Node::scalar).filter(|text| !text.is_empty());
+    let scalar = |key: &str| map.get_merged(key).and_then(Node::scalar).filter(|text| !text.is_empty());
     let name = ["repository", "image", other].into_iter().find_map(|key| {
-        let node = map.get(key)?;
+        let node = map.get_merged(key)?;
         Some((node.line, node.text()?)).filter(|(_, text)| !text.is_empty())
     });
     let (line, name) = name?;
@@ -251,6 +251,21 @@ mod tests {
             assert_eq!(found.first().map(|named| named.reference.clone()), reference, "{text}");
             assert!(found.len() <= 1, "{found:?}");
         }
+    }
+
+    #[test]
+    fn parts_of_an_image_may_be_merged() {
+        check(
+            "kind: X\na: {image: &x {repository: r/x, tag: 1}}\nb: {image: {<<: *x, tag: 2}}\n\
+             c: {image: {<<: [{tag: 3}, *x]}}\n",
+            &[
+                (2, "r/x:1", "X", "a.image"),
+                (2, "r/x:2", "X", "b.image"),
+                (2, "r/x:1", "X", "b.image.<<"),
+                (2, "r/x:3", "X", "c.image"),
+                (2, "r/x:1", "X", "c.image.<<[1]"),
+            ],
+        );
     }
 
     #[test]
