@@ -7,6 +7,7 @@ mod compose;
 mod edit;
 mod index;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use cache::{CacheError, Store};
@@ -243,7 +244,7 @@ impl<'store> Images<'store> {
     /// When an index, or an image of which it does not say what it is for, cannot be read.
     pub fn instances(&self, tagged: &Tagged) -> Result<Vec<(Tagged, Platform)>, ImagesError> {
         let mut found = Vec::new();
-        self.instances_below(tagged, &tagged.manifest, &mut found)?;
+        self.instances_below(tagged, &tagged.manifest, &mut HashSet::new(), &mut found)?;
         Ok(found)
     }
 
@@ -251,8 +252,12 @@ impl<'store> Images<'store> {
         &self,
         tagged: &Tagged,
         index: &Descriptor,
+        seen: &mut HashSet<BlobDigest>,
         found: &mut Vec<(Tagged, Platform)>,
     ) -> Result<(), ImagesError> {
+        if !seen.insert(index.digest) {
+            return Ok(());
+        }
         let bytes = self.store.blobs().read(&index.digest, JSON_LIMIT)?;
         let index = serde_json::from_slice::<ImageIndex>(&bytes).map_err(|error| ImagesError::Json {
             what: "the index",
@@ -266,7 +271,7 @@ impl<'store> Images<'store> {
                 continue;
             };
             if kind == ManifestKind::Index {
-                self.instances_below(tagged, &manifest, found)?;
+                self.instances_below(tagged, &manifest, seen, found)?;
                 continue;
             }
             let mut instance = Tagged::new(manifest, kind, tagged.stored_at);

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Part of every hash; a new number makes every old record a miss.
-pub const KEY_VERSION: u64 = 3;
+pub const KEY_VERSION: u64 = 4;
 
 /// The immutable identity of a source: no definition key without it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -242,6 +242,28 @@ fn images_are_looked_at_beside_what_is_none() {
 }
 
 #[test]
+fn an_index_that_others_name_over_and_over_is_looked_at_once() {
+    let space = Space::new();
+    let layout = Layout::new(&space);
+    let mut index = layout.image("amd64", 0);
+    for _ in 0..4 {
+        index = layout.json(INDEX, json!({ "manifests": vec![index; 100] }));
+    }
+    let dir = layout.named("localhost/all:1", index.clone());
+    assert_eq!(ok(&space, &["inspect", dir, "-f", "{{.OCIv1.Architecture}}"]), "amd64");
+    ok(&space, &["load", "-i", dir]);
+    let saved = space.root().join("saved");
+    ok(&space, &["save", "localhost/all:1", "--format", "oci-dir", "-o", saved.to_str().unwrap()]);
+    assert_eq!(blobs(&saved), blobs(&layout.dir));
+    let dir = layout.named("localhost/deep:1", layout.json(INDEX, json!({ "manifests": [index] })));
+    for words in [&["inspect", dir][..], &["load", "-i", dir]] {
+        let run = space.run(words);
+        assert_eq!(run.code, Some(1), "{words:?}");
+        assert!(run.stderr.contains("an index in an index in an index"), "{words:?}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn an_image_in_dockers_words_is_in_ocis_when_its_layers_are_made_anew() {
     let fake = Fake::new(|_, layer| Response::ok(layer));
     let (_, manifest) = image(&layer());

@@ -1,6 +1,8 @@
 //! `load`: archives and directories become images of the store. Every digest is checked, of blobs and of what is in
 //! them, before anything gets a name.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use cache::Store;
@@ -113,13 +115,13 @@ fn take_in(input: &Input, shown: &str, intake: &Intake<'_>) -> Result<Vec<Loaded
             let archive = unpack::unpack(shown, opened, intake)?;
             of_archive(shown, &archive, intake)
         }
-        (None, Input::Path(dir)) => Loader { intake, parts: Parts::Dir(dir) }.images(shown),
+        (None, Input::Path(dir)) => Loader::new(intake, Parts::Dir(dir)).images(shown),
         (None, Input::Stdin) => Ok(Vec::new()),
     }
 }
 
 fn of_archive(input: &str, archive: &Archive, intake: &Intake<'_>) -> Result<Vec<Loaded>, TransportError> {
-    let loader = |archive| Loader { intake, parts: Parts::Archive(archive) };
+    let loader = |archive| Loader::new(intake, Parts::Archive(archive));
     let Some(name) = archive.small.get(METADATA) else { return loader(archive).images(input) };
     let mut instances = Vec::new();
     for nested in &archive.nested {
@@ -156,6 +158,15 @@ fn described(store: &Store, manifest: &Descriptor) -> Result<OciDescriptor, Tran
     Ok(entry)
 }
 
+/// Indexes in indexes are followed so far and no further.
+pub(super) fn check_depth(part: &str, depth: usize) -> Result<(), TransportError> {
+    if depth < DEPTH_LIMIT {
+        return Ok(());
+    }
+    let what = "an index in an index in an index".to_owned();
+    Err(TransportError::Unsupported { part: part.to_owned(), what })
+}
+
 pub(super) fn manifest_of(part: &str, bytes: &[u8]) -> Result<ImageManifest, TransportError> {
     serde_json::from_slice::<ImageManifest>(bytes)
         .map_err(|error| TransportError::Json { part: part.to_owned(), reason: error.to_string() })
@@ -173,15 +184,25 @@ enum Parts<'a> {
     Dir(&'a Path),
 }
 
-#[derive(Clone, Copy)]
 struct Loader<'a> {
     intake: &'a Intake<'a>,
     parts: Parts<'a>,
+    /// What parts are that were looked at, by path and size: several descriptors may name one.
+    known: RefCell<HashMap<(String, u64), Option<Manifest>>>,
+}
+
+/// A manifest or an index that was loaded.
+type Manifest = (Descriptor, ManifestKind);
+
+impl<'a> Loader<'a> {
+    fn new(intake: &'a Intake<'a>, parts: Parts<'a>) -> Self {
+        Self { intake, parts, known: RefCell::default() }
+    }
 }
 
 impl Loader<'_> {
     /// Every image of a layout.
-    fn images(self, input: &str) -> Result<Vec<Loaded>, TransportError> {
+    fn images(&self, input: &str) -> Result<Vec<Loaded>, TransportError> {
         if let Some(index) = self.json(INDEX)? {
             return self.of_index(&index);
         }
@@ -197,7 +218,7 @@ impl Loader<'_> {
     }
 
     /// A part that is JSON; `None` if it is not there.
-    fn json(self, path: &str) -> Result<Option<Vec<u8>>, TransportError> {
+    fn json(&self, path: &str) -> Result<Option<Vec<u8>>, TransportError> {
         match self.parts {
             Parts::Archive(archive) => match (archive.small.get(path), archive.taken(path)) {
                 (Some(bytes), _) => Ok(Some(bytes.clone())),
@@ -212,7 +233,7 @@ impl Loader<'_> {
 
     /// A part as a blob.
     fn take(
-        self,
+        &self,
         path: &str,
         named_by: &str,
         expected: Option<&Descriptor>,
@@ -239,7 +260,7 @@ impl Loader<'_> {
         Ok(taken)
     }
 
-    fn of_index(self, bytes: &[u8]) -> Result<Vec<Loaded>, TransportError> {
+    fn of_index(&self, bytes: &[u8]) -> Result<Vec<Loaded>, TransportError> {
         let mut all: Vec<Loaded> = Vec::new();
         for descriptor in layout::read_index(INDEX, bytes)?.manifests() {
             let blob = layout::ours(INDEX, descriptor)?;
@@ -258,11 +279,27 @@ impl Loader<'_> {
 
     /// The manifest or index a descriptor names; `None` if it is not there.
     fn of_blob(
-        self,
+        &self,
         blob: &Descriptor,
         path: &str,
         depth: usize,
-    ) -> Result<Option<(Descriptor, ManifestKind)>, TransportError> {
+    ) -> Result<Option<Manifest>, TransportError> {
+        let key = (path.to_owned(), blob.size);
+        let known = self.known.borrow().get(&key).copied();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let found = self.of_part(blob, path, depth)?;
+        self.known.borrow_mut().insert(key, found);
+        Ok(found)
+    }
+
+    fn of_part(
+        &self,
+        blob: &Descriptor,
+        path: &str,
+        depth: usize,
+    ) -> Result<Option<Manifest>, TransportError> {
         let Some(bytes) = self.json(path)? else { return Ok(None) };
         let found = BlobDigest::from_bytes(Sha256::digest(&bytes).into());
         if found != blob.digest {
@@ -278,12 +315,12 @@ impl Loader<'_> {
     }
 
     fn of_bytes(
-        self,
+        &self,
         part: &str,
         bytes: &[u8],
         path_of: &dyn Fn(&BlobDigest) -> String,
         depth: usize,
-    ) -> Result<Option<(Descriptor, ManifestKind)>, TransportError> {
+    ) -> Result<Option<Manifest>, TransportError> {
         let json = json_of(part, bytes)?;
         if json["manifests"].is_array() {
             return self.list(part, bytes, path_of, depth).map(Some);
@@ -305,7 +342,12 @@ impl Loader<'_> {
     }
 
     /// JSON that an image needs as a blob.
-    fn take_json(self, path: &str, named_by: &str, expected: &Descriptor) -> Result<Vec<u8>, TransportError> {
+    fn take_json(
+        &self,
+        path: &str,
+        named_by: &str,
+        expected: &Descriptor,
+    ) -> Result<Vec<u8>, TransportError> {
         let missing = || TransportError::Missing { part: path.to_owned(), named_by: named_by.to_owned() };
         let bytes = self.json(path)?.ok_or_else(missing)?;
         let found = BlobDigest::from_bytes(Sha256::digest(&bytes).into());
@@ -318,16 +360,13 @@ impl Loader<'_> {
 
     /// An index. Images that it names and that are not there are left out of it: Docker saves one platform of many.
     fn list(
-        self,
+        &self,
         part: &str,
         bytes: &[u8],
         path_of: &dyn Fn(&BlobDigest) -> String,
         depth: usize,
-    ) -> Result<(Descriptor, ManifestKind), TransportError> {
-        if depth == DEPTH_LIMIT {
-            let what = "an index in an index in an index".to_owned();
-            return Err(TransportError::Unsupported { part: part.to_owned(), what });
-        }
+    ) -> Result<Manifest, TransportError> {
+        check_depth(part, depth)?;
         let index = layout::read_index(part, bytes)?;
         let mut is_same = index.media_type().as_ref().is_none_or(|of| *of == OciMediaType::ImageIndex);
         let mut entries = Vec::new();
@@ -359,7 +398,7 @@ impl Loader<'_> {
     }
 
     /// An image of a `docker save` archive. Its config stays as it is, and so its id.
-    fn archived(self, image: &ArchivedImage) -> Result<Loaded, TransportError> {
+    fn archived(&self, image: &ArchivedImage) -> Result<Loaded, TransportError> {
         let named_by = docker::MANIFEST;
         let missing =
             || TransportError::Missing { part: image.config.clone(), named_by: named_by.to_owned() };

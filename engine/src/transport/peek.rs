@@ -1,5 +1,7 @@
 //! Images of an archive or a directory looked at without loading them: headers and JSON are read, layers are not.
 
+use std::collections::HashSet;
+
 use oci_spec::image::{Descriptor as OciDescriptor, MediaType as OciMediaType};
 use sha2::{Digest, Sha256};
 use solver::{BlobDigest, Descriptor};
@@ -7,7 +9,7 @@ use solver::{BlobDigest, Descriptor};
 use super::TransportError;
 use super::docker::{self, ArchivedImage};
 use super::layout::{self, INDEX};
-use super::load::{Input, json_of, manifest_of};
+use super::load::{Input, check_depth, json_of, manifest_of};
 use super::parts::{Looked, Parts};
 use super::unpack::normal;
 use crate::cancel::Cancel;
@@ -39,11 +41,11 @@ pub fn peek(input: &Input) -> Result<Vec<StoredImage>, TransportError> {
 impl Parts {
     fn images(&self, input: &str) -> Result<Vec<StoredImage>, TransportError> {
         if let Some(index) = self.json(INDEX)? {
-            let (mut found, mut other) = (Vec::new(), None);
-            self.of_index(INDEX, &index, None, &mut found, &mut other)?;
-            return match other {
-                Some(error) if found.is_empty() => Err(error),
-                _ => Ok(found),
+            let mut search = Search { parts: self, seen: HashSet::new(), found: Vec::new(), other: None };
+            search.index(INDEX, &index, None, 0)?;
+            return match search.other {
+                Some(error) if search.found.is_empty() => Err(error),
+                _ => Ok(search.found),
             };
         }
         let Some(bytes) = self.json(docker::MANIFEST)? else {
@@ -53,42 +55,6 @@ impl Parts {
             Some(all) => all.iter().map(|one| self.archived(one)).collect(),
             None => Ok(vec![self.of_manifest(None, docker::MANIFEST, &bytes, &|digest| digest.hex())?]),
         }
-    }
-
-    /// The images of an index, and of those in it. Attestations, artifacts and the like are no images: of one of them it is said
-    /// why, for where there is nothing else.
-    fn of_index(
-        &self,
-        part: &str,
-        bytes: &[u8],
-        name: Option<&String>,
-        found: &mut Vec<StoredImage>,
-        other: &mut Option<TransportError>,
-    ) -> Result<(), TransportError> {
-        for descriptor in layout::read_index(part, bytes)?.manifests() {
-            let blob = layout::ours(part, descriptor)?;
-            let path = layout::blob_path(&blob.digest);
-            let own = layout::name_of(descriptor);
-            let name = own.as_ref().or(name);
-            // Names of one image stand in several descriptors, and an index may name what is not here.
-            if found.iter().any(|image| image.digest == blob.digest.into()) || self.json(&path)?.is_none() {
-                continue;
-            }
-            let bytes = self.blob(&path, part, &blob.digest)?;
-            if json_of(&path, &bytes)?["manifests"].is_array() {
-                self.of_index(&path, &bytes, name, found, other)?;
-                continue;
-            }
-            match self.of_manifest(name.cloned(), &path, &bytes, &layout::blob_path) {
-                Ok(image) => found.push(image),
-                // Of JSON in archives only an image's is kept.
-                Err(error @ (TransportError::Images(_) | TransportError::Missing { .. })) => {
-                    *other = other.take().or(Some(error));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     fn of_manifest(
@@ -129,5 +95,51 @@ impl Parts {
         let digest = BlobDigest::from_bytes(Sha256::digest(&manifest).into());
         let name = image.repo_tags.iter().flatten().find_map(|tag| name::docker_name(tag).ok());
         Ok(StoredImage::new(name, digest, manifest_of(docker::MANIFEST, &manifest)?, &config)?)
+    }
+}
+
+/// Looks for the images of an index, and of those in it. Attestations, artifacts and the like are no images.
+struct Search<'p> {
+    parts: &'p Parts,
+    /// What was looked at: the names of one image stand in several descriptors, and indexes may name each other's.
+    seen: HashSet<BlobDigest>,
+    found: Vec<StoredImage>,
+    /// Why something is no image, for where there is nothing else.
+    other: Option<TransportError>,
+}
+
+impl Search<'_> {
+    fn index(
+        &mut self,
+        part: &str,
+        bytes: &[u8],
+        name: Option<&String>,
+        depth: usize,
+    ) -> Result<(), TransportError> {
+        for descriptor in layout::read_index(part, bytes)?.manifests() {
+            let blob = layout::ours(part, descriptor)?;
+            let path = layout::blob_path(&blob.digest);
+            let own = layout::name_of(descriptor);
+            let name = own.as_ref().or(name);
+            // An index may name what is not here.
+            if !self.seen.insert(blob.digest) || self.parts.json(&path)?.is_none() {
+                continue;
+            }
+            let bytes = self.parts.blob(&path, part, &blob.digest)?;
+            if json_of(&path, &bytes)?["manifests"].is_array() {
+                check_depth(&path, depth)?;
+                self.index(&path, &bytes, name, depth + 1)?;
+                continue;
+            }
+            match self.parts.of_manifest(name.cloned(), &path, &bytes, &layout::blob_path) {
+                Ok(image) => self.found.push(image),
+                // Of JSON in archives only an image's is kept.
+                Err(error @ (TransportError::Images(_) | TransportError::Missing { .. })) => {
+                    self.other.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }

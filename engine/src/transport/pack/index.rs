@@ -1,7 +1,7 @@
 //! An index as the members of an OCI directory: it stays as it is, byte for byte, with everything in it. Only where images are
 //! compressed anew, or were in Docker's words, their entries lead to what they have become.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use cache::Store;
 use oci_spec::image::{Descriptor as OciDescriptor, MediaType as OciMediaType};
@@ -22,7 +22,8 @@ pub(super) fn members(
     names: &[String],
     save: &Save<'_>,
 ) -> Result<Vec<Member>, TransportError> {
-    let mut pack = Pack { store, tagged, save, members: Vec::new(), seen: HashSet::new() };
+    let mut pack =
+        Pack { store, tagged, save, members: Vec::new(), seen: HashSet::new(), done: HashMap::new() };
     let index = oci::descriptor(OciMediaType::ImageIndex, &pack.index(&tagged.manifest.digest)?);
     let top = layout::index(vec![layout::named(index, names.first())]);
     let mut members = vec![
@@ -42,6 +43,8 @@ struct Pack<'a> {
     members: Vec<Member>,
     /// Paths of the members.
     seen: HashSet<String>,
+    /// What indexes have become.
+    done: HashMap<BlobDigest, Descriptor>,
 }
 
 impl Pack<'_> {
@@ -53,6 +56,9 @@ impl Pack<'_> {
 
     /// Takes an index in. What it has become.
     fn index(&mut self, digest: &BlobDigest) -> Result<Descriptor, TransportError> {
+        if let Some(done) = self.done.get(digest) {
+            return Ok(*done);
+        }
         let part = digest.to_string();
         let bytes = self.store.blobs().read(digest, JSON_LIMIT)?;
         let old = json_of(&part, &bytes)?;
@@ -69,6 +75,7 @@ impl Pack<'_> {
         let bytes = if new == old { bytes } else { oci::canonical(&new) };
         let index = oci::described(&bytes);
         self.put(Member::bytes(&layout::blob_path(&index.digest), bytes));
+        self.done.insert(*digest, index);
         Ok(index)
     }
 
