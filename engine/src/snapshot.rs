@@ -149,8 +149,7 @@ fn name_of(delta: &TreeDigest, links: &HardLinks) -> String {
     }
     let mut hasher = Hasher::new("links");
     links.feed(&mut hasher);
-    let digest = hasher.finish();
-    digest[..8].iter().fold(delta.hex() + "-", |name, byte| format!("{name}{byte:02x}"))
+    format!("{}-{}", delta.hex(), hex::encode(&hasher.finish()[..8]))
 }
 
 /// Which start of the machine this is.

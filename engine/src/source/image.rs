@@ -57,11 +57,9 @@ pub fn state(
     contents: &Contents<'_>,
     cancel: &Cancel,
 ) -> Result<State, ImageError> {
-    let mut state = State::default();
-    for layer in &image.layers {
-        let delta = index_on(layer, &state, (store, trees), cancel)?;
-        contents.add_given_layer(delta, layer.clone());
-        state.deltas.push(delta);
+    let state = state_only(image, store, trees, cancel)?;
+    for (delta, layer) in state.deltas.iter().zip(&image.layers) {
+        contents.add_given_layer(*delta, layer.clone());
     }
     Ok(state)
 }
@@ -130,10 +128,11 @@ pub(crate) fn index(
         return Ok(known);
     }
     let blob = Stopping { bytes: store.blobs().open(&layer.blob.digest)?, cancel };
-    let tree = match read_layer(layer, blob, trees).map_err(|error| error.unless(cancel)) {
-        Err(ImageError::Cancelled) => return Err(ImageError::Cancelled),
-        read => read.inspect_err(|_| store.blobs().doubt(&layer.blob.digest))?,
-    };
+    let tree = read_layer(layer, blob, trees).map_err(|error| error.unless(cancel)).inspect_err(|error| {
+        if !matches!(error, ImageError::Cancelled) {
+            store.blobs().doubt(&layer.blob.digest);
+        }
+    })?;
     keep_tree(layer, tree, store, trees)?;
     Ok(tree)
 }
