@@ -84,7 +84,7 @@ fn inline(file: &FileOp) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AppOp, BlobDigest, Definition, Descriptor, HttpSource, Metadata, SourceFile};
+    use crate::{AppOp, BlobDigest, Definition, Descriptor, HttpSource, Metadata, SourceFile, VertexDigest};
 
     #[test]
     fn bytes_that_are_known_make_a_step_dearer_and_what_was_measured_goes_before_them() {
@@ -108,7 +108,9 @@ mod tests {
             let bytes = if graph.metadata(index).name == "large" { 1 << 30 } else { 10 };
             Known { bytes: Some(bytes), took }
         });
-        let cost = |digest| costs.of(graph.index(digest).unwrap());
+        let cost = |digest: &VertexDigest| {
+            costs.of(graph.indices().find(|&index| graph.digest(index) == *digest).unwrap())
+        };
         let [small, large, measured, blob] = [&apps[0], &apps[1], &apps[2], &apps[3]].map(cost);
         assert!(small < measured && measured < large && large < blob, "{small} {measured} {large} {blob}");
         assert_eq!(measured, 3_000_000);

@@ -155,13 +155,24 @@ impl std::hash::Hasher for DigestHasher {
 
 /// Feeds values to BLAKE3 so that no two different sequences of values give the same bytes: every variable-length
 /// value is preceded by its length, numbers are little-endian and of fixed width.
+///
+/// Values are short, and BLAKE3 costs as much for each as for a hundred bytes of a longer text, so they are gathered first.
 #[derive(Debug)]
-pub struct Hasher(blake3::Hasher);
+pub struct Hasher {
+    gathered: Vec<u8>,
+    /// What no longer fitted; most hashes never need it.
+    rest: Option<Box<blake3::Hasher>>,
+}
 
 impl Hasher {
+    /// What most keys fit into.
+    const SHORT_BYTES: usize = 384;
+    /// As many chunks of BLAKE3's as it hashes at once.
+    const GATHERED_BYTES: usize = 16 << 10;
+
     /// Starts a hash in a domain of its own; equal values in different domains never collide.
     pub fn new(domain: &str) -> Self {
-        let mut hasher = Self(blake3::Hasher::new());
+        let mut hasher = Self { gathered: Vec::with_capacity(Self::SHORT_BYTES), rest: None };
         hasher.bytes(domain.as_bytes());
         hasher
     }
@@ -169,17 +180,34 @@ impl Hasher {
     /// Adds a byte string, preceded by its length.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.update(bytes);
+        self.take(bytes);
     }
 
     /// Adds a number, eight bytes little-endian.
     pub fn number(&mut self, number: u64) {
-        self.0.update(&number.to_le_bytes());
+        self.take(&number.to_le_bytes());
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        if self.gathered.len() + bytes.len() > Self::GATHERED_BYTES {
+            let rest = self.rest.get_or_insert_default();
+            rest.update(&self.gathered);
+            self.gathered.clear();
+            if bytes.len() > Self::GATHERED_BYTES {
+                rest.update(bytes);
+                return;
+            }
+        }
+        self.gathered.extend_from_slice(bytes);
     }
 
     /// The 32 bytes of the hash.
-    pub fn finish(&self) -> [u8; 32] {
-        *self.0.finalize().as_bytes()
+    pub fn finish(self) -> [u8; 32] {
+        *match self.rest {
+            None => blake3::hash(&self.gathered),
+            Some(mut rest) => rest.update(&self.gathered).finalize(),
+        }
+        .as_bytes()
     }
 }
 
@@ -205,5 +233,22 @@ mod tests {
             hasher.finish()
         };
         assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
+    }
+
+    #[test]
+    fn gathered_values_hash_as_one_text() {
+        const FULL: usize = Hasher::GATHERED_BYTES;
+        for lengths in
+            [vec![0], vec![3, 5], vec![100; 400], vec![FULL - 24, 8], vec![1, FULL, 1], vec![FULL + 1, 2]]
+        {
+            let (mut hasher, mut text) = (Hasher::new(""), vec![0; 8]);
+            for length in lengths {
+                let value = vec![length as u8; length];
+                hasher.bytes(&value);
+                text.extend_from_slice(&(length as u64).to_le_bytes());
+                text.extend(value);
+            }
+            assert_eq!(hasher.finish(), *blake3::hash(&text).as_bytes());
+        }
     }
 }

@@ -4,10 +4,10 @@
 
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::{Dfs, Reversed};
+use petgraph::visit::Dfs;
 
 use crate::definition::Defined;
-use crate::{Definition, DigestMap, GraphError, Metadata, Vertex, VertexDigest};
+use crate::{Definition, GraphError, Metadata, Vertex, VertexDigest};
 
 /// Position of a vertex in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,15 +24,69 @@ impl VertexIndex {
 struct Node {
     digest: VertexDigest,
     defined: Defined,
-    inputs: Vec<VertexIndex>,
-    dependents: Vec<VertexIndex>,
+}
+
+/// What each vertex has an edge to, one vertex after the other: no list of its own for each of a hundred thousand.
+#[derive(Debug)]
+struct Edges {
+    ends: Vec<VertexIndex>,
+    /// Where those of each vertex start among the ends, and where the last one's end.
+    bounds: Vec<usize>,
+}
+
+impl Edges {
+    fn with_capacity(vertices: usize, edges: usize) -> Self {
+        let mut bounds = Vec::with_capacity(vertices + 1);
+        bounds.push(0);
+        Self { ends: Vec::with_capacity(edges), bounds }
+    }
+
+    /// Those of the next vertex.
+    fn push(&mut self, ends: impl Iterator<Item = VertexIndex>) {
+        self.ends.extend(ends);
+        self.bounds.push(self.ends.len());
+    }
+
+    fn of(&self, index: VertexIndex) -> &[VertexIndex] {
+        &self.ends[self.bounds[index.0]..self.bounds[index.0 + 1]]
+    }
+
+    /// Every edge, by whom it is of; equal ones of a vertex once.
+    fn each(&self, mut take: impl FnMut(VertexIndex, VertexIndex)) {
+        let vertices = self.bounds.len() - 1;
+        let mut last = vec![None; vertices];
+        for index in (0..vertices).map(VertexIndex) {
+            for &end in self.of(index) {
+                if last[end.0].replace(index) != Some(index) {
+                    take(index, end);
+                }
+            }
+        }
+    }
+
+    /// From the ends back, in order.
+    fn reversed(&self) -> Self {
+        let mut bounds = vec![0; self.bounds.len()];
+        self.each(|_, end| bounds[end.0 + 1] += 1);
+        for at in 1..bounds.len() {
+            bounds[at] += bounds[at - 1];
+        }
+        let mut free = bounds.clone();
+        let mut ends = vec![VertexIndex(0); self.ends.len()];
+        self.each(|index, end| {
+            ends[free[end.0]] = index;
+            free[end.0] += 1;
+        });
+        Self { ends, bounds }
+    }
 }
 
 /// A checked graph. Vertices the target does not need are not in it.
 #[derive(Debug)]
 pub struct Graph {
     nodes: Vec<Node>,
-    by_digest: DigestMap<VertexDigest, VertexIndex>,
+    inputs: Edges,
+    dependents: Edges,
     targets: Vec<Option<VertexIndex>>,
 }
 
@@ -43,48 +97,22 @@ impl Graph {
     /// An input that is not in the definition, or a circle; neither can come from [`Definition::add`], but a
     /// definition may one day come from elsewhere.
     pub fn new(definition: &Definition) -> Result<Self, GraphError> {
-        let mut edges: DiGraph<(), ()> = DiGraph::with_capacity(definition.len(), definition.len() * 2);
-        for _ in 0..definition.len() {
-            edges.add_node(());
+        let defined = defined_edges(definition)?;
+        let targets = definition.targets().iter().map(|target| definition.position(&(*target)?));
+        let targets: Vec<Option<usize>> = targets.collect();
+        let needed = needed(&defined, definition, targets.iter().flatten().copied())?;
+        let mut nodes = Vec::with_capacity(definition.len());
+        let mut inputs = Edges::with_capacity(definition.len(), defined.ends.len());
+        // By position in the definition; its own order is topological (inputs are added first) and the order people wrote in.
+        let mut indices = vec![VertexIndex(usize::MAX); definition.len()];
+        for (at, (digest, vertex)) in definition.defined().enumerate().filter(|(at, _)| needed[*at]) {
+            indices[at] = VertexIndex(nodes.len());
+            nodes.push(Node { digest, defined: Defined::clone(vertex) });
+            inputs.push(defined.of(VertexIndex(at)).iter().map(|input| indices[input.0]));
         }
-        for (at, (digest, vertex, _)) in definition.iter().enumerate() {
-            for input in &vertex.inputs {
-                let from = definition.position(input);
-                let from = from.ok_or(GraphError::MissingInput { vertex: digest, input: *input })?;
-                edges.add_edge(NodeIndex::new(from), NodeIndex::new(at), ());
-            }
-        }
-        toposort(&edges, None).map_err(|cycle| {
-            let (vertex, ..) = definition.iter().nth(cycle.node_id().index()).expect("it is one of them");
-            GraphError::Cycle { vertex }
-        })?;
-        let targets = definition.targets().iter().flatten().filter_map(|target| definition.position(target));
-        let needed = needed(&edges, targets.map(NodeIndex::new));
-        let mut graph = Self {
-            nodes: Vec::with_capacity(definition.len()),
-            by_digest: DigestMap::with_capacity_and_hasher(definition.len(), Default::default()),
-            targets: Vec::new(),
-        };
-        // A definition's own order is topological (its inputs are added first) and the order people wrote in.
-        for ((digest, defined), _) in definition.defined().zip(&needed).filter(|(_, is_needed)| **is_needed) {
-            graph.push(digest, Defined::clone(defined));
-        }
-        let targets = definition.targets().iter().map(|target| target.map(|target| graph.by_digest[&target]));
-        graph.targets = targets.collect();
-        Ok(graph)
-    }
-
-    fn push(&mut self, digest: VertexDigest, defined: Defined) {
-        let index = VertexIndex(self.nodes.len());
-        let inputs: Vec<VertexIndex> = defined.0.inputs.iter().map(|input| self.by_digest[input]).collect();
-        for input in &inputs {
-            let dependents = &mut self.nodes[input.0].dependents;
-            if dependents.last() != Some(&index) {
-                dependents.push(index);
-            }
-        }
-        self.by_digest.insert(digest, index);
-        self.nodes.push(Node { digest, defined, inputs, dependents: Vec::new() });
+        let targets = targets.into_iter().map(|target| target.map(|at| indices[at])).collect();
+        let dependents = inputs.reversed();
+        Ok(Self { nodes, inputs, dependents, targets })
     }
 
     /// All positions, inputs before users.
@@ -112,11 +140,6 @@ impl Graph {
         &self.targets
     }
 
-    /// Where a vertex stands; `None` when the target does not need it.
-    pub fn index(&self, digest: &VertexDigest) -> Option<VertexIndex> {
-        self.by_digest.get(digest).copied()
-    }
-
     /// Identity of a vertex.
     pub fn digest(&self, index: VertexIndex) -> VertexDigest {
         self.nodes[index.0].digest
@@ -134,25 +157,52 @@ impl Graph {
 
     /// Its inputs, in the op's order.
     pub fn inputs(&self, index: VertexIndex) -> &[VertexIndex] {
-        &self.nodes[index.0].inputs
+        self.inputs.of(index)
     }
 
     /// Who uses it, each once.
     pub fn dependents(&self, index: VertexIndex) -> &[VertexIndex] {
-        &self.nodes[index.0].dependents
+        self.dependents.of(index)
     }
 }
 
-/// By number: whether a target needs a node.
-fn needed(edges: &DiGraph<(), ()>, targets: impl Iterator<Item = NodeIndex>) -> Vec<bool> {
-    let reversed = Reversed(edges);
-    let mut walk = Dfs::empty(reversed);
-    for target in targets {
-        walk.stack.push(target);
+/// The inputs of each vertex of a definition, by position.
+fn defined_edges(definition: &Definition) -> Result<Edges, GraphError> {
+    let mut edges = Edges::with_capacity(definition.len(), definition.len() * 2);
+    for (digest, vertex, _) in definition.iter() {
+        for input in &vertex.inputs {
+            let at = definition.position(input);
+            edges
+                .ends
+                .push(VertexIndex(at.ok_or(GraphError::MissingInput { vertex: digest, input: *input })?));
+        }
+        edges.push(std::iter::empty());
     }
-    let mut needed = vec![false; edges.node_count()];
-    while let Some(node) = walk.next(reversed) {
+    Ok(edges)
+}
+
+/// By position: whether a target needs a vertex. Fails where they run in a circle.
+fn needed(
+    inputs: &Edges,
+    definition: &Definition,
+    targets: impl Iterator<Item = usize>,
+) -> Result<Vec<bool>, GraphError> {
+    let mut edges: DiGraph<(), ()> = DiGraph::with_capacity(definition.len(), inputs.ends.len());
+    for _ in 0..definition.len() {
+        edges.add_node(());
+    }
+    inputs.each(|index, input| {
+        edges.add_edge(NodeIndex::new(index.0), NodeIndex::new(input.0), ());
+    });
+    toposort(&edges, None).map_err(|cycle| {
+        let (vertex, ..) = definition.iter().nth(cycle.node_id().index()).expect("it is one of them");
+        GraphError::Cycle { vertex }
+    })?;
+    let mut walk = Dfs::empty(&edges);
+    walk.stack.extend(targets.map(NodeIndex::new));
+    let mut needed = vec![false; definition.len()];
+    while let Some(node) = walk.next(&edges) {
         needed[node.index()] = true;
     }
-    needed
+    Ok(needed)
 }

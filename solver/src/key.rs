@@ -112,7 +112,7 @@ impl KeyHasher {
         Self(hasher)
     }
 
-    pub(crate) fn finish(&self) -> [u8; 32] {
+    pub(crate) fn finish(self) -> [u8; 32] {
         self.0.finish()
     }
 }
