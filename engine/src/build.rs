@@ -181,7 +181,8 @@ impl Work<'_, '_> {
         // steps to begin than workers.
         let limits = Limits { cpu: if jobs == 1 { 1 } else { jobs * 2 }, net: DOWNLOADS };
         let costs = session.costs(self.pins, plan);
-        let mut scheduler = Scheduler::new(&session.graph, plan, limits, &costs);
+        let mut scheduler =
+            Scheduler::in_order(&session.graph, plan, limits, &costs, &session.stream_order());
         let (tx, rx) = crossbeam_channel::unbounded::<Message>();
         let mut failed = Vec::new();
         // A step that waits for a server has a thread of its own, so that it keeps no core idle.

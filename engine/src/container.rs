@@ -23,5 +23,6 @@ pub use self::lists::{Ignored, ImageList, ListError, Listed, WithAuth};
 pub(crate) use self::places::Place;
 pub use self::resolve::{ContainerError, FailedImage};
 pub(crate) use self::resolve::{Kept, Known};
+pub(crate) use self::stream::Streams;
 pub use self::wanted::{ContainerImage, ListedPlatform, NamedBy, Wanted, carried_by};
 pub(crate) use self::wanted::{annotate, listed_by};

@@ -32,6 +32,14 @@ impl Planned {
     pub fn plan(&self) -> &Plan<Record> {
         &self.plan
     }
+
+    /// What is known of a step that does not have to run.
+    pub(crate) fn hit(&self, index: VertexIndex) -> Option<&Record> {
+        match self.plan.step(index) {
+            Step::Hit(record) => Some(record),
+            _ => None,
+        }
+    }
 }
 
 impl Session<'_> {

@@ -22,7 +22,7 @@ use crate::bases::Bases;
 use crate::cache_mounts::CacheMounts;
 use crate::cancel::Cancel;
 use crate::chain::{Chain, chain};
-use crate::container::BlobSources;
+use crate::container::{BlobSources, Streams};
 use crate::contents::Contents;
 use crate::error::{BuildError, OpError, StepError};
 use crate::explain;
@@ -119,7 +119,7 @@ pub struct Session<'a> {
     /// Where blobs come from.
     pub(crate) blob_sources: BlobSources,
     /// Container images whose blobs are written straight into their layers.
-    pub(crate) streams: HashSet<VertexIndex>,
+    pub(crate) streams: Streams,
     /// Blobs that this build downloaded.
     pub(crate) downloaded: Mutex<HashSet<BlobDigest>>,
 }
@@ -184,7 +184,7 @@ impl<'a> Session<'a> {
             urls: urls::Urls::default(),
             looking: Mutex::default(),
             blob_sources: BlobSources::default(),
-            streams: HashSet::new(),
+            streams: Streams::default(),
             downloaded: Mutex::default(),
         })
     }

@@ -5,7 +5,7 @@
 //! After the first failure nothing new starts: what depended on the failure is `Skipped`, the rest `Cancelled`.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use crate::{Costs, Graph, Op, Plan, Step, VertexIndex};
 
@@ -55,7 +55,7 @@ fn weight(op: &Op) -> usize {
 pub enum Phase {
     /// Nothing needs it.
     Unneeded,
-    /// Inputs are missing.
+    /// Inputs are missing, or others that are to come first.
     Waiting {
         /// How many.
         inputs: usize,
@@ -89,6 +89,8 @@ pub struct Scheduler<'graph> {
     running: [usize; 2],
     /// Vertices that run still, while what depends on them may run already.
     released: HashSet<VertexIndex>,
+    /// Who waits for a vertex without using its result.
+    waiting: HashMap<VertexIndex, Vec<VertexIndex>>,
     limits: Limits,
     stopped: bool,
 }
@@ -96,6 +98,18 @@ pub struct Scheduler<'graph> {
 impl<'graph> Scheduler<'graph> {
     /// Starts from a plan: hits are done, sources and misses are to be run.
     pub fn new<R>(graph: &'graph Graph, plan: &Plan<R>, limits: Limits, costs: &Costs) -> Self {
+        Self::in_order(graph, plan, limits, costs, &[])
+    }
+
+    /// The same, where of each pair in `order` the second also waits for the first, whose result it does not use. Together
+    /// with the graph's edges the pairs must not run in a circle, or what is in it never starts.
+    pub fn in_order<R>(
+        graph: &'graph Graph,
+        plan: &Plan<R>,
+        limits: Limits,
+        costs: &Costs,
+        order: &[(VertexIndex, VertexIndex)],
+    ) -> Self {
         let mut scheduler = Self {
             graph,
             phases: vec![Phase::Unneeded; graph.len()],
@@ -103,6 +117,7 @@ impl<'graph> Scheduler<'graph> {
             ready: Default::default(),
             running: [0; 2],
             released: HashSet::new(),
+            waiting: HashMap::new(),
             limits: Limits { cpu: limits.cpu.max(1), net: limits.net.max(1) },
             stopped: false,
         };
@@ -113,11 +128,28 @@ impl<'graph> Scheduler<'graph> {
                 Step::Miss(_) | Step::Source | Step::State => scheduler.fresh(index),
             };
             scheduler.phases[index.position()] = phase;
-            if phase == Phase::Ready {
-                scheduler.make_ready(index);
-            }
         }
+        for &(first, second) in order {
+            scheduler.wait(first, second);
+        }
+        let is_ready = |index: &VertexIndex| scheduler.phase(*index) == Phase::Ready;
+        let ready: Vec<VertexIndex> = graph.indices().filter(is_ready).collect();
+        ready.into_iter().for_each(|index| scheduler.make_ready(index));
         scheduler
+    }
+
+    /// Lets a vertex wait for another one, unless that one does not run or the vertex itself does not.
+    fn wait(&mut self, first: VertexIndex, second: VertexIndex) {
+        let runs = |phase| matches!(phase, Phase::Ready | Phase::Waiting { .. });
+        if !runs(self.phase(first)) || !runs(self.phase(second)) {
+            return;
+        }
+        let phase = &mut self.phases[second.position()];
+        *phase = match *phase {
+            Phase::Waiting { inputs } => Phase::Waiting { inputs: inputs + 1 },
+            _ => Phase::Waiting { inputs: 1 },
+        };
+        self.waiting.entry(first).or_default().push(second);
     }
 
     fn fresh(&self, index: VertexIndex) -> Phase {
@@ -217,7 +249,8 @@ impl<'graph> Scheduler<'graph> {
         let mut done = vec![index];
         while let Some(index) = done.pop() {
             self.phases[index.position()] = Phase::Done;
-            for &dependent in self.graph.dependents(index) {
+            let waiting = self.waiting.remove(&index).unwrap_or_default();
+            for &dependent in self.graph.dependents(index).iter().chain(&waiting) {
                 let phase = &mut self.phases[dependent.position()];
                 match *phase {
                     Phase::Waiting { inputs: 1 } if self.graph.vertex(dependent).op == Op::State => {

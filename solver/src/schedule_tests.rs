@@ -170,6 +170,33 @@ proptest! {
     }
 
     #[test]
+    fn of_a_pair_the_second_starts_when_the_first_has_ended(
+        picks in picks(), pairs in prop::collection::vec(any::<[prop::sample::Index; 2]>(), 0..8), cpu in 1_usize..4
+    ) {
+        let graph = graph(&picks);
+        // As the edges go, so that nothing runs in a circle.
+        let pair = |[one, other]: &[prop::sample::Index; 2]| {
+            let [one, other] = [one, other].map(|at| graph.indices().nth(at.index(graph.len())).unwrap());
+            (one < other).then_some((one, other))
+        };
+        let order: Vec<_> = pairs.iter().filter_map(pair).collect();
+        let plan = all_miss(&graph);
+        let limits = Limits { cpu, net: 2 };
+        let mut scheduler = Scheduler::in_order(&graph, &plan, limits, &equal(&graph), &order);
+        let mut running = Vec::new();
+        while !scheduler.is_finished() {
+            while let Some(index) = scheduler.next_start() {
+                for (first, second) in &order {
+                    prop_assert!(*second != index || scheduler.phase(*first) == Phase::Done);
+                }
+                running.push(index);
+            }
+            scheduler.finish(running.swap_remove(0));
+        }
+        prop_assert!(graph.indices().all(|index| scheduler.phase(index) == Phase::Done));
+    }
+
+    #[test]
     fn a_failure_skips_its_dependents_and_cancels_what_had_not_started(
         picks in picks(), bad: prop::sample::Index, cpu in 1_usize..4
     ) {

@@ -1,28 +1,48 @@
 //! The short way of a container image's blobs: from the registry right into the layer, hashed for both on the way.
 //!
 //! The layer's tar is known before any of its bytes are, but for our identity of the blobs: order, headers and sizes follow
-//! from the manifest. So large blobs that no other image needs are never files of their own. Whatever does not go
-//! smoothly is done the long way, which can do everything: blobs as files, and the layer made of them.
+//! from the manifests. So large blobs that no other image needs are never files of their own. Images that share a layer
+//! wait for the first of them, which writes it. Whatever does not go smoothly is done the long way, which can do everything:
+//! blobs as files, and the layer made of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use cache::{NEAR, PrehashedWriter, Table, WorkLock};
 use solver::{
     BlobDigest, ContainerImageOp, ContentDigest, ContentRead, Descriptor, DiffId, Event, HardLinks,
-    LARGE_BLOB, Layer, MediaType, Op, Step, TreeDigest, VertexIndex,
+    LARGE_BLOB, Layer, MediaType, Op, TreeDigest, VertexIndex,
 };
 
 use super::places::Place;
+use crate::chain::Chain;
 use crate::contents::copy_hashed;
 use crate::error::{BuildError, OpError};
 use crate::frames::FrameError;
+use crate::group::{Groups, Member, groups, merged};
 use crate::layer::{self, BLOCK};
 use crate::plan::Planned;
 use crate::registry::{claim, leave_moved};
 use crate::session::Session;
 use crate::sha::StreamHash;
 use crate::tree::{Entry, Node};
+
+/// Which container images are written straight into their layers.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    /// By the image that writes it.
+    layers: HashMap<VertexIndex, Vec<Streamed>>,
+    /// All images whose blobs come this way.
+    images: HashSet<VertexIndex>,
+}
+
+/// An image in a layer that is written this way.
+#[derive(Debug)]
+struct Streamed {
+    image: VertexIndex,
+    /// What it adds, where that is a hit.
+    known: Option<TreeDigest>,
+}
 
 /// A blob that comes into a layer.
 struct Coming {
@@ -67,31 +87,89 @@ impl Write for Sink<'_> {
 }
 
 impl Session<'_> {
-    /// Chooses the images whose blobs come the short way: each must be a layer by itself.
+    /// Chooses the images whose blobs come the short way, and who writes for whom.
     ///
     /// # Errors
     /// When the base has too many layers for any more.
     pub(crate) fn choose_streams(&mut self, planned: &Planned) -> Result<(), BuildError> {
-        let makes_layer = self.single_layers(&self.layer_budgets()?);
-        let is_chosen = |index: &VertexIndex| {
-            matches!(self.graph.vertex(*index).op, Op::ContainerImage(_))
-                && matches!(planned.plan.step(*index), Step::Miss(_))
-                && makes_layer[index.position()]
-        };
-        self.streams = self.graph.indices().filter(is_chosen).collect();
+        let mut streams = Streams::default();
+        for (chain, budget) in self.chains.iter().zip(self.layer_budgets()?) {
+            if chain.steps.iter().all(|&step| planned.hit(step).is_some()) {
+                continue;
+            }
+            // Where that cannot be known yet, the long way finds out.
+            for group in self.expected_layers(planned, chain, budget).unwrap_or_default() {
+                let streamed = |&at: &usize| Streamed {
+                    image: chain.steps[at],
+                    known: planned.hit(chain.steps[at]).map(|record| record.delta),
+                };
+                let layer: Vec<Streamed> = group.iter().map(streamed).collect();
+                let missed = layer.iter().filter(|one| one.known.is_none()).map(|one| one.image);
+                let missed: Vec<VertexIndex> = missed.collect();
+                if let Some(&first) = missed.first()
+                    && missed.iter().all(|image| !streams.images.contains(image))
+                {
+                    streams.images.extend(missed);
+                    streams.layers.insert(first, layer);
+                }
+            }
+        }
+        self.streams = streams;
         Ok(())
+    }
+
+    /// Which of an image's container images will share a layer: that follows from their names and paths.
+    fn expected_layers(&self, planned: &Planned, chain: &Chain, budget: usize) -> Result<Groups, OpError> {
+        if chain.steps.len() <= budget {
+            return Ok((0..chain.steps.len()).map(|at| vec![at]).collect());
+        }
+        let members = chain.steps.iter().map(|&step| {
+            let delta = match planned.hit(step) {
+                Some(record) => record.delta,
+                None => self.expected(step, &|blob| Some(stand_in(&blob.digest)))?,
+            };
+            Ok(self.member(step, delta))
+        });
+        let members = members.collect::<Result<Vec<Member>, OpError>>()?;
+        Ok(groups(&self.trees, &members, budget)?)
+    }
+
+    /// What an image adds, as far as somebody knows its blobs.
+    fn expected(
+        &self,
+        index: VertexIndex,
+        content_of: &dyn Fn(&Descriptor) -> Option<ContentDigest>,
+    ) -> Result<TreeDigest, OpError> {
+        let Op::ContainerImage(op) = &self.graph.vertex(index).op else {
+            unreachable!("only container images are steps beside an image's own")
+        };
+        Ok(self.files_of(index, op, content_of)?.0)
+    }
+
+    /// Who waits for whom although it does not use its result: what writes a layer needs the small blobs of all its images, and
+    /// those need what it writes.
+    pub(crate) fn stream_order(&self) -> Vec<(VertexIndex, VertexIndex)> {
+        let mut order = Vec::new();
+        for (&first, layer) in &self.streams.layers {
+            for other in layer.iter().map(|one| one.image).filter(|image| *image != first) {
+                order.extend(self.graph.inputs(other).iter().map(|&input| (input, first)));
+                order.push((first, other));
+            }
+        }
+        order
     }
 
     /// Whether a blob is left to the image that needs it. Small ones come as files of their own; many are under way at once.
     pub(crate) fn is_deferred(&self, index: VertexIndex, blob: &Descriptor) -> bool {
-        let is_alone = matches!(self.graph.dependents(index), [only] if self.streams.contains(only));
+        let is_alone = matches!(self.graph.dependents(index), [only] if self.streams.images.contains(only));
         is_alone
             && blob.size >= LARGE_BLOB
             && !self.blob_sources.archived.contains(&blob.digest)
             && self.blob_at_hand(blob).is_none()
     }
 
-    /// Fetches an image's large blobs right into its layer. `None` if that is not the way for it.
+    /// Fetches the large blobs of a layer's images right into it, if the image is the one that does. `None` if that is not
+    /// the way.
     ///
     /// # Errors
     /// When the build is cancelled.
@@ -100,12 +178,14 @@ impl Session<'_> {
         index: VertexIndex,
         op: &ContainerImageOp,
     ) -> Result<Option<(TreeDigest, Vec<ContentRead>)>, OpError> {
-        if !self.streams.contains(&index) {
-            return Ok(None);
-        }
+        let Some(images) = self.streams.layers.get(&index) else { return Ok(None) };
         let mut coming: HashMap<ContentDigest, Coming> = HashMap::new();
-        for (input, blob) in op.inputs().map(|input| (input, self.blob_of(index, input))) {
-            if self.is_deferred(self.graph.inputs(index)[input], &blob) {
+        let inputs = images.iter().flat_map(|one| self.graph.inputs(one.image));
+        for (input, blob) in inputs.filter_map(|&input| match &self.graph.vertex(input).op {
+            Op::Blob(blob) => Some((input, *blob)),
+            _ => None,
+        }) {
+            if self.is_deferred(input, &blob) {
                 // Somebody else may be at it, or was: that is for the long way.
                 let Some(lock) = claim(self.store, &blob.digest)? else { return Ok(None) };
                 coming.insert(stand_in(&blob.digest), Coming { blob, lock, arrived: None });
@@ -114,26 +194,44 @@ impl Session<'_> {
         if coming.is_empty() {
             return Ok(None);
         }
-        match self.write(index, op, &mut coming) {
-            Ok(layer) => self.arrived(index, op, coming, &layer).map(Some),
+        match self.write(index, images, &mut coming) {
+            Ok(layer) => {
+                self.arrived(images, coming, &layer)?;
+                self.container_image(index, op).map(Some)
+            }
             Err(error) if error.is_cancelled() => Err(error),
             // It is tried again, and fails there if it must.
             Err(_) => Ok(None),
         }
     }
 
+    /// What the images of a layer add together.
+    fn together(
+        &self,
+        images: &[Streamed],
+        content_of: &dyn Fn(&Descriptor) -> Option<ContentDigest>,
+    ) -> Result<TreeDigest, OpError> {
+        let deltas =
+            images.iter().map(|one| one.known.map_or_else(|| self.expected(one.image, content_of), Ok));
+        let members = deltas.zip(images).map(|(delta, one)| Ok(self.member(one.image, delta?)));
+        let members = members.collect::<Result<Vec<Member>, OpError>>()?;
+        self.readable(&members.iter().map(|member| member.delta).collect::<Vec<_>>())?;
+        let all: Vec<usize> = (0..members.len()).collect();
+        Ok(merged(&self.trees, &members, &all)?)
+    }
+
     /// Writes the layer, as [`LayerWriter`](crate::frames::LayerWriter) would with all blobs at hand.
     fn write(
         &self,
         index: VertexIndex,
-        op: &ContainerImageOp,
+        images: &[Streamed],
         coming: &mut HashMap<ContentDigest, Coming>,
     ) -> Result<Layer, OpError> {
         let vertex = self.graph.digest(index);
         let total_bytes = Some(coming.values().map(|coming| coming.blob.size).fold(0, u64::saturating_add));
         let mut done_bytes = 0;
         let known = |blob: &Descriptor| self.blob_at_hand(blob).or(Some(stand_in(&blob.digest)));
-        let (tree, _) = self.files_of(index, op, &known)?;
+        let tree = self.together(images, &known)?;
         let out = self.store.blobs().prehashed_writer().map_err(FrameError::from)?;
         let mut sink = Sink { out, hash: StreamHash::default() };
         let mut header = Vec::new();
@@ -194,20 +292,18 @@ impl Session<'_> {
     /// Remembers the layer and where the blobs are in it, and tells those who wait for one.
     fn arrived(
         &self,
-        index: VertexIndex,
-        op: &ContainerImageOp,
+        images: &[Streamed],
         coming: HashMap<ContentDigest, Coming>,
         layer: &Layer,
-    ) -> Result<(TreeDigest, Vec<ContentRead>), OpError> {
+    ) -> Result<(), OpError> {
         for Coming { blob, mut lock, arrived } in coming.into_values() {
             let Some((offset, content)) = arrived else { continue };
             let place = Place { content, layer: Some((layer.blob, offset)) };
             self.store.put(Table::Places, blob.digest.as_bytes(), &place);
             leave_moved(self.store, &mut lock, &layer.blob.digest, offset);
         }
-        let (delta, reads) = self.container_image(index, op)?;
-        self.keep_layer(&delta, HardLinks::none(), layer)?;
-        Ok((delta, reads))
+        let delta = self.together(images, &|blob| self.blob_at_hand(blob))?;
+        Ok(self.keep_layer(&delta, HardLinks::none(), layer)?)
     }
 }
 

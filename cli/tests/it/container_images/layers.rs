@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{ROOT, apps, build, built, layers_of, listed};
 use crate::image_registry::{Format, Image, ImageRegistry, layer};
+use crate::server::Stored;
 use crate::space::{Space, tar_listing};
 
 /// Most layers an image may have.
@@ -137,6 +138,63 @@ fn many_steps_leave_room_for_images() {
     space.kubefile(&text.replace("COPY manifests manifests\n", ""));
     built(&space, &[]);
     check_history(&space);
+}
+
+#[test]
+fn large_blobs_of_images_that_share_a_layer_come_right_into_it() {
+    const SIZE: usize = 1_100_000;
+    let registry = ImageRegistry::start();
+    let images: Vec<Image> = (0..24)
+        .map(|n| Image::of(Format::Oci, "amd64", &[layer("shared", 900), layer(&format!("n{n}"), SIZE)]))
+        .collect();
+    let name = |(n, image)| registry.with(&format!("team/n{n}"), "v1", image);
+    let names: Vec<String> = images.iter().enumerate().map(name).collect();
+    let mut text = "FROM scratch\nCOPY manifests manifests\n".to_owned();
+    text.extend((0..100).map(|step| format!("COPY Kubefile /files/{step}\n")));
+    let space = Space::new();
+    let lists = |count: usize| {
+        listed(&space, &names[..count]);
+        space.kubefile(&text);
+    };
+    lists(24);
+    registry.asked();
+    // What comes is another blob, once: the layer that it should have come into is made of files then.
+    let blob = images[5].blobs()[2].clone();
+    let bytes = images[5].blob(&blob);
+    registry.answer("team/n5", &blob, move |request, attempt| {
+        let wrong = bytes.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>();
+        Stored::new(if attempt == 1 { wrong } else { bytes.clone() }).answer(request)
+    });
+    let run = build(&space, &["--progress", "json"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(registry.hits("team/n5", &blob), 2);
+    let digest = space.digest();
+    let sizes = run
+        .stderr
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok()?["total_bytes"].as_u64());
+    let most = sizes.max().unwrap_or(0);
+    assert!(most >= 2 * SIZE as u64, "no layer was received for several images: {most}");
+    assert!(layers_of(&space).len() <= LIMIT);
+    check_history(&space);
+    assert_eq!(super::blobs_in(&space.rootfs("localhost/x:1")).len(), 24 * 3 + 1);
+    let kept = fs_err::read_dir(space.store().join("blobs/sha256")).unwrap();
+    let kept: u64 = kept.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(kept < 25 * SIZE as u64, "{kept}");
+    assert_eq!(space.run(&["cache", "verify"]).code, Some(0));
+
+    // Whoever had some of the images comes to the same, and asks for nothing again.
+    registry.answer("team/n5", &blob, {
+        let bytes = images[5].blob(&blob);
+        move |request, _| Stored::new(bytes.as_slice()).answer(request)
+    });
+    let other = space.root().join("other").display().to_string();
+    lists(12);
+    build(&space, &["--root", &other]);
+    registry.asked();
+    lists(24);
+    assert_eq!(built(&space, &["--root", &other]), digest);
+    assert_eq!(registry.asked().blobs.len(), 12 * 2);
 }
 
 #[test]
