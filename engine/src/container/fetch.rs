@@ -230,7 +230,12 @@ impl Session<'_> {
     }
 
     pub(super) fn blob_of(&self, index: VertexIndex, input: usize) -> Descriptor {
-        match &self.graph.vertex(self.graph.inputs(index)[input]).op {
+        self.blob(self.graph.inputs(index)[input])
+    }
+
+    /// The blob that a vertex stands for.
+    pub(super) fn blob(&self, index: VertexIndex) -> Descriptor {
+        match &self.graph.vertex(index).op {
             Op::Blob(blob) => *blob,
             _ => unreachable!("the inputs of a container image are blobs"),
         }

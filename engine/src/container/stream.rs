@@ -27,6 +27,10 @@ use crate::session::Session;
 use crate::sha::StreamHash;
 use crate::tree::{Entry, Node};
 
+/// A layer of several images has at most this part of all bytes to come: those of one layer come one after the other, and
+/// so many connections should be busy.
+const LEAST_AT_ONCE: u64 = 4;
+
 /// Which container images are written straight into their layers.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
@@ -94,28 +98,33 @@ impl Session<'_> {
     pub(crate) fn choose_streams(&mut self, planned: &Planned) -> Result<(), BuildError> {
         let mut streams = Streams::default();
         for (chain, budget) in self.chains.iter().zip(self.layer_budgets()?) {
-            if chain.steps.iter().all(|&step| planned.hit(step).is_some()) {
+            let is_missed = |image: &VertexIndex| planned.hit(*image).is_none();
+            let all_bytes = self.bytes_of_blobs(chain.steps.iter().copied().filter(is_missed));
+            if all_bytes == 0 {
                 continue;
             }
             // Where that cannot be known yet, the long way finds out.
             for group in self.expected_layers(planned, chain, budget).unwrap_or_default() {
-                let streamed = |&at: &usize| Streamed {
-                    image: chain.steps[at],
-                    known: planned.hit(chain.steps[at]).map(|record| record.delta),
-                };
-                let layer: Vec<Streamed> = group.iter().map(streamed).collect();
-                let missed = layer.iter().filter(|one| one.known.is_none()).map(|one| one.image);
-                let missed: Vec<VertexIndex> = missed.collect();
-                if let Some(&first) = missed.first()
-                    && missed.iter().all(|image| !streams.images.contains(image))
-                {
+                let images = || group.iter().map(|&at| chain.steps[at]);
+                let missed: Vec<VertexIndex> = images().filter(is_missed).collect();
+                let [first, others @ ..] = &missed[..] else { continue };
+                let bytes = self.bytes_of_blobs(missed.iter().copied());
+                let is_quick = others.is_empty() || bytes <= all_bytes / LEAST_AT_ONCE;
+                if is_quick && missed.iter().all(|image| !streams.images.contains(image)) {
+                    let known = |image| planned.hit(image).map(|record| record.delta);
+                    let layer = images().map(|image| Streamed { image, known: known(image) });
+                    streams.layers.insert(*first, layer.collect());
                     streams.images.extend(missed);
-                    streams.layers.insert(first, layer);
                 }
             }
         }
         self.streams = streams;
         Ok(())
+    }
+
+    fn bytes_of_blobs(&self, images: impl Iterator<Item = VertexIndex>) -> u64 {
+        let inputs = images.flat_map(|image| self.graph.inputs(image));
+        inputs.map(|&input| self.blob(input).size).fold(0, u64::saturating_add)
     }
 
     /// Which of an image's container images will share a layer: that follows from their names and paths.
@@ -180,11 +189,8 @@ impl Session<'_> {
     ) -> Result<Option<(TreeDigest, Vec<ContentRead>)>, OpError> {
         let Some(images) = self.streams.layers.get(&index) else { return Ok(None) };
         let mut coming: HashMap<ContentDigest, Coming> = HashMap::new();
-        let inputs = images.iter().flat_map(|one| self.graph.inputs(one.image));
-        for (input, blob) in inputs.filter_map(|&input| match &self.graph.vertex(input).op {
-            Op::Blob(blob) => Some((input, *blob)),
-            _ => None,
-        }) {
+        for &input in images.iter().flat_map(|one| self.graph.inputs(one.image)) {
+            let blob = self.blob(input);
             if self.is_deferred(input, &blob) {
                 // Somebody else may be at it, or was: that is for the long way.
                 let Some(lock) = claim(self.store, &blob.digest)? else { return Ok(None) };
