@@ -41,9 +41,8 @@ impl Edges {
         Self { ends: Vec::with_capacity(edges), bounds }
     }
 
-    /// Those of the next vertex.
-    fn push(&mut self, ends: impl Iterator<Item = VertexIndex>) {
-        self.ends.extend(ends);
+    /// What was put behind the ends is what the next vertex has edges to.
+    fn close(&mut self) {
         self.bounds.push(self.ends.len());
     }
 
@@ -98,8 +97,9 @@ impl Graph {
     /// definition may one day come from elsewhere.
     pub fn new(definition: &Definition) -> Result<Self, GraphError> {
         let defined = defined_edges(definition)?;
-        let targets = definition.targets().iter().map(|target| definition.position(&(*target)?));
-        let targets: Vec<Option<usize>> = targets.collect();
+        let position = |target| definition.position(&target).expect("a target is a vertex of its definition");
+        let targets: Vec<Option<usize>> =
+            definition.targets().iter().map(|target| target.map(position)).collect();
         let needed = needed(&defined, definition, targets.iter().flatten().copied())?;
         let mut nodes = Vec::with_capacity(definition.len());
         let mut inputs = Edges::with_capacity(definition.len(), defined.ends.len());
@@ -108,7 +108,8 @@ impl Graph {
         for (at, (digest, vertex)) in definition.defined().enumerate().filter(|(at, _)| needed[*at]) {
             indices[at] = VertexIndex(nodes.len());
             nodes.push(Node { digest, defined: Defined::clone(vertex) });
-            inputs.push(defined.of(VertexIndex(at)).iter().map(|input| indices[input.0]));
+            inputs.ends.extend(defined.of(VertexIndex(at)).iter().map(|input| indices[input.0]));
+            inputs.close();
         }
         let targets = targets.into_iter().map(|target| target.map(|at| indices[at])).collect();
         let dependents = inputs.reversed();
@@ -172,11 +173,10 @@ fn defined_edges(definition: &Definition) -> Result<Edges, GraphError> {
     for (digest, vertex, _) in definition.iter() {
         for input in &vertex.inputs {
             let at = definition.position(input);
-            edges
-                .ends
-                .push(VertexIndex(at.ok_or(GraphError::MissingInput { vertex: digest, input: *input })?));
+            let at = at.ok_or(GraphError::MissingInput { vertex: digest, input: *input })?;
+            edges.ends.push(VertexIndex(at));
         }
-        edges.push(std::iter::empty());
+        edges.close();
     }
     Ok(edges)
 }
