@@ -16,9 +16,7 @@ use serde_json::Value;
 use solver::{Base, BlobDigest, Descriptor, DiffId, Layer, ManifestDigest, Platform};
 use thiserror::Error;
 
-pub use oci_spec::image::Descriptor as Entry;
-
-pub use self::compose::Composition;
+pub use self::compose::{Composition, Entry, EntryPlatform, Index};
 pub use self::edit::Removed;
 pub use self::index::{ManifestKind, Summary, Tagged};
 use crate::extension::Extension;

@@ -180,6 +180,14 @@ pub(crate) struct EntryFlags {
     pub(crate) annotation: Vec<String>,
 }
 
+impl EntryFlags {
+    /// Whether they say what an image is for.
+    pub(crate) fn say_platform(&self) -> bool {
+        let texts = [&self.os, &self.arch, &self.variant, &self.os_version];
+        texts.into_iter().any(Option::is_some) || !self.os_features.is_empty()
+    }
+}
+
 /// `sealer manifest add`
 #[derive(Debug, clap::Args)]
 pub(crate) struct ManifestAdd {

@@ -99,14 +99,7 @@ fn add_all(
     flags: &EntryFlags,
 ) -> Result<(), Failure> {
     for tagged in added {
-        let instances = match tagged.kind {
-            ManifestKind::Image => vec![tagged.clone()],
-            ManifestKind::Index => {
-                images.instances(tagged)?.into_iter().map(|(instance, _)| instance).collect()
-            }
-        };
-        for instance in instances {
-            let mut entry = images.entry_of(&instance)?;
+        for (instance, mut entry) in images.entries_of(tagged)? {
             describe(&mut entry, flags)?;
             composition.add(entry, &instance);
         }
@@ -116,29 +109,26 @@ fn add_all(
 
 /// Says of an entry what the flags say.
 fn describe(entry: &mut engine::images::Entry, flags: &EntryFlags) -> Result<(), Failure> {
-    let annotations = settings::pairs("--annotation", &flags.annotation, "annotations")?;
-    if !annotations.is_empty() {
-        let mut all = entry.annotations().clone().unwrap_or_default();
-        all.extend(annotations);
-        entry.set_annotations(Some(all));
+    entry.annotations.extend(settings::pairs("--annotation", &flags.annotation, "annotations")?);
+    if !flags.say_platform() {
+        return Ok(());
     }
-    let mut platform = entry.platform().clone().unwrap_or_default();
+    let platform = entry.platform.get_or_insert_default();
     if let Some(os) = &flags.os {
-        platform.set_os(os.as_str().into());
+        platform.os.clone_from(os);
     }
     if let Some(architecture) = &flags.arch {
-        platform.set_architecture(architecture.as_str().into());
+        platform.architecture.clone_from(architecture);
     }
-    if let Some(variant) = &flags.variant {
-        platform.set_variant(Some(variant.clone()));
+    if flags.variant.is_some() {
+        platform.variant.clone_from(&flags.variant);
     }
-    if let Some(version) = &flags.os_version {
-        platform.set_os_version(Some(version.clone()));
+    if flags.os_version.is_some() {
+        platform.os_version.clone_from(&flags.os_version);
     }
     if !flags.os_features.is_empty() {
-        platform.set_os_features(Some(flags.os_features.clone()));
+        platform.os_features = Some(flags.os_features.clone());
     }
-    entry.set_platform(Some(platform));
     Ok(())
 }
 
@@ -182,11 +172,13 @@ fn annotate(args: &ManifestAnnotate, root: &Path) -> Result<(), Failure> {
             Ok(digest) => digest,
             Err(_) => images.find(&args.image)?.manifest.digest,
         };
-        let mut entry = composition.entry(&digest).ok_or_else(|| not_in(&digest, &args.name))?;
-        describe(&mut entry, &args.entry)?;
-        let nothing_more = Tagged::new(solver::Descriptor { digest, size: 0 }, ManifestKind::Image, 0);
-        composition.add(entry, &nothing_more);
-        Ok(())
+        let entry = composition.entry(&digest).ok_or_else(|| not_in(&digest, &args.name))?;
+        if args.entry.say_platform() && entry.platform.is_none() {
+            // What the flags leave open stands in the config, if it is that of an image.
+            let image = Tagged::new(solver::Descriptor { digest, size: 0 }, ManifestKind::Image, 0);
+            entry.platform = images.entry_of(&image).ok().and_then(|entry| entry.platform);
+        }
+        describe(entry, &args.entry)
     })
 }
 

@@ -303,3 +303,33 @@ fn an_artifact_is_loaded_whatever_its_config_is() {
     ok(&space, &["load", "-i", layout.named("localhost/x:1", artifact.clone())]);
     assert!(ok(&space, &["images", "--digests"]).contains(artifact["digest"].as_str().unwrap()));
 }
+
+#[test]
+fn what_an_index_says_outlives_a_change_of_it() {
+    let space = Space::new();
+    let layout = Layout::new(&space);
+    ok(&space, &["load", "-i", layout.named("localhost/all:1", index(&layout))]);
+    let before = json_of(&layout.dir, &index(&layout));
+    let shown =
+        |name: &str| -> Value { serde_json::from_str(&ok(&space, &["manifest", "inspect", name])).unwrap() };
+    assert_eq!(shown("all:1"), before);
+    let digest = |number: usize| before["manifests"][number]["digest"].as_str().unwrap().to_owned();
+    let annotate = |number: usize, flags: &[&str]| {
+        ok(&space, &[&["manifest", "annotate", "all:1", &digest(number)], flags].concat());
+    };
+    let mut expected = before.clone();
+    annotate(0, &["--os-features", "a,b", "--annotation", "k=v"]);
+    expected["manifests"][0]["platform"]["os.features"] = json!(["a", "b"]);
+    expected["manifests"][0]["annotations"]["k"] = json!("v");
+    // An artifact is for no platform; what an image is for that has not been said of stands in its config.
+    annotate(3, &["--annotation", "k=v"]);
+    expected["manifests"][3]["annotations"] = json!({ "k": "v" });
+    annotate(1, &["--variant", "v8"]);
+    expected["manifests"][1]["platform"] = json!({ "os": "linux", "architecture": "arm64", "variant": "v8" });
+    assert_eq!(shown("all:1"), expected);
+    ok(&space, &["manifest", "create", "copy:1", "all:1"]);
+    let copied = shown("copy:1")["manifests"].clone();
+    assert_eq!(copied.as_array().unwrap().len(), 3, "images, those of the index in it too");
+    assert_eq!([&copied[0], &copied[1]], [&expected["manifests"][0], &expected["manifests"][1]]);
+    assert_eq!(copied[2]["platform"]["architecture"], "s390x");
+}
