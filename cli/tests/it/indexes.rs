@@ -333,3 +333,32 @@ fn what_an_index_says_outlives_a_change_of_it() {
     assert_eq!([&copied[0], &copied[1]], [&expected["manifests"][0], &expected["manifests"][1]]);
     assert_eq!(copied[2]["platform"]["architecture"], "s390x");
 }
+
+#[test]
+fn what_an_index_says_stays_when_images_of_it_become_others_or_are_not_there() {
+    let space = Space::new();
+    let layout = Layout::new(&space);
+    let image = |architecture: &str| {
+        let mut entry = layout.image(architecture, 0);
+        let mut manifest = json_of(&layout.dir, &entry);
+        manifest["config"]["mediaType"] = json!("application/vnd.docker.container.image.v1+json");
+        manifest["layers"][0]["mediaType"] = json!("application/vnd.docker.image.rootfs.diff.tar");
+        entry = layout.json("application/vnd.docker.distribution.manifest.v2+json", manifest);
+        entry["platform"] = json!({ "os": "linux", "architecture": architecture, "os.version": "10.0" });
+        entry["annotations"] = json!({ "of": "entry" });
+        entry
+    };
+    let (kept, also, gone) = (image("amd64"), image("arm64"), image("s390x"));
+    let hex = gone["digest"].as_str().unwrap().trim_start_matches("sha256:");
+    fs_err::remove_file(layout.dir.join("blobs/sha256").join(hex)).unwrap();
+    let list = "application/vnd.docker.distribution.manifest.list.v2+json";
+    let value = json!({ "manifests": [kept, also, gone], "annotations": { "of": "index" } });
+    ok(&space, &["load", "-i", layout.named("localhost/all:1", layout.json(list, value))]);
+    let shown: Value = serde_json::from_str(&ok(&space, &["manifest", "inspect", "all:1"])).unwrap();
+    assert_eq!((&shown["mediaType"], &shown["annotations"]), (&json!(INDEX), &json!({ "of": "index" })));
+    assert_eq!(shown["manifests"].as_array().unwrap().len(), 2);
+    for (old, new) in [kept, also].iter().zip(shown["manifests"].as_array().unwrap()) {
+        assert_eq!((&new["platform"], &new["annotations"]), (&old["platform"], &old["annotations"]));
+        assert_eq!(new["mediaType"], MANIFEST);
+    }
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cache::Store;
 use oci_spec::image::{Descriptor as OciDescriptor, ImageManifest, MediaType as OciMediaType};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use solver::{BlobDigest, Descriptor};
 
@@ -369,8 +369,10 @@ impl Loader<'_> {
         check_depth(part, depth)?;
         let index = layout::read_index(part, bytes)?;
         let mut is_same = index.media_type().as_ref().is_none_or(|of| *of == OciMediaType::ImageIndex);
-        let mut entries = Vec::new();
-        for entry in index.manifests() {
+        let mut json = json_of(part, bytes)?;
+        let said = json["manifests"].as_array().cloned().unwrap_or_default();
+        let (mut found, mut entries) = (Vec::new(), Vec::new());
+        for (entry, mut said) in index.manifests().iter().zip(said) {
             let blob = layout::ours(part, entry)?;
             let path = path_of(&blob.digest);
             let path = if path.contains('/') { path } else { format!("{path}.manifest.json") };
@@ -379,20 +381,24 @@ impl Loader<'_> {
                 continue;
             };
             is_same &= manifest == blob;
-            let mut new = entry.clone();
             if manifest != blob {
-                new = oci::descriptor(kind.media_type(), &manifest);
-                new.set_platform(entry.platform().clone());
+                said["mediaType"] = json!(kind.media_type());
+                said["digest"] = json!(manifest.digest.to_string());
+                said["size"] = json!(manifest.size);
+                said.as_object_mut().map(|said| said.remove("data"));
             }
-            entries.push((new, manifest, kind));
+            found.push((manifest, kind));
+            entries.push(said);
         }
-        match entries.as_slice() {
+        match found.as_slice() {
             [] => Err(TransportError::NoImage { input: part.to_owned() }),
-            [(_, manifest, kind)] if !is_same => Ok((*manifest, *kind)),
+            [(manifest, kind)] if !is_same => Ok((*manifest, *kind)),
             _ if is_same => Ok((self.intake.put(bytes)?, ManifestKind::Index)),
-            all => {
-                let index = layout::index(all.iter().map(|(entry, ..)| entry.clone()).collect());
-                Ok((self.intake.put(&index)?, ManifestKind::Index))
+            _ => {
+                // What else the index says is as true of what is here.
+                json["manifests"] = entries.into();
+                json["mediaType"] = json!(ManifestKind::Index.media_type());
+                Ok((self.intake.put(&oci::canonical(&json))?, ManifestKind::Index))
             }
         }
     }
