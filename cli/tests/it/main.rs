@@ -29,6 +29,7 @@ mod lock;
 mod merging;
 mod mirrors;
 mod origins;
+mod outputs;
 mod pages;
 mod peers;
 mod pins;

@@ -5,6 +5,7 @@
 //! files layer by layer.
 
 pub(crate) mod dir;
+mod stream;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read, Write};
@@ -13,12 +14,13 @@ use cache::Store;
 use solver::{Layer, TreeDigest};
 
 use self::dir::Dir;
+use self::stream::Tar;
 use super::TransportError;
 use super::write::Destination;
 use crate::cancel::Cancel;
 use crate::contents::Contents;
 use crate::images::StoredImage;
-use crate::layer::{self, BLOCK, TimePolicy};
+use crate::layer::{self, TimePolicy};
 use crate::source::image::{self, ImageError};
 use crate::state::{Found, State};
 use crate::tree::{Entry, Node, Trees};
@@ -49,7 +51,11 @@ pub fn write_tar(
     let merged = Merged::new(store, stored, cancel)?;
     destination.stream(|out| {
         let mut out = io::BufWriter::with_capacity(1 << 20, out);
-        merged.pass(cancel, &mut Tar { out: &mut out, times })?;
+        let mut tar = Tar { out: &mut out, times };
+        merged.pass(cancel, &mut tar)?;
+        for (path, entry) in merged.entries.iter().rev() {
+            tar.again(path, entry)?;
+        }
         out.write_all(&layer::END)?;
         Ok(out.flush()?)
     })
@@ -339,36 +345,4 @@ pub(crate) fn copy_exactly(
     }
     let part = String::from_utf8_lossy(path).into_owned();
     Err(TransportError::Size { part, expected: size, found: written })
-}
-
-struct Tar<'o, W: Write> {
-    out: &'o mut W,
-    times: TimePolicy,
-}
-
-impl<W: Write> Sink for Tar<'_, W> {
-    fn other(&mut self, path: &[u8], entry: &Entry) -> Result<(), TransportError> {
-        let mut header = Vec::new();
-        layer::write_header(&mut header, path, entry, self.times);
-        Ok(self.out.write_all(&header)?)
-    }
-
-    fn file(
-        &mut self,
-        path: &[u8],
-        entry: &Entry,
-        size: u64,
-        bytes: &mut dyn Read,
-    ) -> Result<(), TransportError> {
-        self.other(path, entry)?;
-        copy_exactly(path, size, bytes, self.out)?;
-        let padding = size.next_multiple_of(BLOCK) - size;
-        Ok(self.out.write_all(&layer::END[..padding as usize])?)
-    }
-
-    fn link(&mut self, path: &[u8], entry: &Entry, target: &[u8]) -> Result<(), TransportError> {
-        let mut header = Vec::new();
-        layer::write_hard_link(&mut header, path, entry, target, self.times);
-        Ok(self.out.write_all(&header)?)
-    }
 }
