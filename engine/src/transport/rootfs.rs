@@ -2,7 +2,8 @@
 //!
 //! The merged tree says what there is; each layer is then read once, and what shows through of it is passed on. So
 //! nothing is held but the tree, and no copy is made on the way. Directories come first, links and devices next,
-//! files layer by layer.
+//! files layer by layer. Where the files' own times are kept the layers are read once more, before: trees do not have those
+//! that other tools wrote.
 
 pub(crate) mod dir;
 mod stream;
@@ -23,7 +24,8 @@ use crate::images::StoredImage;
 use crate::layer::{self, TimePolicy};
 use crate::source::image::{self, ImageError};
 use crate::state::{Found, State};
-use crate::tree::{Entry, Node, Trees};
+use crate::tree::{Entry, Meta, Node, Trees};
+use crate::untar::mtime_of;
 use crate::untar::pax::PaxTap;
 
 /// What could not be done to the letter.
@@ -48,7 +50,7 @@ pub fn write_tar(
     destination: &Destination,
     cancel: &Cancel,
 ) -> Result<(), TransportError> {
-    let merged = Merged::new(store, stored, cancel)?;
+    let merged = Merged::new(store, stored, times, cancel)?;
     destination.stream(|out| {
         let mut out = io::BufWriter::with_capacity(1 << 20, out);
         let mut tar = Tar { out: &mut out, times };
@@ -72,7 +74,7 @@ pub fn write_rootfs(
     destination: &Destination,
     cancel: &Cancel,
 ) -> Result<RootfsReport, TransportError> {
-    let merged = Merged::new(store, stored, cancel)?;
+    let merged = Merged::new(store, stored, times, cancel)?;
     destination.dir(|root| {
         let is_root = rustix::process::geteuid().is_root();
         let mut dir = Dir { root, times, is_root, report: RootfsReport::default() };
@@ -114,7 +116,12 @@ struct Merged<'a> {
 }
 
 impl<'a> Merged<'a> {
-    fn new(store: &'a Store, stored: &'a StoredImage, cancel: &Cancel) -> Result<Self, TransportError> {
+    fn new(
+        store: &'a Store,
+        stored: &'a StoredImage,
+        times: TimePolicy,
+        cancel: &Cancel,
+    ) -> Result<Self, TransportError> {
         let trees = Trees::new(store);
         let contents = Contents::new(store, false);
         let state = match image::state(stored, store, &trees, &contents, cancel) {
@@ -139,7 +146,27 @@ impl<'a> Merged<'a> {
             })?;
         }
         let (layers, deltas) = (&stored.layers, state.deltas);
-        Ok(Self { store, contents, deltas, layers, entries, layer_of })
+        let mut merged = Self { store, contents, deltas, layers, entries, layer_of };
+        if times == TimePolicy::Keep {
+            merged.keep_times(cancel)?;
+        }
+        Ok(merged)
+    }
+
+    /// Every time is the one that the last layer with the entry says.
+    fn keep_times(&mut self, cancel: &Cancel) -> Result<(), TransportError> {
+        let mut entries = std::mem::take(&mut self.entries);
+        for number in 0..self.layers.len() {
+            let read = self.each_entry(number, cancel, &mut |path, Member { mtime, .. }, _| {
+                if let Some(entry) = entries.get_mut(&path) {
+                    entry.meta.mtime = Some(mtime);
+                }
+                Ok(())
+            });
+            read.map_err(|error| self.blamed(number, error))?;
+        }
+        self.entries = entries;
+        Ok(())
     }
 
     fn pass(&self, cancel: &Cancel, sink: &mut dyn Sink) -> Result<(), TransportError> {
@@ -182,7 +209,7 @@ impl<'a> Merged<'a> {
         let mut passed: HashSet<Vec<u8>> = HashSet::new();
         let mut orphans: HashMap<(Vec<u8>, usize), Vec<Vec<u8>>> = HashMap::new();
         let mut times = Times::default();
-        self.each_entry(number, cancel, &mut |path, kind, bytes| {
+        self.each_entry(number, cancel, &mut |path, Member { kind, .. }, bytes| {
             let entry = self.entries.get(&path).filter(|_| self.shows(&path, number));
             match (kind, entry) {
                 (Kind::File(size), entry) => {
@@ -204,13 +231,13 @@ impl<'a> Merged<'a> {
                     let time = times.of(&target);
                     orphans.entry((target, time)).or_default().push(path);
                 }
-                (Kind::Link(_), None) => {}
+                (Kind::Link(_), None) | (Kind::Other, _) => {}
             }
             Ok(())
         })?;
         if !orphans.is_empty() {
             times = Times::default();
-            self.each_entry(number, cancel, &mut |path, kind, bytes| {
+            self.each_entry(number, cancel, &mut |path, Member { kind, .. }, bytes| {
                 let Kind::File(size) = kind else { return Ok(()) };
                 times.again(&path);
                 let time = times.of(&path);
@@ -252,7 +279,8 @@ impl<'a> Merged<'a> {
         let entry = &self.entries[name];
         let Node::File { content, size } = entry.node else { return Ok(()) };
         let is_passed = self.layer_of.get(target).is_some_and(|of| *of < number);
-        if is_passed && self.entries[target] == *entry {
+        let same_time = |of: &Entry| Entry { meta: Meta { mtime: None, ..of.meta.clone() }, ..of.clone() };
+        if is_passed && same_time(&self.entries[target]) == same_time(entry) {
             return sink.link(name, entry, target);
         }
         let wanted = std::iter::once((content, name));
@@ -280,21 +308,28 @@ impl<'a> Merged<'a> {
             let kind = match entry.header().entry_type() {
                 kind if kind.is_file() => Kind::File(entry.size()),
                 kind if kind.is_hard_link() => Kind::Link(normal(&records.link_name(&entry))),
-                _ => continue,
+                _ => Kind::Other,
             };
-            visit(path, kind, &mut entry)?;
+            let mtime = mtime_of(&entry, &records)?;
+            visit(path, Member { kind, mtime }, &mut entry)?;
         }
         Ok(())
     }
 }
 
-/// Takes a file's or link's path and, for a file, its bytes.
-type Visit<'a> = dyn FnMut(Vec<u8>, Kind, &mut dyn Read) -> Result<(), TransportError> + 'a;
+/// Takes a path, what is there and, for a file, its bytes.
+type Visit<'a> = dyn FnMut(Vec<u8>, Member, &mut dyn Read) -> Result<(), TransportError> + 'a;
+
+struct Member {
+    kind: Kind,
+    mtime: i64,
+}
 
 enum Kind {
     /// Its size, in bytes.
     File(u64),
     Link(Vec<u8>),
+    Other,
 }
 
 /// How often each path came as a file.

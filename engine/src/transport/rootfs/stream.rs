@@ -1,5 +1,5 @@
-//! Root file systems as a tar stream that anybody can unpack: who is not root could not fill a read-only directory. So
-//! directories come writable, and once more at the end where they are something else.
+//! Root file systems as a tar stream that anybody can unpack: who is not root could not fill a read-only directory, and filling
+//! one changes its time. So directories come writable, and once more at the end where they are something else.
 
 use std::io::{Read, Write};
 
@@ -7,6 +7,9 @@ use super::{Sink, copy_exactly};
 use crate::layer::{self, BLOCK, TimePolicy};
 use crate::transport::TransportError;
 use crate::tree::{Entry, Node};
+
+/// What fills a directory.
+const OWNER: u32 = 0o700;
 
 pub(super) struct Tar<'o, W: Write> {
     pub(super) out: &'o mut W,
@@ -22,7 +25,9 @@ impl<W: Write> Tar<'_, W> {
 
     /// What a directory that is filled now shall be in the end, where that is not what it was made as. Those in it come first.
     pub(super) fn again(&mut self, path: &[u8], entry: &Entry) -> Result<(), TransportError> {
-        if filled(entry) != *entry { self.header(path, entry) } else { Ok(()) }
+        let is_dir = matches!(entry.node, Node::Dir(_));
+        let is_other = self.times == TimePolicy::Keep || entry.meta.mode & OWNER != OWNER;
+        if is_dir && is_other { self.header(path, entry) } else { Ok(()) }
     }
 }
 
@@ -30,7 +35,7 @@ impl<W: Write> Tar<'_, W> {
 fn filled(entry: &Entry) -> Entry {
     let mut entry = entry.clone();
     if matches!(entry.node, Node::Dir(_)) {
-        entry.meta.mode |= 0o700;
+        entry.meta.mode |= OWNER;
     }
     entry
 }
