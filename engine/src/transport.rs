@@ -155,6 +155,12 @@ pub enum TransportError {
         /// What it is.
         what: String,
     },
+    /// An image for several platforms, in a layout that has place for one.
+    #[error("`{name}` is an image for several platforms; docker-dir holds one image")]
+    Several {
+        /// Its name.
+        name: String,
+    },
     /// An archive that grows out of all proportion.
     #[error("`{input}` holds more than {limit} bytes of {what}")]
     TooLarge {

@@ -223,6 +223,7 @@ fn hint_of_transport(error: &TransportError) -> Option<&'static str> {
         TransportError::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             "make room there, or choose another place"
         }
+        TransportError::Several { .. } => "oci-dir, oci-archive and docker-archive hold several",
         TransportError::NotEmpty { .. } => "remove it, or choose another directory",
         TransportError::Digest { .. } | TransportError::DiffId { .. } | TransportError::Size { .. } => {
             "it is damaged or was tampered with; nothing of it was kept. Get it again"

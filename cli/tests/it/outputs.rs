@@ -98,3 +98,20 @@ fn files_of_a_base_keep_their_own_times() {
     ok(&space, &["umount", "--all"]);
     assert_eq!(times, expected);
 }
+
+#[test]
+fn what_holds_one_image_is_not_asked_for_several() {
+    let space = Space::new();
+    space.file("a", "a").kubefile("FROM scratch\nCOPY a /\n");
+    let several = ["--platform", "linux/amd64,linux/arm64"];
+    for kind in ["docker-dir", "rootfs", "tar"] {
+        let output = format!("type={kind},dest={}", space.root().join(kind).display());
+        let run = space.build(&[&several[..], &["-o", &output]].concat());
+        assert_eq!(run.code, Some(1), "{kind}");
+        assert!(run.stderr.contains("of one platform\nhint: choose one with"), "{kind}: {}", run.stderr);
+        assert!(!run.stderr.contains("COPY"), "before anything is built: {}", run.stderr);
+    }
+    space.built(&several);
+    let run = space.run(&["save", "x:1", "--format", "docker-dir", "-o", "dir"]);
+    assert!(run.stderr.contains("docker-dir holds one image\nhint: oci-dir"), "{}", run.stderr);
+}

@@ -193,9 +193,6 @@ fn index_members(
             Ok(members)
         }
         Format::OciDir => index::members(store, tagged, names, save),
-        Format::DockerDir => Err(TransportError::Unsupported {
-            part: shown,
-            what: "an image for several platforms; docker-dir holds one image".to_owned(),
-        }),
+        Format::DockerDir => Err(TransportError::Several { name: shown }),
     }
 }

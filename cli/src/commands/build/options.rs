@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cache::Store;
 use engine::oci::EXTENSION;
+use engine::transport::Format;
 use engine::{
     BuildOptions, Cancel, Contexts, ExecOptions, Export, PullPolicy, Reference, Registry, TimePolicy,
 };
@@ -193,11 +194,16 @@ fn destinations(names: &[String]) -> Result<Vec<Reference>, Failure> {
 
 /// Some outputs have place for one image.
 fn check_outputs(outputs: &[Output], images: usize) -> Result<(), Failure> {
-    let single = outputs.iter().any(|output| matches!(output.kind, OutputType::Rootfs | OutputType::Tar));
-    if images > 1 && single {
-        return Err(
-            Failure::usage("a root file system is that of one platform").hint("choose one with `--platform`")
-        );
+    if images < 2 {
+        return Ok(());
+    }
+    for output in outputs {
+        let what = match output.kind {
+            OutputType::Rootfs | OutputType::Tar => "a root file system is that of one platform",
+            OutputType::Layout(Format::DockerDir) => "a docker-dir holds the image of one platform",
+            OutputType::Layout(_) | OutputType::Store => continue,
+        };
+        return Err(Failure::usage(what).hint("choose one with `--platform`"));
     }
     Ok(())
 }
