@@ -194,7 +194,10 @@ impl Merge<'_> {
                 unite(&mut all.env, &mut env_owners, "ENV", (name, key, value), conflicts);
             }
             all.launch.cmds.extend(extension.launch.cmds.iter().cloned());
-            all.launch.app_names.extend(extension.launch.app_names.iter().cloned());
+            // An application of several images is one, and is launched once.
+            let known = all.launch.app_names.clone();
+            let new = extension.launch.app_names.iter().filter(|name| !known.contains(name));
+            all.launch.app_names.extend(new.cloned());
             launchers.extend((!extension.launch.cmds.is_empty()).then_some((name.as_str(), true)));
             launchers.extend((!extension.launch.app_names.is_empty()).then_some((name.as_str(), false)));
         }

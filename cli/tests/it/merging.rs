@@ -66,6 +66,9 @@ fn images_are_merged_to_the_union_of_what_they_hold() {
     assert_eq!(json_of(&space, "again:1")["digest"], shown["digest"]);
     // It is an image as any other.
     build(&space, "child:1", "FROM m:1\nLAUNCH b a\n");
+    // What several launch is launched once.
+    good(&space, &["merge", "-q", "a:1", "child:1", "-t", "once:1"]);
+    assert_eq!(json_of(&space, "once:1")["launch"], json!({"app_names": ["a", "b"]}));
     good(&space, &["merge", "-q", "a:1", "b:1", "-t", "given:1", "--launch", "b"]);
     assert_eq!(json_of(&space, "given:1")["launch"], json!({"app_names": ["b"]}));
     bad(
