@@ -55,11 +55,13 @@ pub(crate) fn check(option: &str, path: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Says which two options name one file. A device may be named twice: it takes what it gets.
+/// Says which two options name one file or directory. A device may be named twice: it takes what it gets.
 pub(crate) fn distinct(places: &[(&str, Option<&Path>)]) -> Result<(), Failure> {
     let mut known: Vec<(&str, PathBuf)> = Vec::new();
     for (option, path) in places {
-        let Some(path) = path.filter(|path| !path.exists() || path.is_file()) else { continue };
+        let Some(path) = path.filter(|path| !path.exists() || path.is_file() || path.is_dir()) else {
+            continue;
+        };
         let real = real(path).unwrap_or_else(|_| path.to_owned());
         if let Some((other, _)) = known.iter().find(|(_, known)| *known == real) {
             return Err(Failure::usage(format!(

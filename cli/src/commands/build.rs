@@ -52,7 +52,8 @@ pub(crate) fn run(args: &Build, global: &Global, reporter: &Reporter, root: &Pat
         file.map_or(Ok(()), |file| files::check(option, file))?;
     }
     let seen = [("--timings", args.timings.as_deref()), ("--trace", args.trace.as_deref())];
-    files::distinct(&[told, seen].concat())?;
+    let outputs = settings.outputs.iter().filter_map(Output::path).map(|path| ("--output", Some(path)));
+    files::distinct(&outputs.chain(told).chain(seen).collect::<Vec<_>>())?;
     if args.check {
         return check::run(args, &settings, global, reporter, root);
     }

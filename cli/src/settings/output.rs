@@ -1,6 +1,6 @@
 //! `--output type=…,dest=…`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engine::transport::{Destination, Format};
 
@@ -29,6 +29,14 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    /// The file or directory it is written to.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match &self.destination {
+            Destination::Path(path) if self.kind != OutputType::Store => Some(path),
+            _ => None,
+        }
+    }
+
     /// Whether it can be written, as far as can be seen before there is anything to write.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let Destination::Path(path) = &self.destination else { return Ok(()) };

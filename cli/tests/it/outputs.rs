@@ -115,3 +115,21 @@ fn what_holds_one_image_is_not_asked_for_several() {
     let run = space.run(&["save", "x:1", "--format", "docker-dir", "-o", "dir"]);
     assert!(run.stderr.contains("docker-dir holds one image\nhint: oci-dir"), "{}", run.stderr);
 }
+
+#[test]
+fn one_place_takes_one_result() {
+    let space = Space::new();
+    space.file("a", "a").kubefile("FROM scratch\nCOPY a /\n");
+    fs_err::create_dir(space.context().join("dir")).unwrap();
+    for (words, options) in [
+        (["-o", "type=tar,dest=o", "--iidfile", "./o"], "`--output` and `--iidfile`"),
+        (["-o", "type=tar,dest=o", "--trace", "o"], "`--output` and `--trace`"),
+        (["-o", "type=tar,dest=o", "-o", "type=oci-archive,dest=./o"], "`--output` and `--output`"),
+        (["-o", "type=oci-dir,dest=dir", "-o", "type=rootfs,dest=./dir"], "`--output` and `--output`"),
+    ] {
+        let run = space.build(&words);
+        assert_eq!(run.code, Some(1), "{words:?}");
+        assert!(run.stderr.contains(&format!("{options} cannot both be written to")), "{}", run.stderr);
+    }
+    assert!(!space.context().join("o").exists());
+}
