@@ -157,17 +157,21 @@ impl BlobStore {
         Ok(self.opened(digest, |path| File::open(path))?)
     }
 
-    /// Opens a blob where it stands, once all of it is there.
+    /// Opens a blob where it stands, once all of it is there. Somebody else may complete the same bytes meanwhile: then it stands
+    /// in another file, which may not have all of them yet.
     fn opened<T>(&self, digest: &BlobDigest, open: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
-        let pending = self.lock().pending.get(digest).cloned();
-        if let Some((kept, _)) = pending {
+        let mut whole: Option<PathBuf> = None;
+        loop {
+            // Under the lock: a commit in between would rename the file away.
+            let known = self.lock();
+            let kept = match known.pending.get(digest) {
+                None => return open(&self.path(digest)),
+                Some((kept, _)) if whole.as_ref() == Some(&kept.path) => return open(&kept.path),
+                Some((kept, _)) => kept.clone(),
+            };
+            drop(known);
             kept.progress.wait()?;
-        }
-        // Under the lock: a commit in between would rename the file away.
-        let known = self.lock();
-        match known.pending.get(digest) {
-            Some((kept, _)) => open(&kept.path),
-            None => open(&self.path(digest)),
+            whole = Some(kept.path);
         }
     }
 
@@ -367,4 +371,43 @@ fn is_of_reader(error: &io::Error) -> bool {
     let is_full = |code: Errno| error.to_string().contains(&io::Error::from(code).to_string());
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::OutOfMemory)
         || [Errno::MFILE, Errno::NFILE].into_iter().any(is_full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A blob of which nothing is written yet, as if the disk were slow.
+    fn begun(dir: &Path, name: &str) -> Kept {
+        let path = dir.join(name);
+        fs_err::write(&path, b"").unwrap();
+        let kept = Kept { path, progress: Arc::default() };
+        kept.progress.begun();
+        kept
+    }
+
+    #[test]
+    fn who_waits_for_a_blob_that_is_replaced_waits_for_the_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = BlobStore::new(dir.path());
+        let (first, second) = (begun(dir.path(), "first"), begun(dir.path(), "second"));
+        let digest = BlobDigest::from_bytes([1; 32]);
+        let put = |kept: &Kept| blobs.lock().pending.insert(digest, (kept.clone(), 5));
+        put(&first);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| blobs.opened(&digest, |path| fs_err::read(path)).unwrap());
+            // The test, the blob and the reader.
+            while Arc::strong_count(&first.progress) < 3 {
+                std::thread::yield_now();
+            }
+            put(&second);
+            first.progress.ended(Ok(()));
+            while Arc::strong_count(&second.progress) < 3 && !reader.is_finished() {
+                std::thread::yield_now();
+            }
+            fs_err::write(&second.path, b"whole").unwrap();
+            second.progress.ended(Ok(()));
+            assert_eq!(reader.join().unwrap(), b"whole");
+        });
+    }
 }

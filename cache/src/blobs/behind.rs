@@ -31,7 +31,7 @@ impl WriteBehind {
 
     /// Writes a buffer soon, or now.
     pub(super) fn write(&self, write: Spill) {
-        lock(&write.progress.state).under_way += 1;
+        write.progress.begun();
         let rejected = match self.queue.get_or_init(|| self.start()) {
             Some(queue) => match queue.try_send(write) {
                 Ok(()) => None,
@@ -168,7 +168,13 @@ impl Progress {
         lock(&self.state).result()
     }
 
-    fn ended(&self, written: io::Result<()>) {
+    /// One begins.
+    pub(super) fn begun(&self) {
+        lock(&self.state).under_way += 1;
+    }
+
+    /// One is done, or has failed.
+    pub(super) fn ended(&self, written: io::Result<()>) {
         let mut state = lock(&self.state);
         state.under_way -= 1;
         if let Err(error) = written {
