@@ -91,6 +91,17 @@ pub enum ImagesError {
     Cache(#[from] CacheError),
 }
 
+impl ImagesError {
+    /// Whether a blob of the image is gone, or is something else than its name says.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Cache(CacheError::Digest { .. } | CacheError::TooLarge { .. }) => true,
+            Self::Cache(CacheError::Io(error)) => error.kind() == std::io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+}
+
 /// An image, read and understood.
 #[derive(Debug, Clone)]
 pub struct StoredImage {

@@ -208,6 +208,42 @@ fn a_base_that_turns_out_to_be_damaged_is_fetched_again() {
 }
 
 #[test]
+fn a_base_whose_manifest_or_config_is_damaged_or_gone_is_fetched_again() {
+    let Some(registry) = Registry::open() else { return };
+    let space = Space::new();
+    let name = registry.name("team/base:1");
+    base(&space, &name);
+    built(&space, "store", &format!("FROM {name}\nCOPY Kubefile /\n"), &["-t", "x:1"]);
+    let build = |words: &[&str]| at(&space, "store", &[&["build", "-t", "x:1", "."], words].concat());
+    let blob = |digest: &Value| space.store().join("blobs/sha256").join(&digest.as_str().unwrap()[7..]);
+    let read = |path: &Path| serde_json::from_slice::<Value>(&fs_err::read(path).unwrap()).unwrap();
+    let index = read(&space.store().join("index.json"));
+    let mut lines = index["manifests"].as_array().unwrap().iter();
+    let is_base = |line: &&Value| line["annotations"]["org.opencontainers.image.ref.name"] == name.as_str();
+    let manifest = blob(&lines.find(is_base).unwrap()["digest"]);
+    let config = blob(&read(&manifest)["config"]["digest"]);
+    for path in [manifest, config] {
+        let bytes = fs_err::read(&path).unwrap();
+        let is_good = || fs_err::read(&path).unwrap() == bytes;
+        for policy in ["ifnewer", "missing", "always"] {
+            fs_err::write(&path, &bytes[1..]).unwrap();
+            let run = build(&["--pull", policy]);
+            assert!(run.code == Some(0) && is_good(), "{policy}: {}", run.stderr);
+        }
+        fs_err::remove_file(&path).unwrap();
+        let run = build(&[]);
+        assert!(run.code == Some(0) && is_good(), "{}", run.stderr);
+        // What nobody can give is told as it is.
+        fs_err::write(&path, &bytes[1..]).unwrap();
+        for words in [["--pull", "never"].as_slice(), &["--offline"]] {
+            let run = build(words);
+            assert!(run.code == Some(1) && run.stderr.contains("has the digest"), "{}", run.stderr);
+        }
+        assert_eq!(build(&[]).code, Some(0));
+    }
+}
+
+#[test]
 fn pull_policies_say_when_the_registry_is_asked() {
     let Some(registry) = Registry::open() else { return };
     let space = Space::new();

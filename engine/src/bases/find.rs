@@ -6,6 +6,15 @@ use super::{BaseImage, Bases, PullPolicy};
 use crate::images::{Images, ImagesError, ManifestKind, StoredImage, Tagged};
 use crate::registry::{self, Reference, RegistryError};
 
+/// What the store has of a base.
+#[derive(Debug, Default)]
+struct Here {
+    /// The image with its line, and the line that the name leads to.
+    found: Option<(StoredImage, Tagged, Tagged)>,
+    /// Why what is here is no use: it is for another platform, or damaged.
+    unfit: Option<ImagesError>,
+}
+
 impl Bases<'_> {
     /// A base by the digest that its name once led to. If the store does not have it, the registry is asked for the digest, never
     /// for the name.
@@ -86,33 +95,7 @@ impl Bases<'_> {
             PullPolicy::IfNewer if self.registry.fetcher().is_offline() => PullPolicy::Missing,
             policy => policy,
         };
-        let images = Images::new(self.store);
-        let here = images.find(name).and_then(|line| Ok((images.for_platform(&line, platform)?, line)));
-        // An image that is here for another platform may be in the registry for the right one.
-        let mut other = None;
-        let here = match here {
-            Ok((instance, line)) => {
-                let image = images.read(&instance)?;
-                let is_for = self.is_for(&image, platform);
-                let sibling = if is_for { None } else { self.sibling(name, &line, platform)? };
-                match sibling {
-                    Some((image, instance)) => Some((image, instance, line)),
-                    None if is_for || policy == PullPolicy::Never => Some((image, instance, line)),
-                    None => {
-                        let offered = vec![image.platform().to_string()];
-                        let name = line.name.unwrap_or_else(|| name.to_owned());
-                        other = Some(ImagesError::Platform { name, wanted: platform.clone(), offered });
-                        None
-                    }
-                }
-            }
-            Err(ImagesError::NotFound { .. }) if policy != PullPolicy::Never => None,
-            Err(error @ ImagesError::Platform { .. }) if policy != PullPolicy::Never => {
-                other = Some(error);
-                None
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let Here { found: here, unfit } = self.here(name, platform, policy)?;
         let is_local = match &here {
             Some((.., line)) => line.name.as_ref().is_none_or(|name| name.starts_with("localhost/")),
             None => name.starts_with("localhost/"),
@@ -129,21 +112,57 @@ impl Bases<'_> {
             (None, _) if is_local => {
                 let tried = vec![name.to_owned()];
                 let not_found = || ImagesError::NotFound { name: name.to_owned(), tried };
-                Err(other.unwrap_or_else(not_found).into())
+                Err(unfit.unwrap_or_else(not_found).into())
             }
             _ => {
                 let reference = Reference::parse(name)?;
                 let found = registry::resolve(self.store, self.registry, &reference, platform, now);
-                let found = found.map_err(|error| match other {
-                    Some(here) if !error.is_cancelled() => {
+                let found = found.map_err(|error| match unfit {
+                    Some(_) if error.is_cancelled() => error,
+                    Some(here @ ImagesError::Platform { .. }) => {
                         RegistryError::OtherPlatform { here: Box::new(here), source: Box::new(error) }
                     }
-                    _ => error,
+                    Some(damaged) => damaged.into(),
+                    None => error,
                 })?;
                 let root = found.line.origin.unwrap_or(found.line.manifest.digest);
                 Ok(BaseImage::new(found.image, found.line, root, true))
             }
         }
+    }
+
+    /// What the store has under a name. What is no use, but may be had from a registry, is no error.
+    fn here(&self, name: &str, platform: &Platform, policy: PullPolicy) -> Result<Here, RegistryError> {
+        let unfit = |error| Ok(Here { found: None, unfit: Some(error) });
+        let images = Images::new(self.store);
+        let line = match images.find(name) {
+            Ok(line) => line,
+            Err(ImagesError::NotFound { .. }) if policy != PullPolicy::Never => return Ok(Here::default()),
+            Err(error) => return Err(error.into()),
+        };
+        let read = images.for_platform(&line, platform);
+        let (image, instance) = match read.and_then(|instance| Ok((images.read(&instance)?, instance))) {
+            Ok(read) => read,
+            Err(error) if policy == PullPolicy::Never => return Err(error.into()),
+            Err(error @ ImagesError::Platform { .. }) => return unfit(error),
+            // An image that was made here is in no registry, or another is.
+            Err(error) if line.origin.is_some() && error.is_damage() && is_called(&line, name) => {
+                return unfit(error);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let is_for = self.is_for(&image, platform);
+        let sibling = if is_for { None } else { self.sibling(name, &line, platform)? };
+        let found = match sibling {
+            Some((image, instance)) => (image, instance, line),
+            None if is_for || policy == PullPolicy::Never => (image, instance, line),
+            None => {
+                let offered = vec![image.platform().to_string()];
+                let name = line.name.unwrap_or_else(|| name.to_owned());
+                return unfit(ImagesError::Platform { name, wanted: platform.clone(), offered });
+            }
+        };
+        Ok(Here { found: Some(found), unfit: None })
     }
 
     /// Whether the registry has to be asked for the image, not only where its name leads.
@@ -166,4 +185,9 @@ impl Bases<'_> {
             Err(_) => true,
         }
     }
+}
+
+/// Whether a line is found by its name, and not by its digest.
+fn is_called(line: &Tagged, asked: &str) -> bool {
+    Reference::parse(asked).is_ok_and(|asked| line.name == Some(asked.full_name()))
 }
