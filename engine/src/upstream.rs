@@ -30,7 +30,7 @@ pub(crate) use self::bundle::Bundle;
 pub use self::by_hand::{ByHandError, Imported, Listed, import, known_steps, list};
 pub use self::cached::Cached;
 use self::cached::Layers;
-pub use self::inline::{InlineError, inline};
+pub use self::inline::{InlineError, Inlined, inline};
 pub(crate) use self::same::same;
 use self::taken::Taken;
 pub use self::trees::Shipment;

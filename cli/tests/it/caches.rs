@@ -309,6 +309,18 @@ fn an_image_can_be_its_own_cache() {
 }
 
 #[test]
+fn the_cache_of_an_image_says_nothing_of_what_another_build_found() {
+    let space = space();
+    for words in [&["--build-mode", "lite"][..], &["--no-discover", "a"]] {
+        let words = [words, &["--cache-to", "type=inline"]].concat();
+        let (digest, ..) = good(&space, "one", "x:1", &words);
+        good(&space, "two", "x:1", &[]);
+        let (again, built, _) = good(&space, "two", "x:1", &words);
+        assert_eq!((again, number(&built, "executed")), (digest, 0), "{words:?}");
+    }
+}
+
+#[test]
 fn images_of_several_platforms_have_one_cache() {
     let Some(registry) = Registry::open() else { return };
     let space = space();

@@ -119,9 +119,19 @@ impl Shipment {
 
 /// A record of a step without the blob of its tree.
 pub(super) fn bare(record: &NewRecord) -> Option<NewRecord> {
+    edited(record, |_| ())
+}
+
+/// The same without what was found in its files.
+pub(super) fn unsearched(record: &NewRecord) -> Option<NewRecord> {
+    edited(record, |bundle| bundle.scan = None)
+}
+
+fn edited(record: &NewRecord, edit: impl FnOnce(&mut Bundle)) -> Option<NewRecord> {
     let mut bundle = Bundle::read(&record.value)?;
     let key: &[u8; 32] = Table::Steps.key_in(&record.key)?.try_into().ok()?;
     bundle.tree = bundle.tree.filter(|tree| tree.blob().is_none());
+    edit(&mut bundle);
     Some(bundle.under(key))
 }
 

@@ -1,7 +1,7 @@
 //! Remote caches of a build: asked before it, and given what it made after it.
 
 use cache::Store;
-use engine::upstream::{Cached, StepRecord, Upstream, inline};
+use engine::upstream::{Cached, Inlined, StepRecord, Upstream, inline};
 use engine::{Bases, Built, Export, Registry, Repository};
 
 use super::options::Settings;
@@ -56,7 +56,9 @@ pub(super) fn check(
 
 /// The cache that the image gets.
 fn in_image(settings: &Settings, built: &Built, reporter: &Reporter) -> Result<Option<String>, Failure> {
-    inline(&built.records, settings.compression, settings.caches.key.as_ref()).or_else(|error| {
+    let (compression, is_searched) = (settings.compression, settings.is_searched);
+    let image = Inlined { compression, is_searched, key: settings.caches.key.as_ref() };
+    inline(&built.records, &image).or_else(|error| {
         let text = format!("the image gets no cache: {error}");
         if settings.caches.is_required {
             let hint = "keep the cache under a tag of its own: type=registry,ref=NAME";

@@ -31,6 +31,8 @@ pub(super) struct Settings {
     pub(super) export: Export,
     pub(super) outputs: Vec<Output>,
     pub(super) carries_images: bool,
+    /// Whether everything is searched for them.
+    pub(super) is_searched: bool,
     pub(super) lists: ImageLists,
     pub(super) caches: Caches,
     pub(super) times: TimePolicy,
@@ -97,6 +99,7 @@ impl Settings {
             outputs,
             pushed,
             carries_images,
+            is_searched: carries_images && args.no_discover.is_empty(),
             lists: ImageLists::new(args, carries_images)?,
             caches: Caches::new(args)?,
             times,
