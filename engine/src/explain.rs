@@ -104,7 +104,7 @@ pub(crate) fn identities(graph: &Graph, image: &str) -> Vec<[u8; 32]> {
 pub(crate) fn why(
     store: &Store,
     trees: &Trees<'_>,
-    identity: &[u8; 32],
+    (op, identity): (&Op, &[u8; 32]),
     miss: Option<MissReason>,
     now: &Trace,
 ) -> Why {
@@ -114,8 +114,9 @@ pub(crate) fn why(
     let Some(before): Option<Trace> = stamp::get(store, Table::Traces, identity) else { return Why::New };
     let difference = first_difference(&before.facts, &now.facts);
     let is_input = difference.as_ref().is_none_or(|difference| difference.name.starts_with("input "));
-    // A difference in an input shows in the delta.
+    // A difference in an input shows in the delta, except that of a command, which is what it wrote.
     if is_input
+        && !matches!(op, Op::Exec(_))
         && let Ok(Some((path, change))) = first_change(trees, &before.delta, &now.delta, &mut Vec::new())
     {
         return Why::File { path: String::from_utf8_lossy(&path).into_owned(), change };

@@ -372,6 +372,28 @@ fn a_command_runs_again_only_when_something_it_depends_on_is_different() {
 }
 
 #[test]
+fn what_a_command_wrote_is_no_reason_to_run_it() {
+    let Some(space) = place() else { return };
+    space.file("a", "1");
+    kubefile(&space, "COPY a /\nRUN cat /a /proc/uptime > /b\n");
+    let why = |words: &[&str]| {
+        let built = space.build(&[&["--explain"], words].concat());
+        assert_eq!(built.code, Some(0), "{}", built.stderr);
+        let mut lines = built.stdout.lines().skip_while(|line| !line.contains("RUN cat"));
+        lines.nth(1).unwrap().trim().to_owned()
+    };
+    why(&[]);
+    space.file("a", "2");
+    let said = why(&[]);
+    assert!(said.starts_with("input `/` was "), "{said}");
+    // It writes something else each time, and its layer is gone.
+    for blob in fs_err::read_dir(space.store().join("blobs/sha256")).unwrap() {
+        fs_err::remove_file(blob.unwrap().path()).unwrap();
+    }
+    assert_eq!(why(&[]), "nothing is different, but its result is not in the cache any more");
+}
+
+#[test]
 fn the_same_commands_give_the_same_image_anywhere() {
     let mut digests = std::collections::BTreeSet::new();
     for _ in 0..2 {

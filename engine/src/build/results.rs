@@ -21,7 +21,8 @@ impl Work<'_, '_> {
     /// Records what a step read and made, for the next explanation, and explains why it ran.
     pub(super) fn explain(&self, index: VertexIndex, reads: &[ContentRead], delta: TreeDigest) {
         let session = self.session;
-        let facts = key_facts(&session.graph.vertex(index).op, reads);
+        let op = &session.graph.vertex(index).op;
+        let facts = key_facts(op, reads);
         let trace = Trace { facts, delta };
         let identity = session.identity(index);
         if session.options.explain {
@@ -29,7 +30,7 @@ impl Work<'_, '_> {
                 Step::Miss(reason) => Some(*reason),
                 _ => None,
             };
-            let why = explain::why(session.store, &session.trees, identity, miss, &trace);
+            let why = explain::why(session.store, &session.trees, (op, identity), miss, &trace);
             self.reasons.lock().unwrap_or_else(PoisonError::into_inner).insert(index, why);
         }
         stamp::put(session.store, Table::Traces, identity, &trace);
