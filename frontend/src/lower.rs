@@ -184,6 +184,10 @@ impl Lowering<'_> {
         let mut mounts = Vec::with_capacity(run.mounts.len());
         for mounted in &run.mounts {
             let mut mount = mounted.mount.clone();
+            if !mount.target.is_empty() && !mount.target.starts_with('/') {
+                let target = format!("{}/{}", stage.image.working_dir, mount.target);
+                mount.target = format!("/{}", paths::clean(&target));
+            }
             if let Some(from) = &mounted.from {
                 let (MountKind::Bind { input, .. } | MountKind::Cache { source: Some((input, _)), .. }) =
                     &mut mount.kind

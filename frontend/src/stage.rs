@@ -101,7 +101,7 @@ pub(crate) struct RunWork {
     pub(crate) is_insecure: bool,
 }
 
-/// A mount; the index of its input is known when it is lowered.
+/// A mount; the index of its input is known when it is lowered, and so is where a relative target is.
 #[derive(Debug, Clone)]
 pub(crate) struct RunMount {
     pub(crate) mount: Mount,

@@ -224,7 +224,7 @@ struct Reading<'e, 's, 't> {
 
 impl Reading<'_, '_, '_> {
     fn bind(&mut self) -> Option<RunMount> {
-        let target = self.target()?;
+        let target = self.place()?;
         let readonly = self.switch(&["ro", "readonly"])?;
         let writable = self.switch(&["rw", "readwrite"])?;
         let is_writable = writable.unwrap_or(readonly == Some(false));
@@ -239,8 +239,9 @@ impl Reading<'_, '_, '_> {
     }
 
     fn cache(&mut self) -> Option<RunMount> {
-        let target = self.target()?;
-        let id = self.options.text(&["id"]).unwrap_or_else(|| target.clone());
+        // Commands share a cache by what is written, wherever they run.
+        let (id, target) = (self.target()?, self.place()?);
+        let id = self.options.text(&["id"]).unwrap_or(id);
         let sharing = match self.options.text(&["sharing"]).map(|text| text.to_ascii_lowercase()).as_deref() {
             None | Some("shared") => Sharing::Shared,
             Some("private") => Sharing::Private,
@@ -258,7 +259,7 @@ impl Reading<'_, '_, '_> {
     }
 
     fn tmpfs(&mut self) -> Option<RunMount> {
-        let target = self.target()?;
+        let target = self.place()?;
         let size_bytes = match self.options.text(&["size"]) {
             Some(text) => match bytes(&text) {
                 Some(bytes) => Some(bytes),
@@ -298,6 +299,13 @@ impl Reading<'_, '_, '_> {
         self.mode(0o600)?;
         self.owner()?;
         Some(RunMount { mount: Mount { target, kind: MountKind::Ssh { id, is_required } }, from: None })
+    }
+
+    /// The target as it is written, if it is relative: to the base's working directory, as in BuildKit, which is known later.
+    fn place(&mut self) -> Option<String> {
+        let target = self.target()?;
+        let written = self.target.as_ref().filter(|written| !written.starts_with('/'));
+        Some(written.cloned().unwrap_or(target))
     }
 
     /// An absolute path that is not the root itself.
