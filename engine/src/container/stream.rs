@@ -30,6 +30,9 @@ use crate::tree::{Entry, Node};
 /// A layer of several images has at most this part of all bytes to come: those of one layer come one after the other, and
 /// so many connections should be busy.
 const LEAST_AT_ONCE: u64 = 4;
+/// A layer has at most so many blobs that come right into it: each holds a lock, which is an open file, until the layer is
+/// there. Sixteen layers are written at once, and a process may have 1024 files open as a rule.
+const MOST_LOCKS: usize = 32;
 
 /// Which container images are written straight into their layers.
 #[derive(Debug, Default)]
@@ -110,7 +113,8 @@ impl Session<'_> {
                 let [first, others @ ..] = &missed[..] else { continue };
                 let bytes = self.bytes_of_blobs(missed.iter().copied());
                 let is_quick = others.is_empty() || bytes <= all_bytes / LEAST_AT_ONCE;
-                if is_quick && missed.iter().all(|image| !streams.images.contains(image)) {
+                let is_few = self.large_blobs(&missed) <= MOST_LOCKS;
+                if is_quick && is_few && missed.iter().all(|image| !streams.images.contains(image)) {
                     let known = |image| planned.hit(image).map(|record| record.delta);
                     let layer = images().map(|image| Streamed { image, known: known(image) });
                     streams.layers.insert(*first, layer.collect());
@@ -125,6 +129,11 @@ impl Session<'_> {
     fn bytes_of_blobs(&self, images: impl Iterator<Item = VertexIndex>) -> u64 {
         let inputs = images.flat_map(|image| self.graph.inputs(image));
         inputs.map(|&input| self.blob(input).size).fold(0, u64::saturating_add)
+    }
+
+    fn large_blobs(&self, images: &[VertexIndex]) -> usize {
+        let inputs = images.iter().flat_map(|&image| self.graph.inputs(image));
+        inputs.filter(|&&input| self.blob(input).size >= LARGE_BLOB).count()
     }
 
     /// Which of an image's container images will share a layer: that follows from their names and paths.

@@ -198,6 +198,26 @@ fn large_blobs_of_images_that_share_a_layer_come_right_into_it() {
 }
 
 #[test]
+fn a_layer_of_many_large_blobs_is_made_of_files() {
+    const SIZE: usize = 1 << 20;
+    let registry = ImageRegistry::start();
+    for (count, most) in [(32, 32), (33, 1)] {
+        let layers: Vec<_> = (0..count).map(|n| layer(&format!("{count}n{n}"), SIZE)).collect();
+        let name = registry.with(&format!("team/a{count}"), "v1", &Image::of(Format::Oci, "amd64", &layers));
+        let space = Space::new();
+        listed(&space, &[name]);
+        let run = build(&space, &["--progress", "json"]);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let sizes = run
+            .stderr
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok()?["total_bytes"].as_u64());
+        assert_eq!(sizes.max(), Some((most * SIZE) as u64), "{count}");
+        assert_eq!(super::blobs_in(&space.rootfs("localhost/x:1")).len(), count + 2);
+    }
+}
+
+#[test]
 fn something_may_stand_on_a_full_base() {
     let registry = ImageRegistry::start();
     let space = Space::new();
