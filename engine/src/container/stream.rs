@@ -206,6 +206,9 @@ impl Session<'_> {
                 coming.insert(stand_in(&blob.digest), Coming { blob, lock, arrived: None });
             }
         }
+        // Another build that had one may have committed it since, and its word with it.
+        self.store.refresh();
+        coming.retain(|_, coming| self.blob_at_hand(&coming.blob).is_none());
         if coming.is_empty() {
             return Ok(None);
         }

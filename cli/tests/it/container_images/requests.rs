@@ -174,6 +174,44 @@ fn builds_at_once_fetch_each_blob_once() {
 }
 
 #[test]
+fn what_another_build_committed_meanwhile_is_not_fetched_again() {
+    let registry = ImageRegistry::start();
+    let large = layer("large", 1 << 20);
+    let image = |seed: &str| Image::of(Format::Oci, "amd64", &[large.clone(), layer(seed, 500)]);
+    let (first, second) = (image("a"), image("b"));
+    let names = [registry.with("team/a", "v1", &first), registry.with("team/b", "v1", &second)];
+    // The first build waits for its config until the second one has ended.
+    let (config, blob) = (first.blobs()[0].clone(), first.blobs()[1].clone());
+    let bytes = first.blob(&config);
+    let (has_begun, begun) = std::sync::mpsc::channel();
+    let (goes_on, gate) = std::sync::mpsc::channel::<()>();
+    let both = std::sync::Mutex::new((has_begun, gate));
+    registry.answer("team/a", &config, move |request, _| {
+        let (has_begun, gate) = &*both.lock().unwrap();
+        has_begun.send(()).unwrap();
+        // An end is as good as a word: the test has failed then.
+        let _ = gate.recv();
+        Stored::new(bytes.as_slice()).answer(request)
+    });
+    let space = Space::new();
+    apps(&space, &[("b", &names[0])]);
+    fs_err::rename(space.context().join("Kubefile"), space.context().join("Other")).unwrap();
+    listed(&space, &names[1..]);
+    std::thread::scope(|scope| {
+        let space = &space;
+        let waiting = scope.spawn(move || space.run(&["build", "-t", "one:1", "-f", "./Other", "."]));
+        begun.recv().unwrap();
+        let run = space.run(&["build", "-t", "two:1", "."]);
+        drop(goes_on);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let run = waiting.join().unwrap();
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+    });
+    assert_eq!((registry.hits("team/a", &blob), registry.hits("team/b", &blob)), (0, 1));
+    assert_eq!(space.run(&["cache", "verify"]).code, Some(0));
+}
+
+#[test]
 fn a_build_killed_in_the_middle_of_a_download_is_built_again() {
     let three = Three::new();
     let Three { registry, names, images } = &three;
