@@ -54,8 +54,7 @@ impl Session<'_> {
             // Merging a group reads every directory in it, so a known result is worth a look-up.
             if group.len() > 1
                 && let Some(delta) = self.store.get(Table::Groups, &key)
-                && let Some(layer) =
-                    self.known_layer(&delta, HardLinks::none()).filter(|_| !self.options.no_cache)
+                && let Some(layer) = self.usable_layer(&delta, HardLinks::none())
             {
                 return Ok(layer);
             }

@@ -19,6 +19,13 @@ impl Session<'_> {
         own.or_else(|| self.bases.upstream()?.layer_by(delta, &key))
     }
 
+    /// The same, of which nothing counts but what this build made if it runs every step.
+    pub(crate) fn usable_layer(&self, delta: &TreeDigest, links: &HardLinks) -> Option<Layer> {
+        let made = || self.layers_made.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_usable = |layer: &Layer| !self.options.no_cache || made().contains(&layer.blob.digest);
+        self.known_layer(delta, links).filter(is_usable)
+    }
+
     /// The layer of a delta: from the store, or made now.
     ///
     /// # Errors
@@ -31,9 +38,7 @@ impl Session<'_> {
     ) -> Result<Layer, FrameError> {
         let key = layer_key(&delta, links, self.options.times, self.options.compression);
         self.layers.get_or_race(key, || {
-            if !self.options.no_cache
-                && let Some(layer) = self.known_layer(&delta, links)
-            {
+            if let Some(layer) = self.usable_layer(&delta, links) {
                 return Ok(layer);
             }
             let layer = self.write_layer(&delta, links, self.options.compression, progress)?;
