@@ -102,18 +102,22 @@ impl Session<'_> {
         let mut streams = Streams::default();
         for (chain, budget) in self.chains.iter().zip(self.layer_budgets()?) {
             let is_missed = |image: &VertexIndex| planned.hit(*image).is_none();
-            let all_bytes = self.bytes_of_blobs(chain.steps.iter().copied().filter(is_missed));
-            if all_bytes == 0 {
+            let all_missed: Vec<VertexIndex> = chain.steps.iter().copied().filter(is_missed).collect();
+            if all_missed.is_empty() {
                 continue;
             }
+            let bytes = |images: &[VertexIndex]| {
+                self.blobs_of(images).map(|blob| blob.size).fold(0, u64::saturating_add)
+            };
+            let most_bytes = bytes(&all_missed) / LEAST_AT_ONCE;
             // Where that cannot be known yet, the long way finds out.
             for group in self.expected_layers(planned, chain, budget).unwrap_or_default() {
                 let images = || group.iter().map(|&at| chain.steps[at]);
                 let missed: Vec<VertexIndex> = images().filter(is_missed).collect();
                 let [first, others @ ..] = &missed[..] else { continue };
-                let bytes = self.bytes_of_blobs(missed.iter().copied());
-                let is_quick = others.is_empty() || bytes <= all_bytes / LEAST_AT_ONCE;
-                let is_few = self.large_blobs(&missed) <= MOST_LOCKS;
+                let is_quick = others.is_empty() || bytes(&missed) <= most_bytes;
+                let is_few =
+                    self.blobs_of(&missed).filter(|blob| blob.size >= LARGE_BLOB).count() <= MOST_LOCKS;
                 if is_quick && is_few && missed.iter().all(|image| !streams.images.contains(image)) {
                     let known = |image| planned.hit(image).map(|record| record.delta);
                     let layer = images().map(|image| Streamed { image, known: known(image) });
@@ -126,14 +130,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn bytes_of_blobs(&self, images: impl Iterator<Item = VertexIndex>) -> u64 {
-        let inputs = images.flat_map(|image| self.graph.inputs(image));
-        inputs.map(|&input| self.blob(input).size).fold(0, u64::saturating_add)
-    }
-
-    fn large_blobs(&self, images: &[VertexIndex]) -> usize {
-        let inputs = images.iter().flat_map(|&image| self.graph.inputs(image));
-        inputs.filter(|&&input| self.blob(input).size >= LARGE_BLOB).count()
+    fn blobs_of(&self, images: &[VertexIndex]) -> impl Iterator<Item = Descriptor> {
+        images.iter().flat_map(|&image| self.graph.inputs(image)).map(|&input| self.blob(input))
     }
 
     /// Which of an image's container images will share a layer: that follows from their names and paths.
