@@ -70,21 +70,17 @@ pub(crate) fn group_key(members: &[Member], group: &[usize]) -> [u8; 32] {
     hasher.finish()
 }
 
-/// One tree with everything a group adds, later members over earlier ones.
+/// One tree with everything that deltas add, later ones over earlier ones.
 ///
 /// # Errors
 /// When a directory object is missing.
-pub(crate) fn merged(
-    trees: &Trees<'_>,
-    members: &[Member],
-    group: &[usize],
-) -> Result<TreeDigest, TreeError> {
-    if let [only] = group {
-        return Ok(members[*only].delta);
+pub(crate) fn merged(trees: &Trees<'_>, deltas: &[TreeDigest]) -> Result<TreeDigest, TreeError> {
+    if let [only] = deltas {
+        return Ok(*only);
     }
     let mut root = OpenDir::root();
-    for &member in group {
-        root.add_all(trees, &members[member].delta)?;
+    for delta in deltas {
+        root.add_all(trees, delta)?;
     }
     Ok(root.finish(trees))
 }

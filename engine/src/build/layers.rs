@@ -58,12 +58,12 @@ impl Session<'_> {
             {
                 return Ok(layer);
             }
+            let deltas: Vec<TreeDigest> = group.iter().map(|member| members[*member].delta).collect();
             if group.len() > 1 {
-                let deltas: Vec<TreeDigest> = group.iter().map(|member| members[*member].delta).collect();
                 self.readable(&deltas)
                     .map_err(|error| self.failure(vec![self.step_error(chain.steps[group[0]], error)]))?;
             }
-            let delta = merged(&self.trees, &members, group)?;
+            let delta = merged(&self.trees, &deltas)?;
             if group.len() > 1 {
                 self.store.put(Table::Groups, &key, &delta);
             }

@@ -204,6 +204,9 @@ impl Session<'_> {
                 coming.insert(stand_in(&blob.digest), Coming { blob, lock, arrived: None });
             }
         }
+        if coming.is_empty() {
+            return Ok(None);
+        }
         // Another build that had one may have committed it since, and its word with it.
         self.store.refresh();
         coming.retain(|_, coming| self.blob_at_hand(&coming.blob).is_none());
@@ -227,13 +230,10 @@ impl Session<'_> {
         images: &[Streamed],
         content_of: &dyn Fn(&Descriptor) -> Option<ContentDigest>,
     ) -> Result<TreeDigest, OpError> {
-        let deltas =
-            images.iter().map(|one| one.known.map_or_else(|| self.expected(one.image, content_of), Ok));
-        let members = deltas.zip(images).map(|(delta, one)| Ok(self.member(one.image, delta?)));
-        let members = members.collect::<Result<Vec<Member>, OpError>>()?;
-        self.readable(&members.iter().map(|member| member.delta).collect::<Vec<_>>())?;
-        let all: Vec<usize> = (0..members.len()).collect();
-        Ok(merged(&self.trees, &members, &all)?)
+        let delta = |one: &Streamed| one.known.map_or_else(|| self.expected(one.image, content_of), Ok);
+        let deltas = images.iter().map(delta).collect::<Result<Vec<TreeDigest>, OpError>>()?;
+        self.readable(&deltas)?;
+        Ok(merged(&self.trees, &deltas)?)
     }
 
     /// Writes the layer, as [`LayerWriter`](crate::frames::LayerWriter) would with all blobs at hand.
